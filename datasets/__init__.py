@@ -1,0 +1,1 @@
+"""What is on disk: videos, labels, cubes, features, and the synthetic scene."""

@@ -1,0 +1,1 @@
+"""Networks. Constructors take plain arguments, never a config object."""

@@ -1,0 +1,1 @@
+"""From videos to what the networks read: boxes, flow, cubes, features."""

@@ -1,0 +1,24 @@
+"""Shared fixtures. Real data and reference outputs are used when VAD_TEST_DATA names their folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session")
+def vad_data() -> Path:
+    """Folder with ``reference/`` and ``data/``; tests that need it are skipped without it."""
+    folder = os.environ.get("VAD_TEST_DATA")
+    if not folder:
+        pytest.skip("VAD_TEST_DATA is not set: no reference data on this machine")
+    return Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Tests run side by side; one thread each keeps them from fighting over the cores."""
+    torch.set_num_threads(1)

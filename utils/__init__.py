@@ -1,0 +1,1 @@
+"""Shared ground: configuration, files, checkpoints, engine, scores, metrics, report."""

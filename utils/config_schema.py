@@ -1,0 +1,216 @@
+"""The HF2-VAD configuration: every key, its type, its published default.
+
+Defaults are the published Ped2 numbers, so a YAML file states only what differs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Block(BaseModel):
+    """A block of the configuration; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+
+class DataConfig(Block):
+    """Which data set, and where it lies."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    root: str = ""  # empty: data/NAME
+
+    @property
+    def folder(self) -> Path:
+        """The data set's folder."""
+        return Path(self.root or f"data/{self.name}")
+
+
+class RunConfig(Block):
+    """What all stages share: where results go, seed, device, precision."""
+
+    root: str = "runs"
+    name: str = ""  # empty: the data set's name
+    seed: Annotated[int, Field(ge=0)] = 0
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    num_threads: Annotated[int, Field(ge=0)] = 0  # 0: as many as the machine has
+    log_every: Positive = 50  # steps between scalars
+    image_every: Annotated[int, Field(ge=0)] = 1  # epochs between pictures; 0: none
+
+
+class MovingRegionConfig(Block):
+    """Moving regions that the detector missed (spec of boxes, step 3)."""
+
+    enabled: bool = True
+    binary_threshold: Annotated[int, Field(ge=0, le=255)] = 18
+    blur_size: Annotated[int, Field(ge=1)] = 3
+    min_area: NonNegative = 100
+    max_aspect: Annotated[float, Field(gt=0)] = 10.0
+
+    @model_validator(mode="after")
+    def _odd_blur(self) -> MovingRegionConfig:
+        if self.blur_size % 2 == 0:
+            raise ValueError("blur_size must be odd")
+        return self
+
+
+class BoxConfig(Block):
+    """Foreground boxes: a detector, containment suppression, moving regions."""
+
+    backend: Literal["motion", "yolox", "torchvision", "file", "mmdet"] = "motion"
+    weights: str = ""  # model file (yolox: .onnx; torchvision: .pth or empty for COCO weights)
+    model: str = ""  # torchvision: model name; mmdet: config path; empty: the backend's default
+    training_file: str = ""  # backend file: boxes of the training videos
+    testing_file: str = ""
+    score_threshold: Fraction = 0.5
+    min_area: NonNegative = 100  # pixels
+    cover_threshold: Fraction = 0.6
+    tiles: Positive = 1  # yolox: tiles along the longer side (enlarged, overlapping)
+    batch_size: Positive = 8
+    moving_regions: MovingRegionConfig = MovingRegionConfig()
+
+
+class FlowConfig(Block):
+    """Optical flow. Vectors stay in pixels of the (enlarged) size the flow is computed at."""
+
+    backend: Literal["dis", "raft", "flownet2", "file"] = "dis"
+    weights: str = ""  # raft, flownet2
+    width: Annotated[int, Field(ge=0)] = 0  # 0: the frame's own size
+    height: Annotated[int, Field(ge=0)] = 0
+    preset: Literal["ultrafast", "fast", "medium"] = "medium"  # dis
+    patch_size: Annotated[int, Field(ge=0)] = 0  # dis; 0: the preset's
+    patch_stride: Annotated[int, Field(ge=0)] = 0
+    refinement_iterations: Annotated[int, Field(ge=-1)] = -1  # -1: the preset's
+    finest_scale: Annotated[int, Field(ge=-1)] = -1
+    batch_size: Positive = 8
+    precision: Literal["fp32", "bf16"] = "fp32"  # raft, flownet2
+
+
+class PreProcessConfig(Block):
+    """From videos to cubes."""
+
+    boxes: BoxConfig = BoxConfig()
+    flow: FlowConfig = FlowConfig()
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+
+
+class MemAEConfig(Block):
+    """ML-MemAE-SC (spec §2)."""
+
+    feature_root: Positive = 32
+    num_slots: Positive = 2000
+    shrink_threshold: NonNegative = 0.0005
+    mem_usage: Annotated[list[bool], Field(min_length=4, max_length=4)] = [False, True, True, True]
+    skip_ops: Annotated[list[Literal["none", "concat"]], Field(min_length=3, max_length=3)] = [
+        "none",
+        "concat",
+        "concat",
+    ]
+
+
+class VUnetConfig(Block):
+    """CVAE frame predictor (spec §3)."""
+
+    nf_max: Annotated[int, Field(ge=2)] = 128
+    nf_start: Positive = 64
+    dropout: Fraction = 0.1
+    final_act: bool = False
+
+    @model_validator(mode="after")
+    def _twice(self) -> VUnetConfig:
+        if self.nf_max != 2 * self.nf_start:
+            raise ValueError(f"nf_max must be 2 * nf_start = {2 * self.nf_start}")
+        return self
+
+
+class ModelConfig(Block):
+    """The two networks of HF2-VAD."""
+
+    memae: MemAEConfig = MemAEConfig()
+    vunet: VUnetConfig = VUnetConfig()
+
+
+class StageConfig(Block):
+    """What every training stage has."""
+
+    num_epochs: Positive = 80
+    batch_size: Positive = 128
+    lr: Annotated[float, Field(gt=0)] = 1e-4
+    adam_eps: Annotated[float, Field(gt=0)] = 1e-7
+    weight_decay: NonNegative = 0.0
+    lr_milestones: list[Positive] = [50]
+    lr_gamma: Annotated[float, Field(gt=0)] = 0.8
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0  # 0: off, as published
+    save_every_steps: Annotated[int, Field(ge=0)] = 0  # 0: at the end of each epoch only
+    keep_every: Annotated[int, Field(ge=0)] = 0  # epochs; kept ones serve --select best-on-test
+
+
+class MemAEStageConfig(StageConfig):
+    """Stage 1: flow reconstruction."""
+
+    batch_size: Positive = 256
+    lam_recon: NonNegative = 1.0
+    lam_sparse: NonNegative = 2e-4
+
+
+class CVAEStageConfig(StageConfig):
+    """Stage 2: frame prediction with the memory autoencoder frozen."""
+
+    init_from: str = ""  # stage-1 checkpoint; empty: this run's
+    lr_milestones: list[Positive] = [50, 100, 150]
+    lam_kl: NonNegative = 1.0
+    lam_frame: NonNegative = 1.0
+    lam_grad: NonNegative = 1.0
+    intensity_loss_norm: Literal[1, 2] = 2
+    alpha: Annotated[float, Field(gt=0)] = 1.0
+
+
+class FinetuneStageConfig(CVAEStageConfig):
+    """Stage 3: both networks together."""
+
+    lr: Annotated[float, Field(gt=0)] = 8e-5
+    lam_recon: NonNegative = 1.0
+    lam_sparse: NonNegative = 2e-4
+
+
+class EvalConfig(Block):
+    """Scores (spec §5)."""
+
+    w_flow: NonNegative = 1.0  # published name: w_r
+    w_frame: NonNegative = 0.1  # published name: w_p
+    w_energy: NonNegative = 0.0  # ours: squared flow itself; 0 is the paper
+    trim: Annotated[int, Field(ge=0)] = 4
+    median: Annotated[int, Field(ge=1)] = 17
+    batch_size: Positive = 256
+
+    @model_validator(mode="after")
+    def _odd_median(self) -> EvalConfig:
+        if self.median % 2 == 0:
+            raise ValueError("median must be odd (1: no smoothing)")
+        return self
+
+
+class HF2VADConfig(Block):
+    """One file: data, pre-processing, model, a block a stage, evaluation."""
+
+    system: Literal["hf2vad"] = "hf2vad"
+    data: DataConfig
+    run: RunConfig = RunConfig()
+    pre_process: PreProcessConfig = PreProcessConfig()
+    model: ModelConfig = ModelConfig()
+    ml_memae_sc: MemAEStageConfig = MemAEStageConfig()
+    cvae: CVAEStageConfig = CVAEStageConfig()
+    finetune: FinetuneStageConfig = FinetuneStageConfig()
+    eval: EvalConfig = EvalConfig()
+
+    def stage_folder(self, stage: str) -> Path:
+        """Where a stage writes: ``runs/NAME/STAGE``."""
+        return Path(self.run.root) / (self.run.name or self.data.name) / stage

@@ -1,0 +1,31 @@
+"""What the scripts say: plain lines on standard output, log records on standard error."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+
+
+def say(text: str = "") -> None:
+    """Print a line for the user."""
+    print(text, flush=True)
+
+
+def setup_logging() -> None:
+    """Send the library's log records (warnings, mostly) to standard error."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+
+
+def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lay out a text table: first column left-aligned, the others right-aligned."""
+    lines = [list(map(str, header)), *[list(map(str, row)) for row in rows]]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+
+    def layout(line: Sequence[str]) -> str:
+        cells = [line[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+        return "  ".join(cells).rstrip()
+
+    rule = "  ".join("-" * width for width in widths)
+    return "\n".join([layout(lines[0]), rule, *map(layout, lines[1:])])
