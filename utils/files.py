@@ -96,6 +96,6 @@ def require_free_space(folder: Path, needed_bytes: int, what: str) -> None:
     free = shutil.disk_usage(existing).free
     if free < needed_bytes:
         raise UserError(
-            f"{folder}: {what} needs about {needed_bytes / 2**20:.0f} MiB and {free / 2**20:.0f} MiB "
-            "are free; free some space or choose another folder"
+            f"{folder}: {what} needs about {needed_bytes / 2**20:.0f} MiB, "
+            f"{free / 2**20:.0f} MiB are free; free some space or choose another folder"
         )

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def pick_device(wanted: str) -> torch.device:
-    """Resolve ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; without that GPU, warn and take the CPU."""
+    """Resolve ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; a GPU that is not there gives the CPU."""
     if wanted == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(wanted)
@@ -67,7 +67,7 @@ def provenance() -> dict[str, str]:
     return {
         "git_revision": git_revision(),
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # it is a str subclass that safe loading refuses
         "numpy": np.__version__,
         "opencv": cv2.__version__,
         "machine": platform.machine(),

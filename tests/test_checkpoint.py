@@ -1,0 +1,104 @@
+"""Checkpoints: whole or not there, read without running code, faults named."""
+
+from __future__ import annotations
+
+import os
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from utils.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from utils.errors import UserError
+
+
+def content(**changes):
+    base = {
+        "system": "hf2vad",
+        "stage": "cvae",
+        "config": {},
+        "model": {"weight": torch.ones(2)},
+        "finished": True,
+        "epoch": 1,
+        "step": 2,
+        "provenance": {},
+    }
+    return {**base, **changes}
+
+
+def test_round_trip(tmp_path):
+    save_checkpoint(tmp_path / "last.pth", content())
+    loaded = load_checkpoint(tmp_path / "last.pth", stages=("cvae", "finetune"))
+    assert loaded["format_version"] == 1 and torch.equal(loaded["model"]["weight"], torch.ones(2))
+    assert [path.name for path in tmp_path.iterdir()] == ["last.pth"]
+
+
+def test_wrong_stage_system_version_or_key(tmp_path):
+    path = tmp_path / "last.pth"
+    save_checkpoint(path, content())
+    with pytest.raises(UserError, match="stage 'cvae', but 'ml_memae_sc' is needed"):
+        load_checkpoint(path, stages=("ml_memae_sc",))
+    with pytest.raises(UserError, match="'frd' is needed"):
+        load_checkpoint(path, system="frd")
+    torch.save({**content(), "format_version": 99}, path)
+    with pytest.raises(UserError, match="format 99"):
+        load_checkpoint(path)
+    torch.save({"format_version": 1, "system": "hf2vad"}, path)
+    with pytest.raises(UserError, match="lacks stage, config"):
+        load_checkpoint(path)
+    torch.save({"state": 1}, path)
+    with pytest.raises(UserError, match="not a checkpoint of this project"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("keep", [0, 1, 100, 700])
+def test_truncated_file(tmp_path, keep):
+    path = tmp_path / "last.pth"
+    save_checkpoint(path, content())
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(UserError, match=r"truncated or not a checkpoint|refused"):
+        load_checkpoint(path)
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(UserError, match="no such checkpoint"):
+        load_checkpoint(tmp_path / "none.pth")
+    with pytest.raises(UserError, match=str(tmp_path)):
+        load_checkpoint(tmp_path)
+
+
+class Evil:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.marker}",)
+
+
+def test_code_in_a_checkpoint_does_not_run(tmp_path):
+    path = tmp_path / "evil.pth"
+    torch.save({**content(), "format_version": 1, "x": Evil(tmp_path / "ran")}, path)
+    with pytest.raises(UserError, match="refused"):
+        load_checkpoint(path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_failed_write_keeps_the_old_file(tmp_path):
+    path = tmp_path / "last.pth"
+    save_checkpoint(path, content())
+    before = path.read_bytes()
+    with pytest.raises((AttributeError, TypeError, RuntimeError, pickle.PicklingError)):
+        save_checkpoint(path, content(step=lambda: None))
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["last.pth"]
+
+
+def test_other_architecture_names_the_tensors():
+    model = nn.Linear(2, 3)
+    state = {"weight": torch.ones(3, 4), "extra": torch.ones(1)}
+    with pytest.raises(UserError) as caught:
+        load_weights(model, state, "file.pth")
+    text = str(caught.value)
+    assert "missing bias" in text and "unexpected extra" in text
+    assert "weight: (3, 4) instead of (3, 2)" in text

@@ -1,0 +1,81 @@
+"""Configuration: every fault in one message, nearest names, overrides."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from utils.config import load_config, save_config
+from utils.errors import UserError
+
+
+@pytest.fixture
+def write(tmp_path):
+    def _write(text: str):
+        path = tmp_path / "set.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return _write
+
+
+def test_defaults_are_the_published_ped2_numbers(write):
+    config = load_config(write("data: {name: ped2}"))
+    assert config.model.memae.num_slots == 2000 and config.model.vunet.nf_max == 128
+    assert (config.ml_memae_sc.batch_size, config.cvae.batch_size) == (256, 128)
+    assert config.finetune.lr == 8e-5 and config.ml_memae_sc.adam_eps == 1e-7
+    assert (config.eval.w_flow, config.eval.w_frame, config.eval.w_energy) == (1.0, 0.1, 0.0)
+    assert str(config.data.folder) == "data/ped2"
+    assert str(config.stage_folder("cvae")) == "runs/ped2/cvae"
+
+
+def test_all_faults_come_together_with_the_nearest_names(write):
+    path = write("data: {name: x}\ncvae: {num_epoch: 3, lr: -1}\nevl: {}\nnum_slots: 4\n")
+    with pytest.raises(UserError) as caught:
+        load_config(path)
+    text = str(caught.value)
+    assert str(path) in text and "4 fault(s)" in text
+    assert "cvae.num_epoch: unknown key; did you mean 'num_epochs'?" in text
+    assert "cvae.lr: -1 is not allowed" in text
+    assert "evl: unknown key; did you mean 'eval'?" in text
+    assert "num_slots: unknown key; did you mean 'model.memae.num_slots'?" in text
+
+
+def test_overrides_win_and_are_checked(write):
+    path = write("data: {name: x}")
+    config = load_config(path, ["cvae.num_epochs=5", "eval.w_flow=0.5", "data.root=/d"])
+    assert config.cvae.num_epochs == 5 and str(config.data.folder) == "/d"
+    with pytest.raises(UserError, match=r"cvae\.num_epochs: 'many' is not allowed"):
+        load_config(path, ["cvae.num_epochs=many"])
+    with pytest.raises(UserError, match="KEY=VALUE"):
+        load_config(path, ["cvae.num_epochs"])
+    with pytest.raises(UserError, match="'name' holds a value"):
+        load_config(path, ["data.name.deep=1"])
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "a: [", "\x00", "", "1: 2", "- a"])
+def test_files_that_are_no_configuration(write, text):
+    with pytest.raises(UserError, match=r"set\.yaml"):
+        load_config(write(text))
+
+
+def test_missing_file_and_wrong_system(tmp_path, write):
+    with pytest.raises(UserError, match="no such configuration"):
+        load_config(tmp_path / "none.yaml")
+    with pytest.raises(UserError, match="needs 'hf2vad'"):
+        load_config(write("system: other\ndata: {name: x}"))
+
+
+def test_values_that_depend_on_each_other(write):
+    path = write("data: {name: x}\nmodel: {vunet: {nf_max: 64}}\neval: {median: 4}\n")
+    with pytest.raises(UserError) as caught:
+        load_config(path)
+    assert "nf_max must be 2 * nf_start = 128" in str(caught.value)
+    assert "median must be odd" in str(caught.value)
+
+
+def test_resolved_config_reads_back_the_same(tmp_path, write):
+    config = load_config(write("data: {name: x}\ncvae: {num_epochs: 7}"))
+    save_config(config, tmp_path / "resolved.yaml")
+    assert load_config(tmp_path / "resolved.yaml") == config
+    assert yaml.safe_load((tmp_path / "resolved.yaml").read_text())["cvae"]["num_epochs"] == 7

@@ -1,0 +1,104 @@
+"""Self-describing checkpoints: one file that rebuilds its own model and can be resumed.
+
+Keys: ``format_version``, ``system``, ``stage``, ``config`` (resolved), ``model`` (the weights to
+evaluate with), ``finished``, ``epoch`` (completed), ``step`` (global), ``statistics`` (of scores on
+normal data, once finished), ``threshold``, ``provenance`` and ``training`` (what resuming needs).
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from utils.errors import UserError
+from utils.files import atomic_path
+
+FORMAT_VERSION = 1
+REQUIRED = ("system", "stage", "config", "model", "finished", "epoch", "step", "provenance")
+
+
+def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
+    """Write a checkpoint atomically; ``path`` holds the old or the new one, never a part."""
+    with atomic_path(path) as temporary:
+        torch.save({"format_version": FORMAT_VERSION, **checkpoint}, temporary)
+
+
+def load_checkpoint(
+    path: str | Path, system: str = "hf2vad", stages: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Read a checkpoint of this project; only tensors and plain containers are admitted.
+
+    Args:
+        path: checkpoint file.
+        system: ``hf2vad`` or ``frd``.
+        stages: the stages the caller can use; ``None`` admits all.
+
+    Raises:
+        UserError: missing, truncated or foreign file, other system, other stage, newer format.
+    """
+    path = Path(path)
+    checkpoint = load_tensors(path)
+    if not isinstance(checkpoint, dict) or "format_version" not in checkpoint:
+        raise UserError(f"{path}: not a checkpoint of this project (no 'format_version' in it)")
+    if checkpoint["format_version"] != FORMAT_VERSION:
+        raise UserError(
+            f"{path}: checkpoint format {checkpoint['format_version']!r}, this code reads format "
+            f"{FORMAT_VERSION}; use the code it was written with (see its 'provenance')"
+        )
+    missing = [key for key in REQUIRED if key not in checkpoint]
+    if missing:
+        raise UserError(f"{path}: checkpoint lacks {', '.join(missing)}; train that stage again")
+    if checkpoint["system"] != system:
+        raise UserError(
+            f"{path}: a checkpoint of system '{checkpoint['system']}', but '{system}' is needed"
+        )
+    if stages is not None and checkpoint["stage"] not in stages:
+        raise UserError(
+            f"{path}: a checkpoint of stage '{checkpoint['stage']}', but "
+            f"{' or '.join(repr(stage) for stage in stages)} is needed"
+        )
+    return checkpoint
+
+
+def load_tensors(path: str | Path) -> Any:
+    """``torch.load`` on the CPU with ``weights_only=True`` and errors a user can act on."""
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path}: no such checkpoint; train that stage first or check the path")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{path}: refused, it holds more than tensors and plain containers "
+            f"({str(error).splitlines()[0]})"
+        ) from None
+    except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError, OSError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"{path}: truncated or not a checkpoint ({reason}); take an earlier one or train again"
+        ) from None
+
+
+def load_weights(model: torch.nn.Module, state: dict[str, torch.Tensor], source: str) -> None:
+    """``load_state_dict`` with every difference named.
+
+    Raises:
+        UserError: tensors that are missing, unexpected or of another shape, from ``source``.
+    """
+    own = model.state_dict()
+    faults = [f"missing {key}" for key in own if key not in state]
+    faults += [f"unexpected {key}" for key in state if key not in own]
+    faults += [
+        f"{key}: {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    if faults:
+        shown = "; ".join(faults[:8]) + (f"; and {len(faults) - 8} more" if len(faults) > 8 else "")
+        raise UserError(f"{source}: weights of another architecture: {shown}")
+    model.load_state_dict(state)

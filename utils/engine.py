@@ -1,0 +1,295 @@
+"""Train one stage: a readable loop with resume, averaging, logs and safe stops.
+
+The engine knows no model and no data set: a ``Stage`` brings them as plain callables, so HF2-VAD's
+three stages and FRD-UVAD share it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import nn
+from tqdm import tqdm
+
+from utils.checkpoint import load_checkpoint, save_checkpoint
+from utils.console import say
+from utils.errors import UserError
+from utils.files import digest
+from utils.run_folder import RunLog, StopSignal, sole_writer
+from utils.runtime import provenance
+from utils.training_state import TrainingState
+
+LossTerms = dict[str, torch.Tensor]
+
+
+class EpochLoader(Protocol):
+    """What the engine asks of a loader: its length, and an epoch's batches from any step on."""
+
+    def __len__(self) -> int: ...
+
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Any]: ...
+
+
+@dataclass
+class Stage:
+    """One training stage, as the engine sees it.
+
+    ``loss`` maps (model, batch) to named scalar terms with the weighted sum as ``total``;
+    ``statistics`` maps the finished model to score statistics on normal data; ``pictures`` maps the
+    model to named (H,W,3) uint8 BGR pictures. ``settings`` is the stage's block of the config.
+    """
+
+    system: str
+    name: str
+    folder: Path
+    config: dict[str, Any]
+    settings: Any
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    loader: EpochLoader
+    loss: Callable[[nn.Module, Any], LossTerms]
+    statistics: Callable[[nn.Module], dict[str, Any]]
+    fingerprint: str
+    pictures: Callable[[nn.Module], dict[str, np.ndarray]] | None = None
+
+
+def make_accelerator(device: torch.device, precision: str) -> Accelerator:
+    """Device, precision and processes; ``accelerate launch`` and torchrun are seen by it."""
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+    mixed = "bf16" if precision == "bf16" else "no"
+    return Accelerator(cpu=device.type == "cpu", mixed_precision=mixed)
+
+
+def adam(parameters: Any, settings: Any, device: torch.device) -> torch.optim.Optimizer:
+    """The published optimizer; one fused kernel a step where the device has it."""
+    trainable = [parameter for parameter in parameters if parameter.requires_grad]
+    return torch.optim.Adam(
+        trainable,
+        lr=settings.lr,
+        eps=settings.adam_eps,
+        weight_decay=settings.weight_decay,
+        fused=device.type in ("cpu", "cuda"),
+    )
+
+
+def fit(stage: Stage, accelerator: Accelerator, run: Any, restart: bool = False) -> Path:
+    """Train ``stage`` to its last epoch, resuming from ``last.pth`` where there is one.
+
+    Returns:
+        The path of the finished checkpoint.
+
+    Raises:
+        UserError: the folder is in use, holds another configuration, or a loss is not finite.
+    """
+    with sole_writer(stage.folder), StopSignal() as stop:
+        return _Fit(stage, accelerator, run, stop).run(restart)
+
+
+class _Fit:
+    def __init__(self, stage: Stage, accelerator: Accelerator, run: Any, stop: StopSignal) -> None:
+        self.stage = stage
+        self.accelerator = accelerator
+        self.run_config = run
+        self.stop = stop
+        self.path = stage.folder / "last.pth"
+        settings = stage.settings
+        scheduler = torch.optim.lr_scheduler.MultiStepLR(
+            stage.optimizer, settings.lr_milestones, settings.lr_gamma
+        )
+        stage.model.to(accelerator.device)
+        self.state = TrainingState(stage.model, stage.optimizer, scheduler, settings.ema_decay)
+        self.recent: list[LossTerms] = []  # of steps not yet checked and summed
+
+    def run(self, restart: bool) -> Path:
+        if self.path.exists() and not restart and self._resume():
+            return self.path
+        wrapped, self.state.optimizer = self.accelerator.prepare(
+            self.state.model, self.state.optimizer
+        )
+        log = RunLog(self.stage.folder, self.state.step)
+        try:
+            while self.state.epoch < self.stage.settings.num_epochs:
+                self._train_epoch(wrapped, log)
+        finally:
+            log.close()
+        self._finish()
+        return self.path
+
+    def _resume(self) -> bool:
+        """Restore ``last.pth``; true when there is nothing left to train."""
+        checkpoint = load_checkpoint(self.path, self.stage.system, (self.stage.name,))
+        _require_same_run(checkpoint, self.stage, self.path)
+        if checkpoint["finished"] and checkpoint["epoch"] >= self.stage.settings.num_epochs:
+            say(
+                f"{self.path}: already finished ({checkpoint['epoch']} epochs); --restart redoes it"
+            )
+            return True
+        self.state.restore(checkpoint, str(self.path))
+        say(f"{self.path}: going on after epoch {self.state.epoch}, step {self.state.step}")
+        return False
+
+    def _train_epoch(self, wrapped: nn.Module, log: RunLog) -> None:
+        state, settings, started = self.state, self.stage.settings, time.perf_counter()
+        steps = len(self.stage.loader)
+        bar = tqdm(
+            self.stage.loader.epoch(state.epoch, state.step_in_epoch),
+            total=steps,
+            initial=state.step_in_epoch,
+            desc=f"{self.stage.name} epoch {state.epoch + 1}/{settings.num_epochs}",
+            disable=not self.accelerator.is_main_process,
+            mininterval=1.0,
+        )
+        wrapped.train()
+        for batch in bar:
+            self._train_step(wrapped, batch)
+            if self._check_due():
+                mean = self._check_losses()
+                bar.set_postfix(loss=f"{mean['total']:.4g}", refresh=False)
+                if state.step % self.run_config.log_every == 0:
+                    log.scalars("step", mean, state.step)
+            if self.stop.received:
+                self._stop_here()
+            if settings.save_every_steps and state.step % settings.save_every_steps == 0:
+                self._save(finished=False)
+        self._close_epoch(steps, started, log)
+
+    def _train_step(self, wrapped: nn.Module, batch: Any) -> None:
+        optimizer = self.state.optimizer
+        optimizer.zero_grad(set_to_none=True)
+        with self.accelerator.autocast():
+            terms = self.stage.loss(wrapped, batch)
+        self.accelerator.backward(terms["total"])
+        optimizer.step()
+        self.state.after_step()
+        self.recent.append({name: term.detach() for name, term in terms.items()})
+
+    def _check_due(self) -> bool:
+        # Reading a loss waits for the GPU, so there it is done every log_every steps only.
+        on_cpu = self.accelerator.device.type == "cpu"
+        return on_cpu or self.state.step % self.run_config.log_every == 0
+
+    def _check_losses(self) -> dict[str, float]:
+        """Add the recent losses to the epoch's sums; return their means.
+
+        Raises:
+            UserError: one of them is not finite.
+        """
+        if not self.recent:
+            return {}
+        first_step = self.state.step - len(self.recent) + 1
+        table = {
+            name: torch.stack([terms[name].float() for terms in self.recent]).cpu()
+            for name in self.recent[0]
+        }
+        bad = (~torch.isfinite(table["total"])).nonzero()
+        if len(bad):
+            self._refuse_loss(first_step + int(bad[0]), float(table["total"][int(bad[0])]))
+        for name, values in table.items():
+            self.state.loss_sums[name] = self.state.loss_sums.get(name, 0.0) + float(values.sum())
+        self.recent = []
+        return {name: float(values.mean()) for name, values in table.items()}
+
+    def _refuse_loss(self, step: int, value: float) -> None:
+        good = (
+            f"{self.path} is the last good checkpoint"
+            if self.path.exists()
+            else ("no checkpoint was written yet")
+        )
+        raise UserError(
+            f"{self.stage.name}: the loss is {value} at step {step}; {good}. Lower "
+            f"{self.stage.name}.lr, use run.precision=fp32, or look for broken input cubes"
+        )
+
+    def _close_epoch(self, steps: int, started: float, log: RunLog) -> None:
+        self._check_losses()
+        state = self.state
+        means = {name: total / steps for name, total in state.loss_sums.items()}
+        rate = state.optimizer.param_groups[0]["lr"]
+        state.after_epoch()
+        record = {"epoch": state.epoch, "step": state.step, "lr": rate, **means}
+        record["seconds"] = round(time.perf_counter() - started, 3)
+        if self.accelerator.is_main_process:
+            log.epoch_line(record)
+            log.scalars("epoch", means | {"lr": rate}, state.epoch)
+            self._log_pictures(log)
+        self._save(finished=False)
+        self._keep_epoch()
+
+    def _log_pictures(self, log: RunLog) -> None:
+        every = self.run_config.image_every
+        if self.stage.pictures is not None and every and self.state.epoch % every == 0:
+            model = self.state.evaluated_model.eval()
+            with torch.no_grad(), self.accelerator.autocast():
+                log.pictures(self.stage.pictures(model), self.state.epoch)
+            self.state.model.train()
+
+    def _stop_here(self) -> None:
+        self._check_losses()
+        self._save(finished=False)
+        say(f"stopped by a signal at step {self.state.step}; {self.path} resumes from here")
+        raise SystemExit(143)
+
+    def _keep_epoch(self) -> None:
+        every = self.stage.settings.keep_every
+        if every and self.state.epoch % every == 0:
+            path = self.stage.folder / f"epoch_{self.state.epoch:03d}.pth"
+            self._save(finished=True, path=path, statistics=self._statistics())
+
+    def _finish(self) -> None:
+        say(f"{self.stage.name}: computing score statistics on the training data")
+        self._save(finished=True, statistics=self._statistics())
+
+    def _statistics(self) -> dict[str, Any]:
+        model = self.state.evaluated_model
+        training = model.training
+        model.eval()
+        with torch.no_grad():  # float32 whatever the training precision: scores are made in it
+            statistics = self.stage.statistics(model)
+        model.train(training)
+        return statistics
+
+    def _save(self, finished: bool, path: Path | None = None, statistics: Any = None) -> None:
+        self._check_losses()
+        if not self.accelerator.is_main_process:
+            return
+        stage, state = self.stage, self.state
+        checkpoint = {
+            "system": stage.system,
+            "stage": stage.name,
+            "config": stage.config,
+            "model": state.evaluated_model.state_dict(),
+            "finished": finished,
+            "epoch": state.epoch,
+            "step": state.step,
+            "statistics": statistics,
+            "threshold": None,
+            "provenance": provenance() | {"data": stage.fingerprint},
+            "training": state.state_dict(),
+        }
+        save_checkpoint(path or self.path, checkpoint)
+
+
+def _require_same_run(checkpoint: dict[str, Any], stage: Stage, path: Path) -> None:
+    """Resuming under other numbers would be neither the old run nor the new one."""
+    free = {"num_epochs", "save_every_steps", "keep_every"}
+    pairs = {
+        "data": (checkpoint["provenance"].get("data"), stage.fingerprint),
+        "model": (checkpoint["config"].get("model"), stage.config.get("model")),
+        "run.seed": (checkpoint["config"]["run"]["seed"], stage.config["run"]["seed"]),
+    }
+    old, new = checkpoint["config"].get(stage.name, {}), stage.config[stage.name]
+    pairs |= {f"{stage.name}.{key}": (old.get(key), new.get(key)) for key in new if key not in free}
+    changed = [key for key, (before, now) in pairs.items() if digest(before) != digest(now)]
+    if changed:
+        raise UserError(
+            f"{path}: was trained with other values of {', '.join(changed)}; pass --restart to "
+            "start over, or set another run.name to keep both"
+        )
