@@ -1,0 +1,48 @@
+"""The memory module of ML-MemAE-SC: features are rebuilt from stored normal ones."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Memory(nn.Module):
+    """A table of feature vectors, read by soft attention with hard shrinkage (HF2-VAD §3.1).
+
+    Args:
+        num_slots: rows of the table.
+        num_features: length of a row.
+        shrink_threshold: attention at or below this is dropped and the rest renormalised; 0 keeps
+            all of it.
+    """
+
+    def __init__(self, num_slots: int, num_features: int, shrink_threshold: float):
+        super().__init__()
+        bound = num_features**-0.5
+        self.slots = nn.Parameter(torch.empty(num_slots, num_features).uniform_(-bound, bound))
+        self.shrink_threshold = shrink_threshold
+
+    def address(self, query: Tensor) -> Tensor:
+        """Attention (B, slots) float32 of queries (B, num_features).
+
+        Rows are non-negative and sum to one, or are zero where no slot passes the threshold.
+        """
+        attention = F.softmax(F.linear(query, self.slots), dim=1)
+        if self.shrink_threshold > 0:
+            # relu(a - t) * a / |a - t| of the paper is a above t and zero elsewhere.
+            attention = F.threshold(attention, self.shrink_threshold, 0.0)
+            attention = attention / attention.sum(1, keepdim=True).clamp_min(1e-12)
+        return attention
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Replace ``features`` (B, C, H, W), C * H * W = num_features, by what the memory holds.
+
+        Returns:
+            The read features, shape and dtype of the input, and the attention (B, slots) float32.
+        """
+        # Thousands of products are summed and exponentiated here: bfloat16 would not do.
+        with torch.autocast(features.device.type, enabled=False):
+            attention = self.address(features.float().flatten(1))
+            read = attention @ self.slots
+        return read.view(features.shape).to(features.dtype), attention

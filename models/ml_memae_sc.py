@@ -1,0 +1,133 @@
+"""ML-MemAE-SC: multi-level memory autoencoder with skip connections (HF2-VAD §3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from models.blocks import DoubleConv, plain_conv
+from models.memory import Memory
+
+FLOW_CHANNELS = 2
+PATCH_SIZE = 32
+
+
+class UpBlock(nn.Module):
+    """Double the spatial size, halve the channels, optionally merge the encoder's features."""
+
+    def __init__(self, in_channels: int, skip: str):
+        super().__init__()
+        out_channels = in_channels // 2
+        self.upsample = nn.ConvTranspose2d(
+            in_channels, out_channels, 3, stride=2, padding=1, output_padding=1
+        )
+        self.concat = skip == "concat"
+        self.block = DoubleConv(out_channels * (2 if self.concat else 1), out_channels)
+
+    def forward(self, x: Tensor, encoded: Tensor) -> Tensor:
+        """``x`` (B, C, H, W) and ``encoded`` (B, C/2, 2H, 2W) to (B, C/2, 2H, 2W)."""
+        x = self.upsample(x)
+        return self.block(torch.cat([encoded, x], dim=1) if self.concat else x)
+
+
+class MLMemAESC(nn.Module):
+    """Rebuilds a flow patch from what normal flow looks like.
+
+    Args:
+        feature_root: channels f at full size; they double at each of three halvings.
+        num_slots: rows of each memory.
+        shrink_threshold: see :class:`models.memory.Memory`.
+        mem_usage: four switches, one a level from full size (which has no memory: must be False)
+            to 4x4.
+        skip_ops: ``"none"`` or ``"concat"`` for the skips at 32x32, 16x16 and 8x8.
+
+    Raises:
+        ValueError: ``mem_usage`` or ``skip_ops`` is not of that form.
+    """
+
+    def __init__(
+        self,
+        feature_root: int = 32,
+        num_slots: int = 2000,
+        shrink_threshold: float = 0.0005,
+        mem_usage: Sequence[bool] = (False, True, True, True),
+        skip_ops: Sequence[str] = ("none", "concat", "concat"),
+    ):
+        super().__init__()
+        _check_switches(mem_usage, skip_ops)
+        f = feature_root
+        self.in_block = DoubleConv(FLOW_CHANNELS, f)
+        self.down1, self.down2, self.down3 = (_down_block(f * 2**k) for k in range(3))
+
+        def memory(level: int) -> Memory | None:
+            size = PATCH_SIZE // 2**level
+            num_features = f * 2**level * size * size
+            return Memory(num_slots, num_features, shrink_threshold) if mem_usage[level] else None
+
+        self.memory3, self.memory2, self.memory1 = memory(3), memory(2), memory(1)
+        self.up3 = UpBlock(8 * f, skip_ops[2])
+        self.up2 = UpBlock(4 * f, skip_ops[1])
+        self.up1 = UpBlock(2 * f, skip_ops[0])
+        self.out_conv = plain_conv(f, FLOW_CHANNELS, 1)
+        self.apply(_initialise)
+
+    def forward(self, flow: Tensor) -> dict[str, Tensor | list[Tensor]]:
+        """Rebuild flow patches.
+
+        Args:
+            flow: (B, 2, 32, 32), pixels.
+
+        Returns:
+            ``flow_recon`` (B, 2, 32, 32) float32, pixels, and ``attention``, a list of
+            (B, num_slots) float32 for the memories in use, from the smallest level up.
+        """
+        x0, x1, x2, x3 = self.encode(flow)
+        attention: list[Tensor] = []
+        x = self._read(self.memory3, x3, attention)  # (B, 8f, 4, 4)
+        x = self._read(self.memory2, self.up3(x, x2), attention)  # (B, 4f, 8, 8)
+        x = self._read(self.memory1, self.up2(x, x1), attention)  # (B, 2f, 16, 16)
+        x = self.up1(x, x0)  # (B, f, 32, 32)
+        return {"flow_recon": self.out_conv(x).float(), "attention": attention}
+
+    def encode(self, flow: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Features (B, f, 32, 32), (B, 2f, 16, 16), (B, 4f, 8, 8) and (B, 8f, 4, 4)."""
+        x0 = self.in_block(flow)
+        x1 = self.down1(x0)
+        x2 = self.down2(x1)
+        return x0, x1, x2, self.down3(x2)
+
+    @staticmethod
+    def _read(memory: Memory | None, features: Tensor, attention: list[Tensor]) -> Tensor:
+        if memory is None:
+            return features
+        read, weights = memory(features)
+        attention.append(weights)
+        return read
+
+
+def _down_block(channels: int) -> nn.Sequential:
+    """Halve the spatial size and double the channels."""
+    return nn.Sequential(
+        plain_conv(channels, 2 * channels, 3, stride=2), DoubleConv(2 * channels, 2 * channels)
+    )
+
+
+def _initialise(module: nn.Module) -> None:
+    """The published start; transposed convolutions and convolution biases keep torch's own."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, a=0.1, mode="fan_in")
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+        nn.init.zeros_(module.bias)
+
+
+def _check_switches(mem_usage: Sequence[bool], skip_ops: Sequence[str]) -> None:
+    if len(mem_usage) != 4 or mem_usage[0]:
+        raise ValueError(
+            f"mem_usage is {list(mem_usage)}: give four switches, the first False "
+            "(there is no memory at full size)"
+        )
+    if len(skip_ops) != 3 or not set(skip_ops) <= {"none", "concat"}:
+        raise ValueError(f"skip_ops is {list(skip_ops)}: give three of 'none' and 'concat'")
