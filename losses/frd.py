@@ -1,0 +1,143 @@
+"""The training step of FRD-UVAD (IEEE TMM 2024, §III): errors, pseudo labels, losses, the bank.
+
+Shapes: B items of K consecutive snippets of ``crops`` feature vectors of D values.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def snippet_error(features: Tensor, reconstruction: Tensor) -> Tensor:
+    """Mean squared error of each snippet, the largest over its crops.
+
+    Args:
+        features: (B, crops, K, D) float, before the disruption.
+        reconstruction: same shape.
+
+    Returns:
+        (B, K) errors.
+    """
+    return (reconstruction - features).square().mean(dim=-1).amax(dim=1)
+
+
+def threshold(values: Tensor, deviations: float) -> Tensor:
+    """Mean plus ``deviations`` unbiased standard deviations over all values; keeps the gradient."""
+    if values.numel() < 2:  # the deviation of one value is undefined; none is meant
+        return values.mean()
+    return values.mean() + deviations * values.std()
+
+
+def running_mean(scores: Tensor) -> Tensor:
+    """Replace each of the K scores (B, K) by the mean of it and those before it."""
+    counts = torch.arange(1, scores.shape[1] + 1, device=scores.device, dtype=scores.dtype)
+    return scores.cumsum(dim=1) / counts
+
+
+def frd_loss(
+    output: dict[str, Tensor],
+    features: Tensor,
+    auxiliary: Tensor | None = None,
+    num_bank: int = 0,
+    weights: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    aux_threshold: float = 0.5,
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Losses and pseudo labels of one training step (FRD-UVAD §III-C to III-E).
+
+    Args:
+        output: of the model's forward pass.
+        features: (B + M, crops, K, D), the M = ``num_bank`` items of the bank last.
+        auxiliary: (B, K) auxiliary scores in [0, 1]; None: pseudo labels stay as they are.
+        weights: of reconstruction, bank and score terms (the published ``Lambda``).
+        aux_threshold: an auxiliary score from here on confirms a pseudo label.
+
+    Returns:
+        Terms ``recon``, ``bank``, ``score`` (unweighted scalars) and ``total`` (weighted); and,
+        without gradient, the (B, K) tensors ``error``, ``error_labels`` (before the auxiliary
+        scorer), ``labels`` (after it) and ``scores`` (running means).
+    """
+    error = snippet_error(features, output["reconstruction"])
+    batch_error, bank_error = error.split([len(features) - num_bank, num_bank])
+    error_threshold = threshold(error, 1.0)
+    error_labels = (batch_error >= error_threshold).to(error.dtype).detach()
+    confirmed = error_labels if auxiliary is None else error_labels * (auxiliary >= aux_threshold)
+    scores = running_mean(output["scores"])
+    terms = {
+        "recon": batch_error.mean(),
+        "bank": _bank_loss(bank_error, error_threshold),
+        "score": F.binary_cross_entropy(scores.float(), confirmed.float()),
+    }
+    terms["total"] = sum(
+        weight * term for weight, term in zip(weights, terms.values(), strict=True)
+    )
+    details = {
+        "error": batch_error.detach(),
+        "error_labels": error_labels,
+        "labels": confirmed,
+        "scores": scores.detach(),
+    }
+    return terms, details
+
+
+def _bank_loss(bank_error: Tensor, error_threshold: Tensor) -> Tensor:
+    """Push known anomalies above the threshold; zero while there are none."""
+    if not len(bank_error):
+        return error_threshold.new_zeros(())
+    return torch.relu(error_threshold - bank_error.mean())
+
+
+def bank_candidates(scores: Tensor, labels: Tensor, delta: float, kind: str) -> Tensor:
+    """Which items the latent anomaly memory bank takes (FRD-UVAD §III-D).
+
+    Args:
+        scores: (B, K) running means.
+        labels: (B, K) pseudo labels after the auxiliary scorer.
+        delta: deviations above the mean from which a score counts.
+        kind: ``wlab``: one such snippet is enough; ``slab``: all K must be.
+
+    Returns:
+        (B,) bool.
+    """
+    chosen = (scores >= threshold(scores, delta)) & (labels > 0)
+    return chosen.any(dim=1) if kind == "wlab" else chosen.all(dim=1)
+
+
+class AnomalyBank:
+    """Latent anomaly memory bank: undisrupted items, kept across steps and epochs.
+
+    Args:
+        capacity: most items held; of more, a random choice stays (drawn from torch's generator).
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.items: Tensor | None = None  # (M, crops, K, D)
+
+    def __len__(self) -> int:
+        return 0 if self.items is None else len(self.items)
+
+    def append_to(self, features: Tensor) -> Tensor:
+        """``features`` (B, crops, K, D) followed by the bank's items."""
+        if not len(self):
+            return features
+        return torch.cat([features, self.items.to(features)])
+
+    def add(self, items: Tensor) -> None:
+        """Take ``items`` (n, crops, K, D), then trim to the capacity."""
+        if not len(items):
+            return
+        held = self.append_to(items.new_empty((0, *items.shape[1:])))
+        held = torch.cat([held, items.detach()])
+        if len(held) > self.capacity:
+            held = held[torch.randperm(len(held))[: self.capacity].to(held.device)]
+        self.items = held
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What resuming needs."""
+        return {} if self.items is None else {"items": self.items}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Undo ``state_dict``."""
+        self.items = state.get("items")
