@@ -49,20 +49,48 @@ class NormConv2d(nn.Module):
         return F.conv2d(x, weight, bias, self.stride, self.padding)
 
 
+class GroupedBatchNorm2d(nn.BatchNorm2d):
+    """BatchNorm that can treat one batch as several: each group has statistics of its own.
+
+    Sample ``i`` belongs to group ``i % num_groups``. Results, gradients and running statistics are
+    those of running the groups one after the other, at the cost of one pass.
+    """
+
+    def forward(self, x: Tensor, num_groups: int = 1) -> Tensor:
+        """Normalise ``x`` (num_groups * B, C, H, W)."""
+        if num_groups == 1 or not self.training:
+            return super().forward(x)
+        # Group g's channel c becomes channel (g, c): a view, where x is contiguous.
+        grouped = x.reshape(-1, num_groups * self.num_features, *x.shape[2:])
+        means = torch.zeros_like(self.running_mean).repeat(num_groups)
+        variances = torch.zeros_like(means)
+        weight, bias = self.weight.repeat(num_groups), self.bias.repeat(num_groups)
+        # Momentum 1 leaves the batch's own statistics in the buffers.
+        result = F.batch_norm(grouped, means, variances, weight, bias, True, 1.0, self.eps)
+        self._track(means.view(num_groups, -1), variances.view(num_groups, -1))
+        return result.view(x.shape)
+
+    def _track(self, means: Tensor, variances: Tensor) -> None:
+        for mean, variance in zip(means, variances, strict=True):
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance, self.momentum)
+        self.num_batches_tracked += len(means)
+
+
 class DoubleConv(nn.Module):
     """Twice: 3x3 convolution, BatchNorm, ReLU."""
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
         self.conv1 = plain_conv(in_channels, out_channels, 3)
-        self.norm1 = nn.BatchNorm2d(out_channels)
+        self.norm1 = GroupedBatchNorm2d(out_channels)
         self.conv2 = plain_conv(out_channels, out_channels, 3)
-        self.norm2 = nn.BatchNorm2d(out_channels)
+        self.norm2 = GroupedBatchNorm2d(out_channels)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, num_groups: int = 1) -> Tensor:
         """(B, in, H, W) to (B, out, H, W)."""
-        x = F.relu(self.norm1(self.conv1(x)), inplace=True)
-        return F.relu(self.norm2(self.conv2(x)), inplace=True)
+        x = F.relu(self.norm1(self.conv1(x), num_groups), inplace=True)
+        return F.relu(self.norm2(self.conv2(x), num_groups), inplace=True)
 
 
 class ResidualBlock(nn.Module):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from models.ml_memae_sc import FLOW_CHANNELS, MLMemAESC
+from models.ml_memae_sc import MLMemAESC
 from models.vunet import HISTORY_CHANNELS, VUnet
 
 
@@ -23,6 +22,19 @@ class HF2VAD(nn.Module):
         super().__init__()
         self.memae = memae
         self.vunet = vunet
+        self._memae_is_frozen = False
+
+    def freeze_memae(self) -> None:
+        """Fix the flow autoencoder, in evaluation mode, while the predictor trains (stage 2)."""
+        self._memae_is_frozen = True
+        self.memae.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> HF2VAD:
+        """As usual, but a frozen autoencoder stays in evaluation mode."""
+        super().train(mode)
+        if self._memae_is_frozen:
+            self.memae.eval()
+        return self
 
     def forward(
         self,
@@ -43,12 +55,13 @@ class HF2VAD(nn.Module):
 
         Returns:
             ``frame_pred``, ``frame_target`` (B, 3, 32, 32); ``flow_recon`` (B, 8, 32, 32);
-            ``attention``, a list of (4B, num_slots), the four flows one after the other;
-            ``q_means`` and ``p_means`` of the latents.
+            ``attention``, a list of (4B, num_slots), one a memory in use; ``q_means``
+            and ``p_means`` of the latents.
         """
         attention: list[Tensor] = []
         if flow_recon is None:
-            flow_recon, attention = self.reconstruct_flows(flows)
+            rebuilt = self.memae(flows)
+            flow_recon, attention = rebuilt["flow_recon"], rebuilt["attention"]
         history, frame_target = frames[:, :HISTORY_CHANNELS], frames[:, HISTORY_CHANNELS:]
         prediction = self.vunet(history, flow_recon, sample, with_prior)
         return {
@@ -57,19 +70,3 @@ class HF2VAD(nn.Module):
             "flow_recon": flow_recon,
             "attention": attention,
         }
-
-    def reconstruct_flows(self, flows: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Rebuild the four flows of ``flows`` (B, 8, 32, 32), each by itself.
-
-        Returns:
-            The reconstruction (B, 8, 32, 32) and the attention over each memory, (4B, num_slots).
-        """
-        single_flows = flows.split(FLOW_CHANNELS, dim=1)  # four (B, 2, 32, 32)
-        if self.memae.training:
-            # BatchNorm takes its statistics from each flow alone, as published.
-            outputs = [self.memae(flow) for flow in single_flows]
-            levels = zip(*(output["attention"] for output in outputs), strict=True)
-            attention = [torch.cat(level) for level in levels]
-            return torch.cat([output["flow_recon"] for output in outputs], dim=1), attention
-        output = self.memae(torch.cat(single_flows))  # one batch of 4B
-        return torch.cat(output["flow_recon"].chunk(len(single_flows)), dim=1), output["attention"]

@@ -14,6 +14,19 @@ FLOW_CHANNELS = 2
 PATCH_SIZE = 32
 
 
+class DownBlock(nn.Module):
+    """Halve the spatial size, double the channels."""
+
+    def __init__(self, in_channels: int):
+        super().__init__()
+        self.down = plain_conv(in_channels, 2 * in_channels, 3, stride=2)
+        self.block = DoubleConv(2 * in_channels, 2 * in_channels)
+
+    def forward(self, x: Tensor, num_flows: int) -> Tensor:
+        """(N, C, H, W) to (N, 2C, H/2, W/2)."""
+        return self.block(self.down(x), num_flows)
+
+
 class UpBlock(nn.Module):
     """Double the spatial size, halve the channels, optionally merge the encoder's features."""
 
@@ -26,10 +39,10 @@ class UpBlock(nn.Module):
         self.concat = skip == "concat"
         self.block = DoubleConv(out_channels * (2 if self.concat else 1), out_channels)
 
-    def forward(self, x: Tensor, encoded: Tensor) -> Tensor:
-        """``x`` (B, C, H, W) and ``encoded`` (B, C/2, 2H, 2W) to (B, C/2, 2H, 2W)."""
+    def forward(self, x: Tensor, encoded: Tensor, num_flows: int) -> Tensor:
+        """``x`` (N, C, H, W) and ``encoded`` (N, C/2, 2H, 2W) to (N, C/2, 2H, 2W)."""
         x = self.upsample(x)
-        return self.block(torch.cat([encoded, x], dim=1) if self.concat else x)
+        return self.block(torch.cat([encoded, x], dim=1) if self.concat else x, num_flows)
 
 
 class MLMemAESC(nn.Module):
@@ -59,7 +72,7 @@ class MLMemAESC(nn.Module):
         _check_switches(mem_usage, skip_ops)
         f = feature_root
         self.in_block = DoubleConv(FLOW_CHANNELS, f)
-        self.down1, self.down2, self.down3 = (_down_block(f * 2**k) for k in range(3))
+        self.down1, self.down2, self.down3 = (DownBlock(f * 2**k) for k in range(3))
 
         def memory(level: int) -> Memory | None:
             size = PATCH_SIZE // 2**level
@@ -77,26 +90,29 @@ class MLMemAESC(nn.Module):
         """Rebuild flow patches.
 
         Args:
-            flow: (B, 2, 32, 32), pixels.
+            flow: (B, 2K, 32, 32), K flows (u, v) a sample, pixels. Each flow is rebuilt by itself,
+                and BatchNorm in training sees K separate batches, as published.
 
         Returns:
-            ``flow_recon`` (B, 2, 32, 32) float32, pixels, and ``attention``, a list of
-            (B, num_slots) float32 for the memories in use, from the smallest level up.
+            ``flow_recon`` like ``flow``, float32, and ``attention``, a list of
+            (B * K, num_slots) float32 for the memories in use, from the smallest level up.
         """
-        x0, x1, x2, x3 = self.encode(flow)
+        num_flows = flow.shape[1] // FLOW_CHANNELS
+        x = flow.reshape(-1, FLOW_CHANNELS, *flow.shape[2:])  # (N, 2, 32, 32), N = B * K
+        x0, x1, x2, x3 = self.encode(x, num_flows)
         attention: list[Tensor] = []
-        x = self._read(self.memory3, x3, attention)  # (B, 8f, 4, 4)
-        x = self._read(self.memory2, self.up3(x, x2), attention)  # (B, 4f, 8, 8)
-        x = self._read(self.memory1, self.up2(x, x1), attention)  # (B, 2f, 16, 16)
-        x = self.up1(x, x0)  # (B, f, 32, 32)
-        return {"flow_recon": self.out_conv(x).float(), "attention": attention}
+        x = self._read(self.memory3, x3, attention)  # (N, 8f, 4, 4)
+        x = self._read(self.memory2, self.up3(x, x2, num_flows), attention)  # (N, 4f, 8, 8)
+        x = self._read(self.memory1, self.up2(x, x1, num_flows), attention)  # (N, 2f, 16, 16)
+        x = self.out_conv(self.up1(x, x0, num_flows))  # (N, 2, 32, 32)
+        return {"flow_recon": x.float().reshape(flow.shape), "attention": attention}
 
-    def encode(self, flow: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Features (B, f, 32, 32), (B, 2f, 16, 16), (B, 4f, 8, 8) and (B, 8f, 4, 4)."""
-        x0 = self.in_block(flow)
-        x1 = self.down1(x0)
-        x2 = self.down2(x1)
-        return x0, x1, x2, self.down3(x2)
+    def encode(self, x: Tensor, num_flows: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Features (N, f, 32, 32), (N, 2f, 16, 16), (N, 4f, 8, 8) and (N, 8f, 4, 4)."""
+        x0 = self.in_block(x, num_flows)
+        x1 = self.down1(x0, num_flows)
+        x2 = self.down2(x1, num_flows)
+        return x0, x1, x2, self.down3(x2, num_flows)
 
     @staticmethod
     def _read(memory: Memory | None, features: Tensor, attention: list[Tensor]) -> Tensor:
@@ -105,13 +121,6 @@ class MLMemAESC(nn.Module):
         read, weights = memory(features)
         attention.append(weights)
         return read
-
-
-def _down_block(channels: int) -> nn.Sequential:
-    """Halve the spatial size and double the channels."""
-    return nn.Sequential(
-        plain_conv(channels, 2 * channels, 3, stride=2), DoubleConv(2 * channels, 2 * channels)
-    )
 
 
 def _initialise(module: nn.Module) -> None:

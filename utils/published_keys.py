@@ -143,14 +143,14 @@ def _memae_names() -> Iterable[tuple[str, str]]:
 def _memae_convs() -> Iterable[tuple[str, str]]:
     yield "out_conv.conv", "out_conv"
     for level in (1, 2, 3):
-        yield f"down_{level}.mpconv.0", f"down{level}.0"
+        yield f"down_{level}.mpconv.0", f"down{level}.down"
         yield f"up_{level}.up", f"up{level}.upsample"
 
 
 def _memae_double_convs() -> Iterable[tuple[str, str]]:
     yield "in_conv.conv.conv", "in_block"
     for level in (1, 2, 3):
-        yield f"down_{level}.mpconv.1.conv", f"down{level}.1"
+        yield f"down_{level}.mpconv.1.conv", f"down{level}.block"
         yield f"up_{level}.conv.conv", f"up{level}.block"
 
 
