@@ -19,8 +19,8 @@ def plain_conv(in_channels: int, out_channels: int, kernel_size: int, stride: in
 class NormConv2d(nn.Module):
     """Weight-normalised convolution with a learned gain and shift a channel, as VUNet has it.
 
-    Computes ``gamma * (conv(x, length * direction / ||direction||) + bias) + beta``. The gain is
-    folded into the weight and the shift into the bias, so it costs one convolution.
+    Computes ``gamma * (conv(x, length * direction / ||direction||) + conv_bias) + beta`` as one
+    convolution: the gain is folded into the weight and the shift into the bias.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1):
@@ -29,7 +29,7 @@ class NormConv2d(nn.Module):
         weight = start.weight.detach()
         self.direction = nn.Parameter(weight.clone())
         self.length = nn.Parameter(torch.linalg.vector_norm(weight, dim=(1, 2, 3), keepdim=True))
-        self.bias = nn.Parameter(start.bias.detach().clone())
+        self.conv_bias = nn.Parameter(start.bias.detach().clone())
         self.gamma = nn.Parameter(torch.ones(1, out_channels, 1, 1))
         self.beta = nn.Parameter(torch.zeros(1, out_channels, 1, 1))
         self.stride = stride
@@ -40,7 +40,7 @@ class NormConv2d(nn.Module):
         gain = self.gamma.view_as(self.length)
         # One fused kernel, forward and backward: what torch.nn.utils.weight_norm itself calls.
         weight = torch._weight_norm(self.direction, gain * self.length, 0)
-        bias = torch.addcmul(self.beta.flatten(), self.gamma.flatten(), self.bias)
+        bias = torch.addcmul(self.beta.flatten(), self.gamma.flatten(), self.conv_bias)
         return weight, bias
 
     def forward(self, x: Tensor) -> Tensor:

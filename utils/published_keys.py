@@ -1,28 +1,32 @@
 """Tensor names: ours and those of the published HF2-VAD checkpoints, mapped in this one place.
 
-A name is a module path and a leaf. Both sides' module paths are listed side by side; leaves differ
-only in weight-normalised convolutions.
+A name is a module path and a leaf. Below, the module paths of both sides stand side by side; the
+leaves differ only in weight-normalised convolutions. The stage-1 autoencoder alone has the full
+model's names without their first part.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 
 from torch import Tensor
 
 from utils.errors import UserError
 
-FULL_MODEL_PREFIXES = ("memAE.", "vunet.")
+NamePairs = Iterator[tuple[str, str]]  # (published, ours)
 
-# Leaf of a weight-normalised convolution: ours -> published (other leaves are named alike).
-_NORM_CONV_LEAVES = {
-    "direction": "conv.weight_v",
-    "length": "conv.weight_g",
-    "bias": "conv.bias",
-    "gamma": "gamma",
-    "beta": "beta",
-}
+_OUR_STAGE1, _PUBLISHED_STAGE1 = "memae.", "memAE."
+_MAX_LISTED = 20
+
+_PLAIN_CONV_LEAVES = (("weight", "weight"), ("bias", "bias"))  # the CVAE with final_act
+_NORM_CONV_LEAVES = (
+    ("conv.weight_v", "direction"),
+    ("conv.weight_g", "length"),
+    ("conv.bias", "conv_bias"),
+    ("gamma", "gamma"),
+    ("beta", "beta"),
+)
 _BATCH_NORM_LEAVES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
@@ -32,11 +36,7 @@ def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         UserError: a tensor has a name the published model has no place for.
     """
-    prefix = "" if _is_full(state, ("memae.", "vunet.")) else "memae."
-    names = {ours: published for published, ours in _name_table(_is_plain(state, "vunet.")).items()}
-    cut = 0 if not prefix else len("memAE.")
-    _refuse_unknown([key for key in state if prefix + key not in names], "our model")
-    return {names[prefix + key][cut:]: tensor for key, tensor in state.items()}
+    return _rename(state, _ours_to_published(), _OUR_STAGE1, _PUBLISHED_STAGE1, "state dict")
 
 
 def from_published(
@@ -55,77 +55,82 @@ def from_published(
         Tensors by our names; with ``expected``, ready for a strict ``load_state_dict``.
 
     Raises:
-        UserError: unknown, missing or unexpected tensors, or shapes that differ; all are named,
+        UserError: unknown, missing or unexpected tensors, or shapes that differ; they are named
             by their published names.
     """
+    others = [key for key, value in state.items() if not isinstance(value, Tensor)]
+    if others:
+        raise UserError(f"{source}: not tensors, so this is not a state dict:{_listed(others)}")
     state = {key.removeprefix("module."): tensor for key, tensor in state.items()}
-    prefix = "" if _is_full(state, FULL_MODEL_PREFIXES) else "memAE."
-    names = _name_table(_is_plain(state, "vunet."))
-    cut = 0 if not prefix else len("memae.")
-    _refuse_unknown([key for key in state if prefix + key not in names], source)
-    renamed = {names[prefix + key][cut:]: tensor for key, tensor in state.items()}
+    renamed = _rename(state, _published_to_ours(), _PUBLISHED_STAGE1, _OUR_STAGE1, source)
     if expected is not None:
         _check_against(renamed, expected, source)
     return renamed
 
 
+def _rename(
+    state: Mapping[str, Tensor], names: Mapping[str, str], prefix: str, new_prefix: str, source: str
+) -> dict[str, Tensor]:
+    is_full_model = any(key in names for key in state)
+    added, removed = ("", "") if is_full_model else (prefix, new_prefix)
+    unknown = [key for key in state if added + key not in names]
+    if unknown:
+        raise UserError(
+            f"{source}: {len(unknown)} name(s) that HF2-VAD does not have:{_listed(unknown)}\n"
+            "pass the weights of the full model (memAE.*, vunet.*) or of ML-MemAE-SC alone"
+        )
+    return {names[added + key].removeprefix(removed): tensor for key, tensor in state.items()}
+
+
 def _check_against(
     state: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str
 ) -> None:
-    faults = [f"missing {name}" for name in _published_names(expected.keys() - state.keys())]
-    faults += [f"unexpected {name}" for name in _published_names(state.keys() - expected.keys())]
+    faults = [f"missing {_published_name(key)}" for key in expected if key not in state]
+    faults += [f"unexpected {_published_name(key)}" for key in state if key not in expected]
     for key in state.keys() & expected.keys():
         found, needed = tuple(state[key].shape), tuple(expected[key].shape)
         if found != needed:
-            name = _published_names([key])[0]
-            faults.append(f"{name} has shape {found}, the model needs {needed}")
+            name = _published_name(key)
+            faults.append(f"{name} has shape {found}, the configured model needs {needed}")
     if faults:
         raise UserError(
-            f"{source}: {len(faults)} tensor(s) do not fit the configured model; "
-            "check model.memae and model.vunet against the weights\n  " + "\n  ".join(faults)
+            f"{source}: {len(faults)} tensor(s) do not fit the configured model:"
+            f"{_listed(sorted(faults))}\n"
+            "check the blocks model.memae and model.vunet against the weights, and whether these "
+            "are weights of the full model or of stage 1 alone"
         )
 
 
-def _published_names(ours: Iterable[str]) -> list[str]:
-    """Published names for messages; a stage-1 name is given without its prefix."""
-    tables = [_name_table(plain) for plain in (False, True)]
-    names = {mine: published for table in tables for published, mine in table.items()}
-    full = {key: names.get(key) for key in ours}
-    alone = {key: names.get(f"memae.{key}", key).removeprefix("memAE.") for key in ours}
-    return sorted(full[key] or alone[key] for key in full)
+def _published_name(ours: str) -> str:
+    names = _ours_to_published()
+    alone = names.get(_OUR_STAGE1 + ours, ours).removeprefix(_PUBLISHED_STAGE1)
+    return names.get(ours, alone)
 
 
-def _refuse_unknown(unknown: list[str], source: str) -> None:
-    if unknown:
-        shown = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
-        raise UserError(
-            f"{source}: {len(unknown)} tensor name(s) that HF2-VAD does not have: {shown}; "
-            "pass a checkpoint of the full model (memAE.*, vunet.*) or of ML-MemAE-SC"
-        )
-
-
-def _is_full(state: Mapping[str, Tensor], prefixes: tuple[str, ...]) -> bool:
-    return any(key.startswith(prefixes) for key in state)
-
-
-def _is_plain(state: Mapping[str, Tensor], vunet_prefix: str) -> bool:
-    """Whether the CVAE has plain convolutions (``final_act``): then it has no gains."""
-    leaves = [key.rpartition(".")[2] for key in state if key.startswith(vunet_prefix)]
-    return bool(leaves) and "gamma" not in leaves
+def _listed(lines: list[str]) -> str:
+    rest = len(lines) - _MAX_LISTED
+    shown = lines[:_MAX_LISTED] + ([f"... and {rest} more"] if rest > 0 else [])
+    return "".join(f"\n  {line}" for line in shown)
 
 
 @functools.cache
-def _name_table(plain: bool) -> dict[str, str]:
-    """Published name -> our name, of every tensor any configuration of the full model can have."""
-    table = {f"memAE.{name}": f"memae.{ours}" for name, ours in _memae_names()}
-    leaves = {"weight": "weight", "bias": "bias"} if plain else _NORM_CONV_LEAVES
+def _published_to_ours() -> dict[str, str]:
+    """Every tensor any configuration of the full model can have."""
+    table = {
+        _PUBLISHED_STAGE1 + published: _OUR_STAGE1 + ours for published, ours in _memae_names()
+    }
     for published, ours in _vunet_convs():
-        for our_leaf, published_leaf in leaves.items():
+        for published_leaf, our_leaf in _NORM_CONV_LEAVES + _PLAIN_CONV_LEAVES:
             table[f"vunet.{published}.{published_leaf}"] = f"vunet.{ours}.{our_leaf}"
     return table
 
 
-def _memae_names() -> Iterable[tuple[str, str]]:
+@functools.cache
+def _ours_to_published() -> dict[str, str]:
+    return {ours: published for published, ours in _published_to_ours().items()}
+
+
+def _memae_names() -> NamePairs:
     for published, ours in _memae_convs():
         for leaf in ("weight", "bias"):
             yield f"{published}.{leaf}", f"{ours}.{leaf}"
@@ -140,21 +145,21 @@ def _memae_names() -> Iterable[tuple[str, str]]:
         yield f"mem{level}.memMatrix", f"memory{level}.slots"
 
 
-def _memae_convs() -> Iterable[tuple[str, str]]:
+def _memae_convs() -> NamePairs:
     yield "out_conv.conv", "out_conv"
     for level in (1, 2, 3):
         yield f"down_{level}.mpconv.0", f"down{level}.down"
         yield f"up_{level}.up", f"up{level}.upsample"
 
 
-def _memae_double_convs() -> Iterable[tuple[str, str]]:
+def _memae_double_convs() -> NamePairs:
     yield "in_conv.conv.conv", "in_block"
     for level in (1, 2, 3):
         yield f"down_{level}.mpconv.1.conv", f"down{level}.block"
         yield f"up_{level}.conv.conv", f"up{level}.block"
 
 
-def _vunet_convs() -> Iterable[tuple[str, str]]:
+def _vunet_convs() -> NamePairs:
     for published, ours in (("f_phi", "both_encoder"), ("e_theta", "flow_encoder")):
         yield f"{published}.in_op", f"{ours}.stem"
         for stage in (1, 2, 3, 4):
