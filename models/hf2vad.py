@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -70,3 +71,8 @@ class HF2VAD(nn.Module):
             "flow_recon": flow_recon,
             "attention": attention,
         }
+
+
+def build_hf2vad(memae: Mapping[str, Any], vunet: Mapping[str, Any]) -> HF2VAD:
+    """The whole model from the arguments of its two networks."""
+    return HF2VAD(MLMemAESC(**memae), VUnet(**vunet))

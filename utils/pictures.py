@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import cv2
 import numpy as np
+from torch import Tensor
 
 
 def flow_to_bgr(flow: np.ndarray, largest: float | None = None) -> np.ndarray:
@@ -50,3 +54,31 @@ def network_frame_to_bgr(frame: np.ndarray) -> np.ndarray:
 def network_flow_to_bgr(flow: np.ndarray, largest: float | None = None) -> np.ndarray:
     """(2,H,W) float pixels -> (H,W,3) uint8 BGR."""
     return flow_to_bgr(flow.transpose(1, 2, 0), largest)
+
+
+def flow_pictures(flow: Tensor, flow_recon: Tensor) -> dict[str, np.ndarray]:
+    """Flow (upper row) over its reconstruction, both (B,2,H,W), on one scale a column."""
+    return {"flow": tile_rows(_flow_rows(flow, flow_recon))}
+
+
+def prediction_pictures(flows: Tensor, output: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Target, prediction and absolute error (times four) of a batch; its last flow and recon."""
+    predicted, target = output["frame_pred"], output["frame_target"]
+    error = 4 * (predicted - target).abs()
+    rows = [
+        [network_frame_to_bgr(patch) for patch in images.float().cpu().numpy()]
+        for images in (target, predicted, error)
+    ]
+    return {
+        "frame": tile_rows(rows),
+        "flow": tile_rows(_flow_rows(flows[:, -2:], output["flow_recon"][:, -2:])),
+    }
+
+
+def _flow_rows(flow: Tensor, flow_recon: Tensor) -> list[list[np.ndarray]]:
+    real, rebuilt = flow.float().cpu().numpy(), flow_recon.float().cpu().numpy()
+    largest = [max(float(np.linalg.norm(one, axis=0).max()), 1e-6) for one in real]
+    return [
+        [network_flow_to_bgr(one, scale) for one, scale in zip(row, largest, strict=True)]
+        for row in (real, rebuilt)
+    ]

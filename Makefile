@@ -1,0 +1,37 @@
+# `make demo`, `make test`, `make lint`: each makes .venv by itself when it is not there.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+SEED ?= 0
+DEMO := --cfg_file cfgs/toy.yaml --set run.seed=$(SEED)
+
+.PHONY: demo test lint clean-demo
+
+demo: $(VENV)/.run-ready
+	$(RUN) pre_process/prepare_dataset.py --name toy --toy
+	$(RUN) pre_process/extract_samples.py --cfg_file cfgs/toy.yaml --workers 2
+	$(RUN) ml_memAE_sc_train.py $(DEMO)
+	$(RUN) train.py $(DEMO)
+	$(RUN) finetune.py $(DEMO)
+	$(RUN) eval.py --model_save_path runs/toy/finetune/last.pth
+
+test: $(VENV)/.test-ready
+	$(RUN) -m pytest -n 2
+
+lint: $(VENV)/.test-ready
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+clean-demo:
+	rm -rf data/toy runs/toy
+
+# The stamps are written last, so an interrupted installation is done again.
+$(VENV)/.run-ready: requirements.txt
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install -r requirements.txt
+	touch $@
+
+$(VENV)/.test-ready: requirements-dev.txt requirements.txt
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install -r requirements-dev.txt
+	touch $@

@@ -1,0 +1,128 @@
+"""The opening that all training scripts share: arguments, configuration, device, seed."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from utils.config import add_config_arguments, load_config, save_config
+from utils.console import say, setup_logging
+from utils.engine import EpochLoader, LossTerms, Stage, adam, fit, make_accelerator
+from utils.runtime import pick_device, seed_everything
+from utils.scoring import collect_errors, error_statistics
+
+
+@dataclass
+class StageSetup:
+    """What a training script starts from."""
+
+    stage: str
+    config: Any
+    settings: Any  # the stage's block
+    folder: Path
+    accelerator: Accelerator
+    restart: bool
+
+    @property
+    def device(self) -> torch.device:
+        """Where this process computes."""
+        return self.accelerator.device
+
+
+def start_stage(
+    stage: str, description: str, argv: Sequence[str] | None = None, system: str = "hf2vad"
+) -> StageSetup:
+    """Read the command line and the configuration of a training script and seed everything.
+
+    Args:
+        stage: the stage's name, which is also its block in the configuration.
+        description: the script's docstring; its last line is the example that ``--help`` shows.
+        argv: command line without the program's name; default: the real one.
+
+    Raises:
+        UserError: faults in the configuration.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_config_arguments(parser)
+    parser.add_argument("--restart", action="store_true", help="start over, do not resume")
+    arguments = parser.parse_args(argv)
+    setup_logging()
+    config = load_config(arguments.cfg_file, arguments.set, system)
+    if config.run.num_threads:
+        torch.set_num_threads(config.run.num_threads)
+    seed_everything(config.run.seed)
+    accelerator = make_accelerator(pick_device(config.run.device), config.run.precision)
+    folder = config.stage_folder(stage)
+    save_config(config, folder / "config.yaml")
+    return StageSetup(stage, config, getattr(config, stage), folder, accelerator, arguments.restart)
+
+
+def train_stage(
+    setup: StageSetup,
+    model: nn.Module,
+    loader: EpochLoader,
+    loss: Callable[[nn.Module, Any], LossTerms],
+    normal_data: Iterable[Any],
+    score: Callable[[nn.Module, Any], Mapping[str, Any]],
+    pictures: Callable[[nn.Module], dict[str, np.ndarray]] | None,
+    fingerprint: str,
+) -> Path:
+    """Train with Adam; the finished checkpoint holds the score statistics of ``normal_data``.
+
+    Args:
+        setup: from ``start_stage``.
+        model: on the device; parameters that do not require gradients stay as they are.
+        loader: training batches.
+        loss: (model, batch) to named terms with ``total``.
+        normal_data: batches of all training items in their order.
+        score: (model, batch) to named errors, each (B,).
+        pictures: model to named pictures for tensorboard.
+        fingerprint: identifies the training data.
+
+    Returns:
+        The path of the finished checkpoint.
+    """
+    _announce(setup, model, len(loader))
+
+    def statistics(network: nn.Module) -> dict[str, Any]:
+        return error_statistics(collect_errors(normal_data, lambda batch: score(network, batch)))
+
+    stage = Stage(
+        system=setup.config.system,
+        name=setup.stage,
+        folder=setup.folder,
+        config=setup.config.model_dump(mode="json"),
+        settings=setup.settings,
+        model=model,
+        optimizer=adam(model.parameters(), setup.settings, setup.device),
+        loader=loader,
+        loss=loss,
+        statistics=statistics,
+        fingerprint=fingerprint,
+        pictures=pictures,
+    )
+    path = fit(stage, setup.accelerator, setup.config.run, setup.restart)
+    say(f"{setup.stage}: done, {path}")
+    return path
+
+
+def _announce(setup: StageSetup, model: nn.Module, steps: int) -> None:
+    """Say what is about to be trained, on what, and where the result goes."""
+    settings = setup.settings
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    say(
+        f"{setup.stage}: {settings.num_epochs} epochs of {steps} steps, batches of "
+        f"{settings.batch_size}, {trainable / 1e6:.2f} M trainable parameters, "
+        f"{setup.device} {setup.config.run.precision}, seed {setup.config.run.seed}"
+    )
+    say(f"writing to {setup.folder} (scalars: tensorboard --logdir {setup.folder}/tensorboard)")
