@@ -16,9 +16,9 @@ from datasets.loader import CubeBatch, CubeLoader, to_network_inputs
 from losses.hf2vad import memae_loss
 from models.ml_memae_sc import MLMemAESC
 from models.scorers import stage1_errors
-from utils.engine import LossTerms
 from utils.errors import exit_on_user_error
 from utils.pictures import flow_pictures
+from utils.stage import LossTerms
 from utils.stage_setup import start_stage, train_stage
 
 

@@ -19,9 +19,9 @@ from losses.hf2vad import cvae_loss
 from models.hf2vad import build_hf2vad
 from models.scorers import cube_errors
 from utils.checkpoint import load_checkpoint, load_weights
-from utils.engine import LossTerms
 from utils.errors import exit_on_user_error
 from utils.pictures import prediction_pictures
+from utils.stage import LossTerms
 from utils.stage_setup import start_stage, train_stage
 
 

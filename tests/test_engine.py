@@ -13,10 +13,11 @@ from torch import nn
 
 from utils.checkpoint import load_checkpoint
 from utils.config_schema import RunConfig, StageConfig
-from utils.engine import Stage, adam, fit, make_accelerator
+from utils.engine import adam, fit, make_accelerator
 from utils.errors import UserError
 from utils.run_folder import sole_writer
 from utils.runtime import seed_everything
+from utils.stage import Stage
 
 
 class Batches:

@@ -7,12 +7,9 @@ three stages and FRD-UVAD share it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import nn
@@ -21,43 +18,10 @@ from tqdm import tqdm
 from utils.checkpoint import load_checkpoint, save_checkpoint
 from utils.console import say
 from utils.errors import UserError
-from utils.files import digest
 from utils.run_folder import RunLog, StopSignal, sole_writer
 from utils.runtime import provenance
+from utils.stage import LossTerms, Stage, require_same_run
 from utils.training_state import TrainingState
-
-LossTerms = dict[str, torch.Tensor]
-
-
-class EpochLoader(Protocol):
-    """What the engine asks of a loader: its length, and an epoch's batches from any step on."""
-
-    def __len__(self) -> int: ...
-
-    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Any]: ...
-
-
-@dataclass
-class Stage:
-    """One training stage, as the engine sees it.
-
-    ``loss`` maps (model, batch) to named scalar terms with the weighted sum as ``total``;
-    ``statistics`` maps the finished model to score statistics on normal data; ``pictures`` maps the
-    model to named (H,W,3) uint8 BGR pictures. ``settings`` is the stage's block of the config.
-    """
-
-    system: str
-    name: str
-    folder: Path
-    config: dict[str, Any]
-    settings: Any
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    loader: EpochLoader
-    loss: Callable[[nn.Module, Any], LossTerms]
-    statistics: Callable[[nn.Module], dict[str, Any]]
-    fingerprint: str
-    pictures: Callable[[nn.Module], dict[str, np.ndarray]] | None = None
 
 
 def make_accelerator(device: torch.device, precision: str) -> Accelerator:
@@ -126,7 +90,7 @@ class _Fit:
     def _resume(self) -> bool:
         """Restore ``last.pth``; true when there is nothing left to train."""
         checkpoint = load_checkpoint(self.path, self.stage.system, (self.stage.name,))
-        _require_same_run(checkpoint, self.stage, self.path)
+        require_same_run(checkpoint, self.stage, self.path)
         if checkpoint["finished"] and checkpoint["epoch"] >= self.stage.settings.num_epochs:
             say(
                 f"{self.path}: already finished ({checkpoint['epoch']} epochs); --restart redoes it"
@@ -275,21 +239,3 @@ class _Fit:
             "training": state.state_dict(),
         }
         save_checkpoint(path or self.path, checkpoint)
-
-
-def _require_same_run(checkpoint: dict[str, Any], stage: Stage, path: Path) -> None:
-    """Resuming under other numbers would be neither the old run nor the new one."""
-    free = {"num_epochs", "save_every_steps", "keep_every"}
-    pairs = {
-        "data": (checkpoint["provenance"].get("data"), stage.fingerprint),
-        "model": (checkpoint["config"].get("model"), stage.config.get("model")),
-        "run.seed": (checkpoint["config"]["run"]["seed"], stage.config["run"]["seed"]),
-    }
-    old, new = checkpoint["config"].get(stage.name, {}), stage.config[stage.name]
-    pairs |= {f"{stage.name}.{key}": (old.get(key), new.get(key)) for key in new if key not in free}
-    changed = [key for key, (before, now) in pairs.items() if digest(before) != digest(now)]
-    if changed:
-        raise UserError(
-            f"{path}: was trained with other values of {', '.join(changed)}; pass --restart to "
-            "start over, or set another run.name to keep both"
-        )

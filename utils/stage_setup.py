@@ -15,9 +15,10 @@ from torch import nn
 
 from utils.config import add_config_arguments, load_config, save_config
 from utils.console import say, setup_logging
-from utils.engine import EpochLoader, LossTerms, Stage, adam, fit, make_accelerator
+from utils.engine import adam, fit, make_accelerator
 from utils.runtime import pick_device, seed_everything
 from utils.scoring import collect_errors, error_statistics
+from utils.stage import EpochLoader, LossTerms, Stage
 
 
 @dataclass
