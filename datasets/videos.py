@@ -13,22 +13,16 @@ import numpy as np
 from datasets.manifest import VideoEntry, natural_key
 from utils.errors import UserError
 
-IMAGE_SUFFIXES = (".bmp", ".dib", ".gif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png")
-IMAGE_SUFFIXES += (".pnm", ".ppm", ".ras", ".sr", ".tif", ".tiff", ".webp", ".avif")
-VIDEO_SUFFIXES = (
-    ".3gp",
-    ".asf",
-    ".avi",
-    ".dv",
-    ".flv",
-    ".h264",
-    ".hevc",
-    ".m2ts",
-    ".m4v",
-    ".mjpeg",
+# fmt: off
+IMAGE_SUFFIXES = (
+    ".bmp", ".dib", ".gif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm",
+    ".ras", ".sr", ".tif", ".tiff", ".webp", ".avif",
 )
-VIDEO_SUFFIXES += (".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob")
-VIDEO_SUFFIXES += (".webm", ".wmv", ".y4m")
+VIDEO_SUFFIXES = (
+    ".3gp", ".asf", ".avi", ".dv", ".flv", ".h264", ".hevc", ".m2ts", ".m4v", ".mjpeg", ".mjpg",
+    ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
+)
+# fmt: on
 # Containers may declare a frame or two that no decoder gives; more than that is a cut file.
 _DECLARED_SLACK = 0.01
 
