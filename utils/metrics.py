@@ -1,0 +1,191 @@
+"""Frame-level metrics, as pure functions of scores and labels.
+
+Scores are higher for more abnormal frames; labels are 0 (normal) or 1 (abnormal). A metric that
+the labels leave undefined (one class only) is NaN. A frame raises an alarm when its score is at or
+above the threshold.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.metrics import (
+    average_precision_score,
+    precision_recall_curve,
+    roc_auc_score,
+    roc_curve,
+)
+
+Videos = Sequence[np.ndarray]  # one (T,) array a video
+
+
+def has_both_classes(labels: np.ndarray) -> bool:
+    """Whether there are normal and abnormal frames."""
+    return bool(np.any(labels == 0) and np.any(labels == 1))
+
+
+def auc(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Area under the ROC curve: the chance that an abnormal frame outscores a normal one."""
+    return float(roc_auc_score(labels, scores)) if has_both_classes(labels) else math.nan
+
+
+def micro_auc(scores: Videos, labels: Videos) -> float:
+    """AUC over the frames of all videos together, the number that papers print."""
+    return auc(np.concatenate(scores), np.concatenate(labels))
+
+
+class MacroAUC(NamedTuple):
+    """Mean AUC of single videos, and how many videos it is over."""
+
+    value: float
+    num_videos: int
+    num_left_out: int
+
+
+def macro_auc(scores: Videos, labels: Videos) -> MacroAUC:
+    """Mean over videos of each video's own AUC.
+
+    Convention: a video of one class only has no AUC and is left out (others add one made-up frame
+    of each class to every video, which gives higher numbers).
+    """
+    each = [auc(s, y) for s, y in zip(scores, labels, strict=True)]
+    defined = [value for value in each if not math.isnan(value)]
+    mean = float(np.mean(defined)) if defined else math.nan
+    return MacroAUC(mean, len(defined), len(each) - len(defined))
+
+
+def average_precision(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Average precision: the sum over thresholds of (recall step) x precision."""
+    return float(average_precision_score(labels, scores)) if has_both_classes(labels) else math.nan
+
+
+def equal_error_rate(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Rate at which false alarms and misses are equally frequent, linear between ROC points."""
+    if not has_both_classes(labels):
+        return math.nan
+    false_rate, true_rate, _ = roc_curve(labels, scores, drop_intermediate=False)
+    gap = false_rate + true_rate - 1  # (false alarms) - (misses), rising along the curve
+    return float(np.interp(0.0, gap, false_rate))
+
+
+class BestF1(NamedTuple):
+    """Largest F1 and the threshold that gives it."""
+
+    value: float
+    threshold: float
+
+
+def best_f1(scores: np.ndarray, labels: np.ndarray) -> BestF1:
+    """Largest F1 over all thresholds; among equals the lowest threshold. It looks at the labels."""
+    if not has_both_classes(labels):
+        return BestF1(math.nan, math.nan)
+    precision, recall, thresholds = precision_recall_curve(labels, scores)
+    total = precision + recall
+    f1 = np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)[:-1]
+    best = int(np.argmax(f1))
+    return BestF1(float(f1[best]), float(thresholds[best]))
+
+
+def runs(mask: np.ndarray) -> list[tuple[int, int]]:
+    """Maximal runs of true values in (T,) as (start, stop), stop exclusive."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], np.asarray(mask, dtype=np.int8), [0]])))
+    return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
+
+
+class FalseAlarms(NamedTuple):
+    """False alarms: their number, an hour of normal video, and normal frames in alarm per 1000."""
+
+    count: int
+    per_hour: float
+    frames_per_thousand: float
+
+
+def false_alarms(scores: Videos, labels: Videos, threshold: float, fps: float) -> FalseAlarms:
+    """False alarms at a threshold.
+
+    One false alarm is an unbroken run of alarm frames in which no frame is abnormal. The rate is
+    over the time of the normal frames, so that it can be compared with calibration on normal video.
+
+    Args:
+        fps: frames a second of the videos.
+    """
+    count = normal = in_alarm = 0
+    for video_scores, video_labels in zip(scores, labels, strict=True):
+        alarm, abnormal = video_scores >= threshold, video_labels == 1
+        count += sum(not abnormal[start:stop].any() for start, stop in runs(alarm))
+        normal += int((~abnormal).sum())
+        in_alarm += int((alarm & ~abnormal).sum())
+    if not normal:
+        return FalseAlarms(count, math.nan, math.nan)
+    return FalseAlarms(count, count * 3600.0 * fps / normal, 1000.0 * in_alarm / normal)
+
+
+class Detections(NamedTuple):
+    """Abnormal intervals found, and how long after their start (seconds) the alarm came."""
+
+    num_events: int
+    num_found: int
+    mean_delay: float
+    median_delay: float
+
+
+def detection_delays(scores: Videos, labels: Videos, threshold: float, fps: float) -> Detections:
+    """How soon each labelled interval raises an alarm.
+
+    An interval is found when one of its frames is in alarm; its delay runs from its first frame to
+    that frame. Intervals never found count in ``num_events`` only.
+    """
+    delays, events = [], 0
+    for video_scores, video_labels in zip(scores, labels, strict=True):
+        for start, stop in runs(video_labels == 1):
+            events += 1
+            alarms = np.flatnonzero(video_scores[start:stop] >= threshold)
+            if len(alarms):
+                delays.append(int(alarms[0]) / fps)
+    if not delays:
+        return Detections(events, 0, math.nan, math.nan)
+    return Detections(events, len(delays), float(np.mean(delays)), float(np.median(delays)))
+
+
+def bootstrap_micro_auc(
+    scores: Videos, labels: Videos, repeats: int = 2000, level: float = 0.95, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile interval of the micro AUC when whole videos are drawn with replacement.
+
+    Frames of a video are far from independent, so videos are what is drawn. Draws of one class only
+    are left out.
+
+    Returns:
+        (low, high) at confidence ``level``; NaN when no draw has both classes.
+    """
+    wins, abnormal, normal = _pairwise_wins(scores, labels)
+    generator = np.random.default_rng(seed)
+    num_videos = len(scores)
+    draws = generator.multinomial(num_videos, np.full(num_videos, 1 / num_videos), size=repeats)
+    pairs = (draws @ abnormal) * (draws @ normal)
+    won = np.einsum("ri,ij,rj->r", draws, wins, draws, optimize=True)
+    values = won[pairs > 0] / pairs[pairs > 0]
+    if not len(values):
+        return math.nan, math.nan
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _pairwise_wins(scores: Videos, labels: Videos) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How often abnormal frames of video i outscore normal ones of video j (a tie is a half).
+
+    A micro AUC of any draw of videos is a sum over this (V,V) matrix, so a draw needs no sorting.
+    """
+    abnormal = [s[y == 1] for s, y in zip(scores, labels, strict=True)]
+    normal = [np.sort(s[y == 0]) for s, y in zip(scores, labels, strict=True)]
+    counts = np.array([len(values) for values in abnormal])
+    owner = np.repeat(np.arange(len(abnormal)), counts)
+    joined = np.concatenate(abnormal)
+    columns = []
+    for values in normal:
+        below = np.searchsorted(values, joined, "left") + np.searchsorted(values, joined, "right")
+        columns.append(np.bincount(owner, weights=below / 2, minlength=len(abnormal)))
+    return np.stack(columns, axis=1), counts, np.array([len(values) for values in normal])

@@ -1,0 +1,130 @@
+"""Where, not only when: region- and track-based detection (RBDC, TBDC).
+
+Definitions of Ramachandra and Jones, "Street Scene: A new dataset and evaluation protocol for video
+anomaly detection" (WACV 2020, arXiv 1902.05872), §5.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.metrics import auc
+
+OVERLAP = 0.1  # beta: intersection over union at which a region counts as found
+TRACK_SHARE = 0.1  # alpha: share of a track's regions that must be found
+
+
+class Regions(NamedTuple):
+    """Boxes in frames.
+
+    Attributes:
+        frame: (n,) int, a number that is unique over all videos.
+        boxes: (n,4) float, x1,y1,x2,y2 in pixels.
+        value: (n,), the score of a detected region, or the track of a true one (a number that is
+            unique over all videos).
+    """
+
+    frame: np.ndarray
+    boxes: np.ndarray
+    value: np.ndarray
+
+
+class RegionMetrics(NamedTuple):
+    """``rbdc`` and ``tbdc`` in [0, 1]; NaN without any true region."""
+
+    rbdc: float
+    tbdc: float
+    num_regions: int
+    num_tracks: int
+
+
+def region_metrics(detected: Regions, true: Regions, num_frames: int) -> RegionMetrics:
+    """Areas under the region- and track-based detection curves.
+
+    At a threshold the regions at or above it are the detected ones. A true region is found when a
+    detected region of its frame overlaps it by at least ``OVERLAP``; a track is found when at least
+    ``TRACK_SHARE`` of its regions are; a detected region that overlaps no true one by that much is
+    a false positive. The curves run over false positives per frame; their areas are taken from 0 to
+    1, linear between points and constant beyond the last one.
+
+    Args:
+        detected: regions with scores.
+        true: labelled regions with tracks.
+        num_frames: frames in all test videos.
+    """
+    if not len(true.frame):
+        return RegionMetrics(math.nan, math.nan, 0, 0)
+    false_scores, region_scores = _match(detected, true)
+    track_scores = _track_scores(region_scores, true.value)
+    return RegionMetrics(
+        _area(region_scores, false_scores, num_frames),
+        _area(track_scores, false_scores, num_frames),
+        len(region_scores),
+        len(track_scores),
+    )
+
+
+def box_overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Intersection over union of (n,4) and (m,4) boxes -> (n,m)."""
+    corner_low = np.maximum(first[:, None, :2], second[None, :, :2])
+    corner_high = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    common = np.clip(corner_high - corner_low, 0, None).prod(axis=2)
+    union = _areas(first)[:, None] + _areas(second)[None] - common
+    return np.divide(common, union, out=np.zeros_like(common, dtype=float), where=union > 0)
+
+
+def _areas(boxes: np.ndarray) -> np.ndarray:
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+
+
+def _match(detected: Regions, true: Regions) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of the false positives, and per true region the threshold up to which it is found."""
+    is_false = np.ones(len(detected.frame), dtype=bool)
+    found_up_to = np.full(len(true.frame), -np.inf)
+    detected_in, true_in = _rows_by_frame(detected.frame), _rows_by_frame(true.frame)
+    for frame in detected_in.keys() & true_in.keys():
+        here, there = detected_in[frame], true_in[frame]
+        hits = box_overlaps(detected.boxes[here], true.boxes[there]) >= OVERLAP
+        is_false[here] = ~hits.any(axis=1)
+        scores = np.where(hits, detected.value[here][:, None], -np.inf)
+        found_up_to[there] = scores.max(axis=0)
+    return detected.value[is_false], found_up_to
+
+
+def _rows_by_frame(frame: np.ndarray) -> dict[int, np.ndarray]:
+    order = np.argsort(frame, kind="stable")
+    frames, starts = np.unique(frame[order], return_index=True)
+    return (
+        dict(zip(frames.tolist(), np.split(order, starts[1:]), strict=True)) if len(frame) else {}
+    )
+
+
+def _track_scores(region_scores: np.ndarray, tracks: np.ndarray) -> np.ndarray:
+    """Per track the threshold up to which enough of its regions are found."""
+    scores = []
+    for track in np.unique(tracks):
+        ordered = np.sort(region_scores[tracks == track])[::-1]
+        needed = math.ceil(TRACK_SHARE * len(ordered) - 1e-9)  # 0.1 * 30 is a little above 3
+        scores.append(ordered[needed - 1])
+    return np.array(scores)
+
+
+def _area(found_up_to: np.ndarray, false_scores: np.ndarray, num_frames: int) -> float:
+    """Area from 0 to 1 false positives a frame under the share found."""
+    thresholds = np.unique(np.concatenate([found_up_to, false_scores]))[::-1]
+    thresholds = thresholds[np.isfinite(thresholds)]
+    rate = _count_from(false_scores, thresholds) / num_frames
+    share = _count_from(found_up_to, thresholds) / len(found_up_to)
+    rate, share = np.append(0.0, rate), np.append(0.0, share)
+    inside = int(np.searchsorted(rate, 1.0))  # the first point at or beyond 1
+    last = share[-1]
+    if inside < len(rate):
+        last = np.interp(1.0, rate[inside - 1 : inside + 1], share[inside - 1 : inside + 1])
+    return float(auc(np.append(rate[:inside], 1.0), np.append(share[:inside], last)))
+
+
+def _count_from(values: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """How many values are at or above each threshold."""
+    return len(values) - np.searchsorted(np.sort(values), thresholds, "left")

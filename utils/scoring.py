@@ -1,0 +1,243 @@
+"""From cube errors to frame scores (HF2-VAD §3.3 and the released evaluation).
+
+The chain: errors of cubes -> ``ScoreRule`` -> score of a cube -> largest score in a frame ->
+``Smoothing`` of each video. Nothing here looks at labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from scipy.signal import medfilt
+
+from utils.errors import UserError
+
+Errors = dict[str, np.ndarray]
+FULL_STAGES = ("cvae", "finetune")
+QUANTILE_LEVELS = (0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 1)
+RAW = (0.0, 1.0)  # mean and deviation that leave an error as it is
+
+
+def collect_errors(
+    batches: Iterable[Any], score_batch: Callable[[Any], Mapping[str, Any]]
+) -> Errors:
+    """Score all batches and join what comes out.
+
+    Args:
+        batches: anything to iterate over, in the order of the cubes.
+        score_batch: maps a batch of B cubes to named errors, each a (B,) tensor or array.
+
+    Returns:
+        Each error as (n,) float64.
+
+    Raises:
+        UserError: there was no cube at all, or an error is not finite.
+    """
+    parts: dict[str, list[np.ndarray]] = {}
+    for batch in batches:
+        for name, values in score_batch(batch).items():
+            values = values.cpu() if hasattr(values, "cpu") else values
+            parts.setdefault(name, []).append(np.asarray(values, dtype=np.float64))
+    if not parts:
+        raise UserError("no cube to score: the videos hold no foreground box; look at the boxes")
+    errors = {name: np.concatenate(values) for name, values in parts.items()}
+    for name, values in errors.items():
+        if not np.isfinite(values).all():
+            bad = int(np.flatnonzero(~np.isfinite(values))[0])
+            raise UserError(
+                f"{name} of cube {bad} is {values[bad]}: the checkpoint holds broken weights or "
+                "the cube broken flow; train or extract again"
+            )
+    return errors
+
+
+def error_statistics(errors: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Describe the errors of normal data, for the checkpoint.
+
+    Args:
+        errors: each (n,), over all training cubes.
+
+    Returns:
+        For each error ``mean``, population standard deviation ``std`` and ``quantiles`` at
+        ``quantile_levels``; and ``num_cubes``. Plain floats and lists.
+    """
+    statistics: dict[str, Any] = {
+        name: {
+            "mean": float(values.mean()),
+            "std": float(values.std()),
+            "quantiles": np.quantile(values, QUANTILE_LEVELS).tolist(),
+        }
+        for name, values in errors.items()
+    }
+    statistics["num_cubes"] = len(next(iter(errors.values())))
+    statistics["quantile_levels"] = list(QUANTILE_LEVELS)
+    return statistics
+
+
+@dataclass(frozen=True)
+class ScoreRule:
+    """A cube's score: the sum of ``weight * (error - mean) / deviation`` over its terms.
+
+    ``terms`` holds (error name, weight, mean, deviation).
+    """
+
+    name: str
+    terms: tuple[tuple[str, float, float, float], ...]
+
+    def __call__(self, errors: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Scores (n,) float64 of cubes with the given errors, each (n,)."""
+        return sum(
+            weight * (np.asarray(errors[name], dtype=np.float64) - mean) / deviation
+            for name, weight, mean, deviation in self.terms
+        )
+
+    @property
+    def zero_error_score(self) -> float:
+        """What a frame without any cube gets: the score of a cube without error."""
+        return float(self({name: np.zeros(()) for name, *_ in self.terms}))
+
+    def describe(self) -> str:
+        """The rule as a formula."""
+        return " + ".join(
+            name if (mean, deviation) == RAW else f"{weight:g} * z({name})"
+            for name, weight, mean, deviation in self.terms
+        )
+
+
+def score_rules(
+    stage: str, statistics: Mapping[str, Any], weights: Mapping[str, float], source: str
+) -> dict[str, ScoreRule]:
+    """The scores that are reported for a checkpoint, the one to be judged by first.
+
+    Stages ``cvae`` and ``finetune``: ``hybrid`` (the weighted sum), ``flow branch``,
+    ``frame branch`` and ``no learning`` (squared flow, the baseline). Stage ``ml_memae_sc``: the
+    error itself and the baseline, neither normalised.
+
+    Args:
+        stage: stage of the checkpoint.
+        statistics: as made by ``error_statistics``, on training data.
+        weights: of ``flow_error``, ``frame_error`` and ``energy`` in the hybrid score.
+        source: the checkpoint, for messages.
+
+    Raises:
+        UserError: statistics that cannot normalise, or no weight above zero.
+    """
+    baseline = ScoreRule("no learning", (("energy", 1.0, *RAW),))
+    if stage not in FULL_STAGES:
+        rules = [ScoreRule("flow branch", (("flow_error", 1.0, *RAW),)), baseline]
+        return {rule.name: rule for rule in rules}
+    used = {name: weight for name, weight in weights.items() if weight > 0}
+    if not used:
+        raise UserError("eval.w_flow, eval.w_frame, eval.w_energy: one of them must be above zero")
+
+    def rule(name: str, chosen: Mapping[str, float]) -> ScoreRule:
+        terms = [
+            (error, weight, *_moments(statistics, error, source))
+            for error, weight in chosen.items()
+        ]
+        return ScoreRule(name, tuple(terms))
+
+    rules = [
+        rule("hybrid", used),
+        rule("flow branch", {"flow_error": 1.0}),
+        rule("frame branch", {"frame_error": 1.0}),
+        baseline,
+    ]
+    return {rule.name: rule for rule in rules}
+
+
+def frame_scores(
+    cube_scores: np.ndarray,
+    video_index: np.ndarray,
+    frames: np.ndarray,
+    num_frames: Sequence[int],
+    empty_score: float,
+) -> list[np.ndarray]:
+    """Score of a frame: the largest among its cubes; ``empty_score`` where it has none.
+
+    Args:
+        cube_scores: (n,) float.
+        video_index: (n,) int, which video each cube is from.
+        frames: (n,) int, frame in that video.
+        num_frames: length of each video.
+
+    Returns:
+        One (T,) float64 array a video.
+    """
+    starts = np.concatenate([[0], np.cumsum(num_frames)]).astype(np.int64)
+    largest = np.full(starts[-1], -np.inf)
+    np.maximum.at(largest, starts[video_index] + frames, cube_scores)
+    largest[np.isneginf(largest)] = empty_score
+    return np.split(largest, starts[1:-1])
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """What is done to the scores of each video by itself.
+
+    Attributes:
+        trim: frames dropped at the start, which have no full history.
+        kind: ``median`` (centred, zeros beyond the ends, as ``scipy.signal.medfilt`` does),
+            ``causal`` (median of the last ``size`` frames, fewer at the start) or ``none``.
+        size: frames in the window; for ``median`` odd.
+        min_max: afterwards stretch each video to [0, 1]. That uses the whole video's scores, so
+            it hides which videos are abnormal; it is here to compare with papers that do it.
+    """
+
+    trim: int = 4
+    kind: Literal["none", "median", "causal"] = "median"
+    size: int = 17
+    min_max: bool = False
+
+    def __call__(self, scores: np.ndarray) -> np.ndarray:
+        """(T,) scores of a video -> (max(0, T - trim),) float64."""
+        kept = np.asarray(scores, dtype=np.float64)[self.trim :]
+        if not len(kept):
+            return kept
+        if self.kind == "median":
+            kept = centred_median(kept, self.size)
+        elif self.kind == "causal":
+            kept = causal_median(kept, self.size)
+        return stretch(kept) if self.min_max else kept
+
+    def describe(self) -> str:
+        """The smoothing in words."""
+        words = {
+            "none": "none",
+            "median": f"median of {self.size} frames",
+            "causal": f"median of the last {self.size} frames",
+        }
+        return "none" if self.size == 1 else words[self.kind]
+
+
+def centred_median(scores: np.ndarray, size: int) -> np.ndarray:
+    """Median filter of odd ``size`` with zeros beyond the ends, (T,) -> (T,)."""
+    padded = np.pad(scores, size // 2)  # medfilt would warn about videos shorter than its window
+    return medfilt(padded, size)[size // 2 : len(padded) - size // 2]
+
+
+def causal_median(scores: np.ndarray, size: int) -> np.ndarray:
+    """Median of each frame and up to ``size - 1`` frames before it, (T,) -> (T,)."""
+    return np.array([np.median(scores[max(0, t + 1 - size) : t + 1]) for t in range(len(scores))])
+
+
+def stretch(scores: np.ndarray) -> np.ndarray:
+    """Map the smallest to 0 and the largest to 1; constant scores become 0."""
+    low, high = scores.min(), scores.max()
+    return (scores - low) / (high - low) if high > low else np.zeros_like(scores)
+
+
+def _moments(statistics: Mapping[str, Any], error: str, source: str) -> tuple[float, float]:
+    entry = statistics.get(error)
+    if not isinstance(entry, Mapping) or not {"mean", "std"} <= set(entry):
+        raise UserError(f"{source}: no statistics of {error} in it; run the stage's training again")
+    mean, deviation = float(entry["mean"]), float(entry["std"])
+    if not (np.isfinite(mean) and np.isfinite(deviation) and deviation > 0):
+        raise UserError(
+            f"{source}: {error} of the training cubes has mean {mean} and deviation {deviation}, "
+            "which cannot normalise scores; train on more than one kind of cube"
+        )
+    return mean, deviation
