@@ -1,0 +1,53 @@
+"""State dicts in files that other projects wrote: unwrapped, checked, never unpickled freely."""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from utils.checkpoint import load_tensors
+from utils.errors import UserError
+
+# Best scores and learning rates stand beside the weights as NumPy scalars; both module names of
+# NumPy 1 and 2 are in circulation.
+_NUMPY_SCALARS: list[Any] = [
+    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
+    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
+    np.dtype,
+    codecs.encode,
+    *(type(np.dtype(kind)) for kind in "bBhHiIlLqQfd?"),
+]
+
+
+def load_state_dict_file(path: str | Path, keys: tuple[str, ...]) -> dict[str, Tensor]:
+    """Read the state dict of a checkpoint file, old or new ``torch.save`` format.
+
+    Args:
+        path: a file whose top level is a dict holding the state dict under one of ``keys``, or
+            is the state dict itself.
+        keys: where it may be, in order of preference.
+
+    Returns:
+        Tensors by name, on the CPU; a leading ``module.`` (many-GPU training) is dropped.
+
+    Raises:
+        UserError: missing or truncated file, more than tensors, NumPy scalars and plain
+            containers in it, no state dict in it.
+    """
+    with torch.serialization.safe_globals(_NUMPY_SCALARS):
+        content = load_tensors(path)
+    state = content
+    if isinstance(content, dict):
+        state = next((content[key] for key in keys if key in content), content)
+    if not isinstance(state, dict) or not state or not all(map(torch.is_tensor, state.values())):
+        held = ", ".join(map(str, list(content)[:8])) if isinstance(content, dict) else "no dict"
+        raise UserError(
+            f"{path}: no weights in it; expected a dict with {' or '.join(map(repr, keys))}, "
+            f"found {held}"
+        )
+    return {str(key).removeprefix("module."): tensor for key, tensor in state.items()}
