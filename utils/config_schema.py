@@ -115,6 +115,12 @@ class MemAEConfig(Block):
         "concat",
     ]
 
+    @model_validator(mode="after")
+    def _no_memory_at_full_size(self) -> MemAEConfig:
+        if self.mem_usage[0]:
+            raise ValueError("mem_usage must begin with false: full size has no memory")
+        return self
+
 
 class VUnetConfig(Block):
     """CVAE frame predictor (spec §3)."""
