@@ -82,6 +82,7 @@ class FlowConfig(Block):
     """Optical flow. Vectors stay in pixels of the (enlarged) size the flow is computed at."""
 
     backend: Literal["dis", "raft", "flownet2", "file"] = "dis"
+    model: Literal["raft_small", "raft_large"] = "raft_small"  # raft
     weights: str = ""  # raft, flownet2
     width: Annotated[int, Field(ge=0)] = 0  # 0: the frame's own size
     height: Annotated[int, Field(ge=0)] = 0
@@ -195,7 +196,7 @@ class EvalConfig(Block):
     w_energy: NonNegative = 0.0  # ours: squared flow itself; 0 is the paper
     trim: Annotated[int, Field(ge=0)] = 4
     median: Annotated[int, Field(ge=1)] = 17
-    batch_size: Positive = 256
+    batch_size: Positive = 128
 
     @model_validator(mode="after")
     def _odd_median(self) -> EvalConfig:
