@@ -1,0 +1,53 @@
+"""Open compressed streams by their first bytes."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import zlib
+from typing import BinaryIO
+
+_CHUNK = 1 << 20
+
+
+def open_maybe_compressed(handle: BinaryIO) -> BinaryIO:
+    """Wrap a file that is zlib, gzip, bz2, xz or lzma compressed; give back any other as it is.
+
+    The compression is told by the first bytes; the handle must be at its start and seekable.
+    """
+    head = handle.read(6)
+    handle.seek(0)
+    if head[:2] == b"\x1f\x8b":
+        return gzip.GzipFile(fileobj=handle)
+    if head[:3] == b"BZh":
+        return bz2.BZ2File(handle)
+    if head[:6] == b"\xfd7zXZ\0" or head[:3] == b"]\0\0":
+        return lzma.LZMAFile(handle)
+    if head[:1] == b"x":
+        return io.BufferedReader(_ZlibStream(handle), _CHUNK)
+    return handle
+
+
+class _ZlibStream(io.RawIOBase):
+    """A bare zlib stream as a readable file (the standard library has only gzip's)."""
+
+    def __init__(self, handle: BinaryIO):
+        self._handle = handle
+        self._inflater = zlib.decompressobj()
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill ``buffer`` with inflated bytes; 0 at the end of the stream."""
+        data = b""
+        while not data and not self._inflater.eof:
+            compressed = self._inflater.unconsumed_tail or self._handle.read(_CHUNK)
+            if not compressed:
+                raise EOFError("the compressed stream is cut short")
+            data = self._inflater.decompress(compressed, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
