@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
-from torch.nn import functional as F
 
 from losses.hf2vad import finetune_loss
-from models.blocks import (
-    DoubleConv,
-    GroupedBatchNorm2d,
-    NormConv2d,
-    depth_to_space,
-    space_to_depth,
-)
+from models.blocks import DoubleConv, NormConv2d
 from models.fuse import fuse_for_inference
 from models.hf2vad import HF2VAD
-from models.memory import Memory
 from models.ml_memae_sc import MLMemAESC
 from models.scorers import cube_errors, stage1_errors
 from models.vunet import VUnet
-
-LAYOUTS = [torch.contiguous_format, torch.channels_last]
+from models.vunet_parts import Posterior
 
 
 def make_model(seed: int = 0, **memae: object) -> HF2VAD:
@@ -36,96 +25,6 @@ def make_inputs(batch: int = 2, seed: int = 1) -> tuple[torch.Tensor, torch.Tens
     generator = torch.Generator().manual_seed(seed)
     frames = torch.rand(batch, 15, 32, 32, generator=generator)
     return frames, torch.randn(batch, 8, 32, 32, generator=generator)
-
-
-@settings(max_examples=25, deadline=None)
-@given(
-    batch=st.integers(1, 3),
-    channels=st.integers(1, 4),
-    height=st.integers(1, 4),
-    width=st.integers(1, 4),
-    layout=st.sampled_from(LAYOUTS),
-)
-def test_depth_to_space_is_undone(
-    batch: int, channels: int, height: int, width: int, layout: torch.memory_format
-) -> None:
-    x = torch.randn(batch, 4 * channels, height, width).contiguous(memory_format=layout)
-    spread = depth_to_space(x)
-    assert spread.shape == (batch, channels, 2 * height, 2 * width)
-    assert torch.equal(space_to_depth(spread), x)
-
-
-def test_depth_to_space_order_is_dy_dx_channel() -> None:
-    x = torch.arange(8.0).view(1, 8, 1, 1)  # two channels, four sub-pixels
-    assert depth_to_space(x)[0, 0].tolist() == [[0, 2], [4, 6]]
-    assert depth_to_space(x)[0, 1].tolist() == [[1, 3], [5, 7]]
-
-
-@settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 2**31), slots=st.integers(1, 12), threshold=st.sampled_from([0.0, 0.05]))
-def test_memory_reads_convex_combinations(seed: int, slots: int, threshold: float) -> None:
-    torch.manual_seed(seed)
-    memory = Memory(slots, 2 * 3 * 3, threshold)
-    read, attention = memory(3 * torch.randn(4, 2, 3, 3))
-    assert (attention >= 0).all()
-    torch.testing.assert_close(attention.sum(1), torch.ones(4))  # 1/12 passes the threshold
-    assert (read.flatten(1) <= memory.slots.max(0).values + 1e-6).all()
-    assert (read.flatten(1) >= memory.slots.min(0).values - 1e-6).all()
-
-
-def test_shrinkage_is_the_papers_formula() -> None:
-    torch.manual_seed(0)
-    memory = Memory(10, 18, shrink_threshold=0.1)
-    query = 4 * torch.randn(6, 18)
-    dense = F.softmax(query @ memory.slots.T, dim=1)
-    shrunk = F.relu(dense - 0.1) * dense / ((dense - 0.1).abs() + 1e-12)
-    torch.testing.assert_close(memory.address(query), F.normalize(shrunk, p=1, dim=1))
-    assert (memory.address(query) == 0).any()
-
-
-def test_memory_with_nothing_above_the_threshold_reads_zero() -> None:
-    memory = Memory(4, 18, shrink_threshold=0.9)
-    read, attention = memory(torch.zeros(2, 2, 3, 3))
-    assert not attention.any() and not read.any()
-
-
-@pytest.mark.parametrize(("kernel_size", "stride"), [(1, 1), (3, 1), (3, 2)])
-def test_norm_conv_is_weight_norm_gain_and_shift(kernel_size: int, stride: int) -> None:
-    torch.manual_seed(0)
-    layer = NormConv2d(3, 5, kernel_size, stride)
-    nn.init.normal_(layer.gamma)
-    nn.init.normal_(layer.beta)
-    nn.init.uniform_(layer.length, 0.5, 2.0)
-    weight = layer.length * F.normalize(layer.direction.flatten(1)).view_as(layer.direction)
-    x = torch.randn(2, 3, 8, 8)
-    expected = F.conv2d(x, weight, layer.conv_bias, stride, kernel_size // 2)
-    torch.testing.assert_close(layer(x), layer.gamma * expected + layer.beta)
-
-
-def test_norm_conv_starts_as_a_plain_convolution() -> None:
-    layer = NormConv2d(3, 5, 3)
-    weight, bias = layer.folded()
-    torch.testing.assert_close(weight, layer.direction)
-    torch.testing.assert_close(bias, layer.conv_bias)
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_grouped_batch_norm_is_one_pass_a_group(layout: torch.memory_format) -> None:
-    torch.manual_seed(0)
-    grouped, reference = GroupedBatchNorm2d(3), nn.BatchNorm2d(3)
-    x = (torch.randn(8, 3, 4, 4) * torch.arange(1.0, 9).view(8, 1, 1, 1)).contiguous(
-        memory_format=layout
-    )
-    found = grouped(x, num_groups=4)
-    for group in range(4):
-        torch.testing.assert_close(found[group::4], reference(x[group::4]))
-    torch.testing.assert_close(dict(grouped.named_buffers()), dict(reference.named_buffers()))
-
-
-def test_grouped_batch_norm_in_evaluation_ignores_groups() -> None:
-    layer = GroupedBatchNorm2d(3).eval()
-    x = torch.randn(8, 3, 4, 4)
-    assert torch.equal(layer(x, num_groups=4), layer(x))
 
 
 @pytest.mark.parametrize("mem_usage", [(False,) * 4, (False, True, False, True)])
@@ -166,6 +65,31 @@ def test_training_draws_from_the_global_generator() -> None:
     torch.manual_seed(3)
     again = model(frames, flows)["frame_pred"]
     assert torch.equal(first, again) and not torch.equal(first, second)
+
+
+def test_latents_are_means_plus_unit_noise_and_feed_the_next_scale() -> None:
+    torch.manual_seed(0)
+    posterior = Posterior(8, NormConv2d, 0.0)
+    stage3 = (torch.randn(16, 8, 8, 8), torch.randn(16, 8, 8, 8))
+    stage4 = (torch.randn(16, 8, 4, 4), torch.randn(16, 8, 4, 4))
+    means, latents = posterior(stage3, stage4, sample=True)
+    for mean, latent in zip(means, latents, strict=True):
+        noise = latent - mean
+        assert abs(noise.mean().item()) < 0.1 and noise.std().item() == pytest.approx(1, abs=0.05)
+    still_means, still_latents = posterior(stage3, stage4, sample=False)
+    assert all(torch.equal(*pair) for pair in zip(still_means, still_latents, strict=True))
+    assert torch.equal(means[0], still_means[0]) and not torch.equal(means[1], still_means[1])
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_dropout_acts_in_training(dropout: float) -> None:
+    torch.manual_seed(0)
+    vunet, (frames, flows) = VUnet(8, 4, dropout).train(), make_inputs()
+    first, second = (vunet(frames[:, :12], flows, sample=False) for _ in range(2))
+    assert torch.equal(first["frame_pred"], second["frame_pred"]) == (dropout == 0)
+    vunet.eval()
+    first, second = (vunet(frames[:, :12], flows) for _ in range(2))
+    assert torch.equal(first["frame_pred"], second["frame_pred"])
 
 
 def test_known_reconstruction_gives_the_same_frame() -> None:
