@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickle
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,18 @@ def load_weights(model: torch.nn.Module, state: dict[str, torch.Tensor], source:
     Raises:
         UserError: tensors that are missing, unexpected or of another shape, from ``source``.
     """
-    own = model.state_dict()
+    require_same_tensors(model.state_dict(), state, source)
+    model.load_state_dict(state)
+
+
+def require_same_tensors(
+    own: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor], source: str
+) -> None:
+    """Compare names and shapes of a model's own tensors with those of ``state``.
+
+    Raises:
+        UserError: tensors that are missing, unexpected or of another shape, from ``source``.
+    """
     faults = [f"missing {key}" for key in own if key not in state]
     faults += [f"unexpected {key}" for key in state if key not in own]
     faults += [
@@ -101,4 +112,3 @@ def load_weights(model: torch.nn.Module, state: dict[str, torch.Tensor], source:
     if faults:
         shown = "; ".join(faults[:8]) + (f"; and {len(faults) - 8} more" if len(faults) > 8 else "")
         raise UserError(f"{source}: weights of another architecture: {shown}")
-    model.load_state_dict(state)
