@@ -113,6 +113,23 @@ def crop_ranges(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
     return np.concatenate([start, stop], axis=1)
 
 
+def clamp_boxes(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Boxes inside the frame: cut at its edges; those left with less than 2 px become their crop.
+
+    Args:
+        boxes: (n,4) finite x1, y1, x2, y2.
+        width: frame width, at least 2.
+        height: frame height, at least 2.
+
+    Returns:
+        (n,4) float32.
+    """
+    limits = np.array([width, height, width, height], np.float32)
+    inside = np.clip(np.asarray(boxes, np.float32).reshape(-1, 4), 0, limits)
+    is_small = (inside[:, 2:] - inside[:, :2] < 2).any(axis=1, keepdims=True)
+    return np.where(is_small, crop_ranges(boxes, width, height), inside).astype(np.float32)
+
+
 def _areas(boxes: np.ndarray) -> np.ndarray:
     return (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
 

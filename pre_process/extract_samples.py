@@ -1,0 +1,86 @@
+"""Extract spatio-temporal cubes from all videos of a data set.
+
+python pre_process/extract_samples.py --cfg_file cfgs/toy.yaml --workers 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from datasets.cube_files import read_manifest
+from datasets.manifest import SPLITS, DataSet, load_dataset
+from pre_process.extraction import (
+    CubeJob,
+    cube_folder,
+    estimate_cube_bytes,
+    find_unfinished,
+    require_long_enough,
+)
+from pre_process.parallel import pick_workers, run_over_videos
+from pre_process.settings import cube_settings, uses_network
+from utils.config import add_config_arguments, load_config
+from utils.console import say, setup_logging
+from utils.errors import exit_on_user_error
+from utils.files import require_free_space
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description="Extract boxes, flow and cubes of a data set in one pass over its videos.",
+        epilog="example: python pre_process/extract_samples.py --cfg_file cfgs/ped2.yaml "
+        "--workers 2 --set pre_process.flow.preset=fast",
+    )
+    add_config_arguments(parser)
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=0,
+        help="processes; default: one a core, or one where boxes or flow come from a network",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="extract finished videos again, too"
+    )
+    return parser.parse_args(arguments)
+
+
+@exit_on_user_error
+def main(arguments: list[str] | None = None) -> None:
+    """Run the script."""
+    options = parse_arguments(arguments)
+    setup_logging()
+    config = load_config(options.cfg_file, options.set)
+    dataset = load_dataset(config.data.folder)
+    require_long_enough(dataset)
+    settings = cube_settings(config.pre_process, dataset)
+    entries = find_unfinished(dataset, settings, options.overwrite)
+    workers = pick_workers(options.workers, uses_network(config.pre_process))
+    say(f"{dataset.root}: {len(dataset.entries)} videos, {len(entries)} to extract")
+    if entries:
+        needed = estimate_cube_bytes(config.pre_process, dataset, entries)
+        say(f"about {needed / 2**20:.0f} MiB of disk, {workers} process(es)")
+        require_free_space(dataset.root, needed, "cube extraction")
+        start = time.perf_counter()
+        run_over_videos(CubeJob(config.pre_process, dataset, settings), entries, workers, "cubes")
+        seconds = time.perf_counter() - start
+        frames = sum(entry.num_frames for entry in entries)
+        say(f"{frames} frames in {seconds:.1f} s: {frames / seconds:.0f} frames/s")
+    say(describe_cubes(dataset))
+
+
+def describe_cubes(dataset: DataSet) -> str:
+    """One line: how many cubes each split has and where."""
+    counts = []
+    for split in SPLITS:
+        manifests = [read_manifest(cube_folder(dataset.root, e)) for e in dataset.videos(split)]
+        counts.append(f"{sum(each['num_cubes'] for each in manifests if each)} {split}")
+    return f"cubes: {', '.join(counts)} in {dataset.root / 'cubes'}"
+
+
+if __name__ == "__main__":
+    main()

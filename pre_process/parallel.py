@@ -1,0 +1,117 @@
+"""Videos shared out over processes, with progress counted in frames."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from tqdm import tqdm
+
+from datasets.manifest import VideoEntry
+from utils.errors import UserError, describe_os_error
+
+# Works on one video and calls its second argument with the number of frames done.
+Task = Callable[[VideoEntry, Callable[[int], None]], None]
+
+_task: Task | None = None
+_counter: Any = None
+
+
+def run_over_videos(
+    make_task: Callable[[], Task], entries: Sequence[VideoEntry], workers: int, what: str
+) -> None:
+    """Do one task a video, in ``workers`` processes (1: in this one), longest videos first.
+
+    Args:
+        make_task: builds the task once a process, so that models are loaded once; it must be
+            picklable.
+        entries: the videos.
+        workers: number of processes, at least 1.
+        what: word in front of the progress bar.
+
+    Raises:
+        UserError: of the first video that fails, naming it; running videos are finished or
+            given up whole, those not begun are left.
+    """
+    entries = sorted(entries, key=lambda entry: -entry.num_frames)
+    total = sum(entry.num_frames for entry in entries)
+    with tqdm(total=total, desc=what, unit="frame", file=sys.stderr) as bar:
+        if workers == 1:
+            task = make_task()
+            for entry in entries:
+                _do(task, entry, bar.update)
+        elif entries:
+            _run_in_pool(make_task, entries, min(workers, len(entries)), bar)
+
+
+def pick_workers(wanted: int, uses_network: bool) -> int:
+    """Number of processes: as asked for; 0: one a core, or one where networks use all cores."""
+    if wanted:
+        return wanted
+    return 1 if uses_network else len(os.sched_getaffinity(0))
+
+
+def _run_in_pool(
+    make_task: Callable[[], Task], entries: Sequence[VideoEntry], workers: int, bar: tqdm
+) -> None:
+    # A forked process would inherit threads and GPU state in a broken form.
+    context = multiprocessing.get_context("spawn")
+    counter = context.Value("q", 0)
+    pool = concurrent.futures.ProcessPoolExecutor(
+        workers, context, _start_worker, (make_task, counter)
+    )
+    try:
+        futures = [pool.submit(_work, entry) for entry in entries]
+        while True:
+            done, waiting = concurrent.futures.wait(futures, timeout=0.5)
+            bar.update(counter.value - bar.n)
+            for future in done:
+                future.result()
+            if not waiting:
+                return
+    except BrokenProcessPool:
+        raise UserError(
+            "a worker process ended without a word, most often for lack of memory; run the same "
+            "command again with fewer --workers (finished videos are kept)"
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker(make_task: Callable[[], Task], counter: Any) -> None:
+    import cv2
+
+    global _task, _counter
+    cv2.setNumThreads(1)  # the processes share the cores already
+    _counter = counter
+    _task = make_task()
+
+
+def _work(entry: VideoEntry) -> None:
+    assert _task is not None
+    _do(_task, entry, _count)
+
+
+def _count(frames: int) -> None:
+    with _counter.get_lock():
+        _counter.value += frames
+
+
+def _do(task: Task, entry: VideoEntry, report: Callable[[int], None]) -> None:
+    where = f"{entry.split} video {entry.name}"
+    try:
+        task(entry, report)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise UserError(f"{where}: {describe_os_error(error)}") from None
+    except Exception as error:
+        error.add_note(f"while working on {where}")
+        raise
