@@ -11,11 +11,12 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from utils.config_frd import FRDConfig
 from utils.config_schema import HF2VADConfig
 from utils.errors import UserError
 from utils.files import write_text
 
-SYSTEMS: dict[str, type[BaseModel]] = {"hf2vad": HF2VADConfig}
+SYSTEMS: dict[str, type[BaseModel]] = {"hf2vad": HF2VADConfig, "frd": FRDConfig}
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +46,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), system: str = "
     Raises:
         UserError: unreadable file, or faults in keys or values (all of them in one message).
     """
-    tree = _read_yaml(Path(path))
+    tree = read_yaml(Path(path))
     for override in overrides:
         _apply_override(tree, override)
     return build_config(tree, str(path), system)
@@ -59,7 +60,15 @@ def build_config(tree: dict[str, Any], source: str, system: str = "hf2vad") -> A
             f"{source}: key 'system' is {found!r}, but this script needs {system!r}; "
             "pass a configuration of that system"
         )
-    schema = SYSTEMS[system]
+    return validate(tree, SYSTEMS[system], source)
+
+
+def validate(tree: dict[str, Any], schema: type[BaseModel], source: str) -> Any:
+    """Check a tree against a schema.
+
+    Raises:
+        UserError: all faults at once, each with key, value, what is allowed and the nearest key.
+    """
     try:
         return schema.model_validate(tree)
     except ValidationError as error:
@@ -72,7 +81,12 @@ def save_config(config: BaseModel, path: Path) -> None:
     write_text(path, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file of keys and values.
+
+    Raises:
+        UserError: missing, not YAML, or not ``key: value`` lines.
+    """
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
