@@ -26,6 +26,7 @@ class DataConfig(Block):
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
     root: str = ""  # empty: data/NAME
+    fps: Annotated[float, Field(gt=0)] = 25.0  # frames a second: false alarms an hour, delays
 
     @property
     def folder(self) -> Path:
@@ -44,6 +45,17 @@ class RunConfig(Block):
     num_threads: Annotated[int, Field(ge=0)] = 0  # 0: as many as the machine has
     log_every: Positive = 50  # steps between scalars
     image_every: Annotated[int, Field(ge=0)] = 1  # epochs between pictures; 0: none
+
+
+class SystemConfig(Block):
+    """What the configurations of both systems share."""
+
+    data: DataConfig
+    run: RunConfig = RunConfig()
+
+    def stage_folder(self, stage: str) -> Path:
+        """Where a stage writes: ``runs/NAME/STAGE``."""
+        return Path(self.run.root) / (self.run.name or self.data.name) / stage
 
 
 class MovingRegionConfig(Block):
@@ -145,19 +157,24 @@ class ModelConfig(Block):
     vunet: VUnetConfig = VUnetConfig()
 
 
-class StageConfig(Block):
-    """What every training stage has."""
+class TrainingConfig(Block):
+    """What the training loop needs, whatever is trained."""
 
     num_epochs: Positive = 80
     batch_size: Positive = 128
     lr: Annotated[float, Field(gt=0)] = 1e-4
-    adam_eps: Annotated[float, Field(gt=0)] = 1e-7
     weight_decay: NonNegative = 0.0
     lr_milestones: list[Positive] = [50]
     lr_gamma: Annotated[float, Field(gt=0)] = 0.8
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0  # 0: off, as published
     save_every_steps: Annotated[int, Field(ge=0)] = 0  # 0: at the end of each epoch only
     keep_every: Annotated[int, Field(ge=0)] = 0  # epochs; kept ones serve --select best-on-test
+
+
+class StageConfig(TrainingConfig):
+    """What every stage of HF2-VAD has."""
+
+    adam_eps: Annotated[float, Field(gt=0)] = 1e-7
 
 
 class MemAEStageConfig(StageConfig):
@@ -205,19 +222,13 @@ class EvalConfig(Block):
         return self
 
 
-class HF2VADConfig(Block):
+class HF2VADConfig(SystemConfig):
     """One file: data, pre-processing, model, a block a stage, evaluation."""
 
     system: Literal["hf2vad"] = "hf2vad"
-    data: DataConfig
-    run: RunConfig = RunConfig()
     pre_process: PreProcessConfig = PreProcessConfig()
     model: ModelConfig = ModelConfig()
     ml_memae_sc: MemAEStageConfig = MemAEStageConfig()
     cvae: CVAEStageConfig = CVAEStageConfig()
     finetune: FinetuneStageConfig = FinetuneStageConfig()
     eval: EvalConfig = EvalConfig()
-
-    def stage_folder(self, stage: str) -> Path:
-        """Where a stage writes: ``runs/NAME/STAGE``."""
-        return Path(self.run.root) / (self.run.name or self.data.name) / stage
