@@ -25,7 +25,7 @@ class ToySettings:
     crops: int = 2
     feature_size: int = 256
     rank: int = 12
-    strength: float = 1.0
+    strength: float = 2.0
     anomaly_share: tuple[float, float] = (0.1, 0.2)
     noise: float = 0.25
 
