@@ -72,7 +72,7 @@ def write_toy(
     root = Path(root).absolute()
     plan = [("training", index, None) for index in range(training_videos)]
     plan += [("testing", index, ANOMALY_KINDS[index % 3]) for index in range(testing_videos)]
-    background = _background(np.random.default_rng([seed, 0]))
+    background = render_street(np.random.default_rng([seed, 0]))
     entries, labels, regions, kinds = [], {}, [], ["video,track,kind"]
     for split, index, kind in tqdm(plan, desc="toy scene", unit="video", disable=not progress):
         name = f"{index + 1:02d}"
@@ -137,7 +137,7 @@ def _draw(canvas: np.ndarray, actor: Actor, frame: int) -> tuple[int, int, int, 
     )
 
 
-def _background(rng: np.random.Generator) -> np.ndarray:
+def render_street(rng: np.random.Generator) -> np.ndarray:
     """A street: pavement grain at several scales, kerb lines, a wall at the top."""
     street = np.full((HEIGHT, WIDTH), 138.0, np.float32)
     for sigma, strength in ((0.8, 5.0), (3.0, 6.0), (14.0, 7.0)):

@@ -1,0 +1,80 @@
+"""Unpack the official archives (zip, tar, tar.gz, ...) into a folder, and nowhere else."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from tqdm import tqdm
+
+from utils.errors import UserError
+from utils.files import atomic_folder, require_free_space
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file in an archive: its name, size in bytes, and how to open it."""
+
+    name: str
+    size: int
+    open: Callable[[], BinaryIO]
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a path is an archive that can be unpacked."""
+    return path.is_file() and (zipfile.is_zipfile(path) or tarfile.is_tarfile(path))
+
+
+def unpack(archive: Path, parent: Path) -> Path:
+    """Unpack an archive into a folder of its name in ``parent``; reuse one unpacked before.
+
+    Raises:
+        UserError: damaged archive, a member that would land outside the folder or is no plain
+            file (then nothing is left behind), or too little disk.
+    """
+    folder = parent / archive.name.split(".")[0]
+    if folder.is_dir() and folder.stat().st_mtime >= archive.stat().st_mtime:
+        return folder
+    try:
+        with _open(archive) as opened:
+            members = list(_members(opened, archive))
+            require_free_space(parent, sum(member.size for member in members), "unpacking")
+            with atomic_folder(folder) as temporary:
+                for member in tqdm(members, desc=f"unpack {archive.name}", unit="file"):
+                    _extract(member, temporary, archive)
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zipfile.zlib.error) as error:
+        raise UserError(f"{archive}: damaged archive ({error}); fetch it again") from None
+    return folder
+
+
+def _open(archive: Path) -> zipfile.ZipFile | tarfile.TarFile:
+    if zipfile.is_zipfile(archive):
+        return zipfile.ZipFile(archive)
+    return tarfile.open(archive)
+
+
+def _members(opened: zipfile.ZipFile | tarfile.TarFile, archive: Path) -> Iterator[Member]:
+    if isinstance(opened, zipfile.ZipFile):
+        for info in opened.infolist():
+            if not info.is_dir():
+                yield Member(info.filename, info.file_size, lambda info=info: opened.open(info))
+        return
+    for info in opened:
+        if info.isfile():
+            yield Member(info.name, info.size, lambda info=info: opened.extractfile(info))
+        elif not info.isdir():
+            raise UserError(f"{archive}: member {info.name!r} is a link or device; refused")
+
+
+def _extract(member: Member, folder: Path, archive: Path) -> None:
+    target = folder / member.name
+    if not target.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{archive}: member {member.name!r} points outside the folder; refused")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with member.open() as source, target.open("wb") as sink:
+        shutil.copyfileobj(source, sink, 1 << 20)

@@ -1,0 +1,106 @@
+"""Bring a data set into data/NAME: videos, frame labels, regions.
+
+python pre_process/prepare_dataset.py --name ped2 --source UCSD_Anomaly_Dataset.tar.gz
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from datasets.labels import load_labels
+from datasets.manifest import DataSet, save_dataset
+from datasets.toy import write_toy
+from pre_process.archives import is_archive, unpack
+from pre_process.avenue19 import cut_avenue19
+from pre_process.layouts import find_layout
+from pre_process.preparation import bring_labels, collect_videos, summarise
+from utils.console import format_table, say, setup_logging
+from utils.errors import UserError, exit_on_user_error
+
+EXAMPLES = """examples:
+  python pre_process/prepare_dataset.py --name ped2 --source UCSD_Anomaly_Dataset.tar.gz
+  python pre_process/prepare_dataset.py --name avenue19 --source Avenue_Dataset.zip \\
+      --labels ground_truth_demo.zip
+  python pre_process/prepare_dataset.py --name shanghaitech --source /data/shanghaitech
+  python pre_process/prepare_dataset.py --name yard --source my_normal_videos/
+  python pre_process/prepare_dataset.py --name toy --toy --seed 0
+"""
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description="Bring a data set into data/NAME with its labels. Known: UCSD Ped1 and Ped2, "
+        "Avenue and ShanghaiTech as published, HF2-VAD's layout, packs of JPEG folders, folders of "
+        "videos. Videos are linked, not copied.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--name", required=True, help="the data set's name")
+    parser.add_argument(
+        "--source", type=Path, help="archive (zip, tar.gz) or folder; a folder of videos: training"
+    )
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        help="frame labels that lie elsewhere: gt_label.json, ped2.mat, testing_label_mask/, a CSV "
+        "with the header video,start,stop (0-based, stop exclusive), ...; an archive of them",
+    )
+    parser.add_argument("--output", type=Path, help="where to write; default: data/NAME")
+    parser.add_argument("--copy", action="store_true", help="copy the videos, do not link them")
+    parser.add_argument(
+        "--avenue19",
+        action="store_true",
+        help="cut anomalies out of Avenue's training videos (implied by --name avenue19)",
+    )
+    parser.add_argument("--toy", action="store_true", help="write the synthetic toy scene")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the toy scene")
+    return parser.parse_args(arguments)
+
+
+@exit_on_user_error
+def main(arguments: list[str] | None = None) -> None:
+    """Run the script."""
+    options = parse_arguments(arguments)
+    setup_logging()
+    output = (options.output or Path("data") / options.name).absolute()
+    if options.toy == bool(options.source):
+        raise UserError("give either --source (archive or folder) or --toy")
+    if options.toy:
+        say(f"writing the toy scene to {output}")
+        dataset = write_toy(output, options.seed, progress=True)
+        labels = load_labels(output)
+    else:
+        dataset, labels = prepare(options, output)
+    say(
+        format_table(("split", "videos", "frames", "size", "anomalous"), summarise(dataset, labels))
+    )
+    if dataset.videos("testing") and not labels:
+        say("no labels: videos can be scored (infer.py), but not evaluated")
+    say(f"data set: {output / 'dataset.json'}")
+
+
+def prepare(options: argparse.Namespace, output: Path) -> tuple[DataSet, dict]:
+    """Unpack, recognise, check, link, label; ``dataset.json`` is written last."""
+    source, labels_path = options.source.absolute(), options.labels and options.labels.absolute()
+    if is_archive(source):
+        source = unpack(source, output / "archive")
+    if labels_path and is_archive(labels_path):
+        labels_path = unpack(labels_path, output / "archive")
+    layout = find_layout(source, options.name, labels_path)
+    say(f"{source}: {len(layout.training)} training and {len(layout.testing)} test videos")
+    entries = collect_videos(layout, output, options.copy)
+    if options.avenue19 or options.name == "avenue19":
+        entries = cut_avenue19(entries)
+    dataset = DataSet(output, options.name, tuple(entries))
+    labels = bring_labels(layout, dataset)
+    save_dataset(dataset)
+    return dataset, labels
+
+
+if __name__ == "__main__":
+    main()
