@@ -72,22 +72,33 @@ def read_labels(path: str | Path, num_frames: dict[str, int]) -> dict[str, np.nd
     return labels
 
 
-def read_mask_regions(folder: str | Path, names: Sequence[str]) -> list[Region] | None:
+def read_mask_regions(folder: str | Path, num_frames: dict[str, int]) -> list[Region] | None:
     """Tracked regions of the test videos from pixel masks (see ``read_masks`` for the layouts).
 
     Args:
         folder: the masks' folder.
-        names: all test videos of the data set.
+        num_frames: test video -> its number of frames.
 
     Returns:
         The regions; None where the masks do not cover exactly these videos.
+
+    Raises:
+        UserError: another number of masks than frames in a video (named).
     """
     folder = Path(folder)
-    matched = match_names(mask_names(folder), names) if folder.is_dir() else None
-    if not matched or len(matched) != len(names):
+    matched = match_names(mask_names(folder), list(num_frames)) if folder.is_dir() else None
+    if not matched or len(matched) != len(num_frames):
         return None
-    found = [mask_regions(matched[name], masks) for name, masks in read_masks(folder)]
-    return [region for regions in found for region in regions]
+    regions: list[Region] = []
+    for name, masks in read_masks(folder):
+        video = matched[name]
+        if len(masks) != num_frames[video]:
+            raise UserError(
+                f"{folder}: video {video}: {len(masks)} masks, but the video has "
+                f"{num_frames[video]} frames; use the masks that belong to these videos"
+            )
+        regions += mask_regions(video, masks)
+    return regions
 
 
 def match_names(keys: Sequence[str | int], names: Sequence[str]) -> dict[str | int, str] | None:

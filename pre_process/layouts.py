@@ -34,7 +34,7 @@ _LABELS = ("ground_truth_demo/gt_label.json", "gt_label.json", "labels.npz", "la
 _MASKS = ("testing_label_mask", "ground_truth_demo/testing_label_mask", "Test")
 _MASKS += ("testing/test_pixel_mask", "test_pixel_mask")
 _FRAME_LABELS = ("testing/test_frame_mask", "test_frame_mask")
-_DEPTH = 3  # archives wrap their content in a folder or two
+_DEPTH = 4  # levels searched: archives wrap their content in a folder or two
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def find_layout(source: Path, name: str, labels: Path | None = None) -> Layout:
         return Layout([source], [], None, None)
     root = _find_root(source, name)
     if root is None:
-        return Layout(find_videos(source), [], None, None)
+        return Layout(_own_videos(source), [], None, None)
     videos = {split: _split_videos(root, split) for split in _SPLIT_FOLDERS}
     places = [labels] if labels else [root, root.parent] if root != source else [root]
     if labels and not labels.exists():
@@ -75,8 +75,18 @@ def find_layout(source: Path, name: str, labels: Path | None = None) -> Layout:
     return Layout(videos["training"], videos["testing"], found or masks or labels, masks)
 
 
+def _own_videos(source: Path) -> list[Path]:
+    try:
+        return find_videos(source)
+    except UserError as error:
+        raise UserError(
+            f"{error}. Nor is it a known layout: Train/ and Test/, training_videos/ and "
+            "testing_videos/, training/ and testing/ with frames/ or videos/ in them"
+        ) from None
+
+
 def _find_root(source: Path, name: str) -> Path | None:
-    """The folder that holds the splits: ``source`` itself or one up to ``_DEPTH`` below it."""
+    """The folder that holds the splits: ``source`` itself or one below it."""
     roots, level = [], [source]
     for _ in range(_DEPTH):
         roots = [

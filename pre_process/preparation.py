@@ -12,7 +12,7 @@ from tqdm import tqdm
 from datasets.labels import FILE_NAME as LABELS_FILE
 from datasets.labels import read_labels, read_mask_regions, save_labels
 from datasets.manifest import DataSet, VideoEntry, natural_key
-from datasets.regions import Region, write_regions
+from datasets.regions import write_regions
 from datasets.videos import describe_video, video_name
 from pre_process.layouts import Layout
 from utils.errors import UserError
@@ -53,8 +53,7 @@ def bring_labels(layout: Layout, dataset: DataSet) -> dict[str, np.ndarray]:
     """
     lengths = {entry.name: entry.num_frames for entry in dataset.videos("testing")}
     labels = read_labels(layout.labels, lengths) if layout.labels and lengths else {}
-    regions = read_mask_regions(layout.masks, list(lengths)) if labels and layout.masks else None
-    _require_frames_inside(regions or [], lengths, layout.masks)
+    regions = read_mask_regions(layout.masks, lengths) if labels and layout.masks else None
     for file_name in (LABELS_FILE, REGIONS_FILE):
         (dataset.root / file_name).unlink(missing_ok=True)
     if labels:
@@ -103,12 +102,3 @@ def _place(entry: VideoEntry, output: Path, copy: bool) -> Path:
 def _num_bytes(path: Path) -> int:
     files = path.iterdir() if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files)
-
-
-def _require_frames_inside(regions: list[Region], lengths: dict[str, int], masks: Path) -> None:
-    for region in regions:
-        if region.frame >= lengths[region.video]:
-            raise UserError(
-                f"{masks}: video {region.video}: a mask for frame {region.frame}, but the video "
-                f"has {lengths[region.video]} frames; use the masks of these videos"
-            )

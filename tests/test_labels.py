@@ -146,11 +146,13 @@ def test_every_format_is_checked_against_the_videos(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", MASK_FOLDERS)
 def test_masks_give_tracked_regions(tmp_path, kind):
-    regions = read_mask_regions(write_format(tmp_path, kind), NAMES)
+    regions = read_mask_regions(write_format(tmp_path, kind), LENGTHS)
     first = [region for region in regions if region.video == "Test001"]
     assert [(r.frame, r.track) for r in first] == [(2, 0), (3, 0), (4, 0), (7, 1), (8, 1)]
     assert {(r.x1, r.y1, r.x2, r.y2) for r in regions} == {(4, 3, 9, 7)}
-    assert read_mask_regions(tmp_path / kind, [*NAMES, "Test003"]) is None
+    assert read_mask_regions(tmp_path / kind, {**LENGTHS, "Test003": 9}) is None
+    with pytest.raises(UserError, match=r"Test002: 8 masks.*9 frames"):
+        read_mask_regions(tmp_path / kind, {**LENGTHS, "Test002": 9})
 
 
 @pytest.mark.parametrize("kind", ["gt_label.json", "gt.mat", "labels.npz", "object.npy"])
