@@ -1,0 +1,70 @@
+"""Extract snippet features from all videos of a data set, for FRD-UVAD.
+
+Example: python pre_process/extract_features.py --cfg_file cfgs/frd_avenue.yaml --workers 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from datasets.manifest import SPLITS, load_dataset
+from pre_process.feature_extraction import FeatureJob, feature_settings, find_unfinished
+from pre_process.parallel import pick_workers, run_over_videos
+from utils.config import add_config_arguments, load_config
+from utils.console import say, setup_logging
+from utils.errors import exit_on_user_error
+from utils.files import require_free_space
+
+BYTES_PER_CROP = 4 * 2048  # the largest features
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_config_arguments(parser)
+    parser.add_argument("--split", choices=SPLITS, help="one split only (default: both)")
+    parser.add_argument(
+        "--workers", type=int, default=0, help="processes; default: one a core, networks: one"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace finished videos, too")
+    return parser.parse_args(argv)
+
+
+@exit_on_user_error
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the script."""
+    arguments = parse_arguments(argv)
+    setup_logging()
+    config = load_config(arguments.cfg_file, arguments.set, system="frd")
+    dataset = load_dataset(config.data.folder)
+    entries = [entry for entry in dataset.entries if arguments.split in (None, entry.split)]
+    job = FeatureJob(config.pre_process.features, config.data.frames_per_snippet, dataset.root)
+    settings = feature_settings(job.config, job.frames)
+    unfinished = find_unfinished(dataset.root, entries, settings, arguments.overwrite)
+    workers = pick_workers(arguments.workers, job.config.backend != "hof")
+    say(
+        f"{dataset.root}: {len(entries)} videos, {len(unfinished)} to extract with "
+        f"{job.config.backend}, {job.config.crops} crop(s), {workers} process(es)"
+    )
+    snippets = sum(job.num_snippets(entry) for entry in unfinished)
+    needed = snippets * job.config.crops * BYTES_PER_CROP
+    require_free_space(dataset.root, needed, "feature extraction")
+    started = time.perf_counter()
+    run_over_videos(job, unfinished, workers, "snippets")
+    seconds = time.perf_counter() - started
+    if unfinished:
+        frames = sum(entry.num_frames for entry in unfinished)
+        say(f"{snippets} snippets, {frames} frames in {seconds:.1f} s: {frames / seconds:.0f}/s")
+    say(f"features in {dataset.root / 'features'}")
+
+
+if __name__ == "__main__":
+    main()
