@@ -21,8 +21,8 @@ from pre_process.extraction import (
     find_unfinished,
     require_long_enough,
 )
-from pre_process.parallel import pick_workers, run_over_videos
-from pre_process.settings import cube_settings, uses_network
+from pre_process.parallel import add_work_arguments, pick_workers, run_over_videos
+from pre_process.settings import cube_settings, is_network
 from utils.config import add_config_arguments, load_config
 from utils.console import say, setup_logging
 from utils.errors import exit_on_user_error
@@ -37,15 +37,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--workers 2 --set pre_process.flow.preset=fast",
     )
     add_config_arguments(parser)
-    parser.add_argument(
-        "--workers",
-        type=int,
-        default=0,
-        help="processes; default: one a core, or one where boxes or flow come from a network",
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="extract finished videos again, too"
-    )
+    add_work_arguments(parser)
     return parser.parse_args(arguments)
 
 
@@ -59,7 +51,8 @@ def main(arguments: list[str] | None = None) -> None:
     require_long_enough(dataset)
     settings = cube_settings(config.pre_process, dataset)
     entries = find_unfinished(dataset, settings, options.overwrite)
-    workers = pick_workers(options.workers, uses_network(config.pre_process))
+    backends = config.pre_process.boxes.backend, config.pre_process.flow.backend
+    workers = pick_workers(options.workers, any(map(is_network, backends)))
     say(f"{dataset.root}: {len(dataset.entries)} videos, {len(entries)} to extract")
     if entries:
         needed = estimate_cube_bytes(config.pre_process, dataset, entries)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import concurrent.futures
 import multiprocessing
 import os
@@ -49,8 +50,23 @@ def run_over_videos(
             _run_in_pool(make_task, entries, min(workers, len(entries)), bar)
 
 
+def add_work_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--workers`` and ``--overwrite``, which every extraction script has."""
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=0,
+        help="processes; default: one a core, or one in all where a network is used",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="do finished videos again (else: skip them)"
+    )
+
+
 def pick_workers(wanted: int, uses_network: bool) -> int:
     """Number of processes: as asked for; 0: one a core, or one where networks use all cores."""
+    if wanted < 0:
+        raise UserError(f"--workers {wanted}: must be 1 or more (0: as many as there are cores)")
     if wanted:
         return wanted
     return 1 if uses_network else len(os.sched_getaffinity(0))

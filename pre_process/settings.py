@@ -77,9 +77,6 @@ def _name_content(path: str) -> str:
     return f"{Path(path).name} sha256 {sha256_file(Path(path))[:16]}"
 
 
-def uses_network(config: PreProcessConfig) -> bool:
-    """Whether boxes or flow come from a neural network, which takes all cores or a GPU itself."""
-    return config.boxes.backend not in ("motion", "file") or config.flow.backend in (
-        "raft",
-        "flownet2",
-    )
+def is_network(backend: str) -> bool:
+    """Whether a box or flow backend is a neural network, which uses all cores or a GPU itself."""
+    return backend in ("yolox", "torchvision", "mmdet", "raft", "flownet2")

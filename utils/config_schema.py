@@ -59,7 +59,11 @@ class SystemConfig(Block):
 
 
 class MovingRegionConfig(Block):
-    """Moving regions that the detector missed (spec of boxes, step 3)."""
+    """Moving regions that the detector missed (HF2-VAD §4.1).
+
+    They never join the boxes of backend ``motion`` nor those of the data set's own ``boxes/``,
+    which hold what moves already. Boxes of a published file are final as a rule: switch them off.
+    """
 
     enabled: bool = True
     binary_threshold: Annotated[int, Field(ge=0, le=255)] = 18
@@ -75,7 +79,10 @@ class MovingRegionConfig(Block):
 
 
 class BoxConfig(Block):
-    """Foreground boxes: a detector, containment suppression, moving regions."""
+    """Foreground boxes: a detector, containment suppression, moving regions.
+
+    Boxes of backend ``file`` are taken as they are: score, area and cover thresholds do not apply.
+    """
 
     backend: Literal["motion", "yolox", "torchvision", "file", "mmdet"] = "motion"
     weights: str = ""  # model file (yolox: .onnx; torchvision: .pth or empty for COCO weights)
@@ -213,6 +220,8 @@ class EvalConfig(Block):
     w_energy: NonNegative = 0.0  # ours: squared flow itself; 0 is the paper
     trim: Annotated[int, Field(ge=0)] = 4
     median: Annotated[int, Field(ge=1)] = 17
+    # of normal training video at or above the threshold that a finished stage keeps
+    false_frames_per_thousand: Annotated[float, Field(gt=0, lt=1000)] = 1.0
     batch_size: Positive = 128
 
     @model_validator(mode="after")

@@ -1,0 +1,67 @@
+"""Detect foreground boxes in all videos of a data set and write them to data/NAME/boxes.
+
+python pre_process/extract_bboxes.py --cfg_file cfgs/toy.yaml --draw 4
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from datasets.manifest import load_dataset
+from pre_process.box_extraction import BoxJob, draw_dataset, find_without_boxes
+from pre_process.parallel import add_work_arguments, pick_workers, run_over_videos
+from pre_process.settings import box_settings, is_network
+from utils.config import add_config_arguments, load_config
+from utils.console import say, setup_logging
+from utils.errors import UserError, exit_on_user_error
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description="Detect foreground boxes and keep them. extract_samples.py does not need "
+        "this: it detects on the fly, unless pre_process.boxes.backend is 'file'.",
+        epilog="example: python pre_process/extract_bboxes.py --cfg_file cfgs/ped2.yaml --draw 4",
+    )
+    add_config_arguments(parser)
+    add_work_arguments(parser)
+    parser.add_argument(
+        "--draw",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also draw the boxes on N frames of each video (PNG, in boxes/drawn)",
+    )
+    return parser.parse_args(arguments)
+
+
+@exit_on_user_error
+def main(arguments: list[str] | None = None) -> None:
+    """Run the script."""
+    options = parse_arguments(arguments)
+    setup_logging()
+    config = load_config(options.cfg_file, options.set)
+    boxes = config.pre_process.boxes
+    if boxes.backend == "file" and not boxes.training_file:
+        raise UserError(
+            "pre_process.boxes.backend is 'file' without files: that reads what this script "
+            "writes; set it to motion, yolox, torchvision or mmdet"
+        )
+    dataset = load_dataset(config.data.folder)
+    settings = box_settings(boxes, dataset)
+    entries = find_without_boxes(dataset, settings, options.overwrite)
+    workers = pick_workers(options.workers, is_network(boxes.backend))
+    say(f"{dataset.root}: {len(dataset.entries)} videos, {len(entries)} to do")
+    say(f"detector: {boxes.backend}, {workers} process(es)")
+    run_over_videos(BoxJob(config.pre_process, dataset, settings), entries, workers, "boxes")
+    if options.draw:
+        say(f"drawn frames: {draw_dataset(dataset, options.draw)}")
+    say(f"boxes: {dataset.root / 'boxes'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""Estimate optical flow of all videos of a data set and write it to data/NAME/flows.
+
+python pre_process/extract_flows.py --cfg_file cfgs/toy.yaml --workers 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from datasets.manifest import load_dataset
+from pre_process.flow_extraction import FlowJob, find_without_flow, flow_bytes
+from pre_process.parallel import add_work_arguments, pick_workers, run_over_videos
+from pre_process.settings import flow_settings, is_network
+from utils.config import add_config_arguments, load_config
+from utils.console import say, setup_logging
+from utils.errors import UserError, exit_on_user_error
+from utils.files import require_free_space
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description="Estimate flow and keep it, which takes much disk. extract_samples.py does "
+        "not need this: it estimates on the fly, unless pre_process.flow.backend is 'file'.",
+        epilog="example: python pre_process/extract_flows.py --cfg_file cfgs/ped2.yaml",
+    )
+    add_config_arguments(parser)
+    add_work_arguments(parser)
+    return parser.parse_args(arguments)
+
+
+@exit_on_user_error
+def main(arguments: list[str] | None = None) -> None:
+    """Run the script."""
+    options = parse_arguments(arguments)
+    setup_logging()
+    config = load_config(options.cfg_file, options.set)
+    flow = config.pre_process.flow
+    if flow.backend == "file":
+        raise UserError(
+            "pre_process.flow.backend is 'file': that reads what this script writes; set it to "
+            "dis, raft or flownet2"
+        )
+    dataset = load_dataset(config.data.folder)
+    settings = flow_settings(flow, dataset)
+    entries = find_without_flow(dataset, settings, options.overwrite)
+    workers = pick_workers(options.workers, is_network(flow.backend))
+    needed = flow_bytes(entries)
+    say(f"{dataset.root}: {len(dataset.entries)} videos, {len(entries)} to do")
+    say(f"flow: {flow.backend}, {needed / 2**20:.0f} MiB of disk, {workers} process(es)")
+    require_free_space(dataset.root, needed, "flow")
+    run_over_videos(FlowJob(config.pre_process, dataset, settings), entries, workers, "flow")
+    say(f"flow: {dataset.root / 'flows'}")
+
+
+if __name__ == "__main__":
+    main()
