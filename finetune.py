@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from datasets.cubes import CubeSet
 from torch import nn
 
+from datasets.cubes import CubeSet
 from datasets.loader import CubeBatch, CubeLoader, to_network_inputs
 from losses.hf2vad import finetune_loss
 from models.hf2vad import build_hf2vad
 from models.scorers import cube_errors
+from utils.calibration import stage_calibration
 from utils.checkpoint import load_checkpoint, load_weights
 from utils.errors import exit_on_user_error
 from utils.pictures import prediction_pictures
@@ -65,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         score=lambda network, batch: cube_errors(network, *inputs(batch)),
         pictures=pictures,
         fingerprint=cubes.fingerprint,
+        calibrate=stage_calibration(setup.stage, cubes, config.eval),
     )
 
 

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from datasets.cubes import CubeSet
 from torch import nn
 
+from datasets.cubes import CubeSet
 from datasets.loader import CubeBatch, CubeLoader, to_network_inputs
 from losses.hf2vad import memae_loss
 from models.ml_memae_sc import MLMemAESC
 from models.scorers import stage1_errors
+from utils.calibration import stage_calibration
 from utils.errors import exit_on_user_error
 from utils.pictures import flow_pictures
 from utils.stage import LossTerms
@@ -51,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         score=lambda network, batch: stage1_errors(network, last_flow(batch)),
         pictures=pictures,
         fingerprint=cubes.fingerprint,
+        calibrate=stage_calibration(setup.stage, cubes, config.eval),
     )
 
 

@@ -69,7 +69,9 @@ class _Fit:
             stage.optimizer, settings.lr_milestones, settings.lr_gamma
         )
         stage.model.to(accelerator.device)
-        self.state = TrainingState(stage.model, stage.optimizer, scheduler, settings.ema_decay)
+        self.state = TrainingState(
+            stage.model, stage.optimizer, scheduler, settings.ema_decay, stage.memory
+        )
         self.recent: list[LossTerms] = []  # of steps not yet checked and summed
 
     def run(self, restart: bool) -> Path:
@@ -205,22 +207,22 @@ class _Fit:
         every = self.stage.settings.keep_every
         if every and self.state.epoch % every == 0:
             path = self.stage.folder / f"epoch_{self.state.epoch:03d}.pth"
-            self._save(finished=True, path=path, statistics=self._statistics())
+            self._save(finished=True, path=path, normal=self._describe_normal())
 
     def _finish(self) -> None:
         say(f"{self.stage.name}: computing score statistics on the training data")
-        self._save(finished=True, statistics=self._statistics())
+        self._save(finished=True, normal=self._describe_normal())
 
-    def _statistics(self) -> dict[str, Any]:
+    def _describe_normal(self) -> dict[str, Any]:
         model = self.state.evaluated_model
         training = model.training
         model.eval()
         with torch.no_grad():  # float32 whatever the training precision: scores are made in it
-            statistics = self.stage.statistics(model)
+            described = self.stage.describe_normal(model)
         model.train(training)
-        return statistics
+        return described
 
-    def _save(self, finished: bool, path: Path | None = None, statistics: Any = None) -> None:
+    def _save(self, finished: bool, path: Path | None = None, normal: Any = None) -> None:
         self._check_losses()
         if not self.accelerator.is_main_process:
             return
@@ -233,9 +235,10 @@ class _Fit:
             "finished": finished,
             "epoch": state.epoch,
             "step": state.step,
-            "statistics": statistics,
+            "statistics": None,
             "threshold": None,
+            "calibration": None,
             "provenance": provenance() | {"data": stage.fingerprint},
             "training": state.state_dict(),
         }
-        save_checkpoint(path or self.path, checkpoint)
+        save_checkpoint(path or self.path, checkpoint | (normal or {}))

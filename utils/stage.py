@@ -30,8 +30,11 @@ class Stage:
     """One training stage, as the engine sees it.
 
     ``loss`` maps (model, batch) to named scalar terms with the weighted sum as ``total``;
-    ``statistics`` maps the finished model to score statistics on normal data; ``pictures`` maps the
-    model to named (H,W,3) uint8 BGR pictures. ``settings`` is the stage's block of the config.
+    ``describe_normal`` maps the finished model to what its checkpoint tells of normal data:
+    ``statistics`` and, where there are any, ``threshold`` and ``calibration``. ``pictures`` maps
+    the model to named (H,W,3) uint8 BGR pictures. ``settings`` is the stage's block of the config.
+    ``memory`` is what the loss itself keeps from step to step (``state_dict``,
+    ``load_state_dict``), so that it survives a stop.
     """
 
     system: str
@@ -43,9 +46,10 @@ class Stage:
     optimizer: torch.optim.Optimizer
     loader: EpochLoader
     loss: Callable[[nn.Module, Any], LossTerms]
-    statistics: Callable[[nn.Module], dict[str, Any]]
+    describe_normal: Callable[[nn.Module], dict[str, Any]]
     fingerprint: str
     pictures: Callable[[nn.Module], dict[str, np.ndarray]] | None = None
+    memory: Any = None
 
 
 def require_same_run(checkpoint: dict[str, Any], stage: Stage, path: Path) -> None:

@@ -17,7 +17,7 @@ from utils.config import add_config_arguments, load_config, save_config
 from utils.console import say, setup_logging
 from utils.engine import adam, fit, make_accelerator
 from utils.runtime import pick_device, seed_everything
-from utils.scoring import collect_errors, error_statistics
+from utils.scoring import Errors, collect_errors, error_statistics
 from utils.stage import EpochLoader, LossTerms, Stage
 
 
@@ -77,8 +77,11 @@ def train_stage(
     score: Callable[[nn.Module, Any], Mapping[str, Any]],
     pictures: Callable[[nn.Module], dict[str, np.ndarray]] | None,
     fingerprint: str,
+    calibrate: Callable[[Errors, dict[str, Any]], dict[str, Any]] | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
+    memory: Any = None,
 ) -> Path:
-    """Train with Adam; the finished checkpoint holds the score statistics of ``normal_data``.
+    """Train; the finished checkpoint holds the score statistics of ``normal_data``.
 
     Args:
         setup: from ``start_stage``.
@@ -89,14 +92,21 @@ def train_stage(
         score: (model, batch) to named errors, each (B,).
         pictures: model to named pictures for tensorboard.
         fingerprint: identifies the training data.
+        calibrate: maps the errors of ``normal_data`` and their statistics to further entries of
+            the checkpoint, ``threshold`` and ``calibration``.
+        optimizer: ``None``: Adam with the stage's settings.
+        memory: what the loss keeps from step to step.
 
     Returns:
         The path of the finished checkpoint.
     """
     _announce(setup, model, len(loader))
 
-    def statistics(network: nn.Module) -> dict[str, Any]:
-        return error_statistics(collect_errors(normal_data, lambda batch: score(network, batch)))
+    def describe_normal(network: nn.Module) -> dict[str, Any]:
+        errors = collect_errors(normal_data, lambda batch: score(network, batch))
+        statistics = error_statistics(errors)
+        thresholds = calibrate(errors, statistics) if calibrate else {}
+        return {"statistics": statistics, **thresholds}
 
     stage = Stage(
         system=setup.config.system,
@@ -105,12 +115,13 @@ def train_stage(
         config=setup.config.model_dump(mode="json"),
         settings=setup.settings,
         model=model,
-        optimizer=adam(model.parameters(), setup.settings, setup.device),
+        optimizer=optimizer or adam(model.parameters(), setup.settings, setup.device),
         loader=loader,
         loss=loss,
-        statistics=statistics,
+        describe_normal=describe_normal,
         fingerprint=fingerprint,
         pictures=pictures,
+        memory=memory,
     )
     path = fit(stage, setup.accelerator, setup.config.run, setup.restart)
     say(f"{setup.stage}: done, {path}")
