@@ -7,19 +7,23 @@ and cube sets that the loader reads. Evaluation goes on from there without knowi
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from datasets.chunks import ChunkSet
+from datasets.cubes import CubeSet
 from datasets.label_formats import Intervals, read_raw
 from datasets.labels import read_labels
+from datasets.loader import CubeLoader, to_network_inputs
 from models.hf2vad import build_hf2vad
 from models.ml_memae_sc import MLMemAESC
+from models.rebuild import errors_of, rebuild_model
 from utils.errors import UserError
 from utils.files import read_json, sha256_file, write_json
 from utils.published import (
@@ -30,6 +34,8 @@ from utils.published import (
     to_our_config,
 )
 from utils.published_keys import from_published
+from utils.runtime import pick_device
+from utils.scoring import collect_errors, error_statistics
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +82,10 @@ def open_published(model_save_path: str | Path, cfg_file: str | Path) -> Publish
 
 
 def published_checkpoint(
-    path: str | Path, published: PublishedConfig, config_source: str
+    path: str | Path,
+    published: PublishedConfig,
+    config_source: str,
+    overrides: Sequence[str] = (),
 ) -> dict[str, Any]:
     """A published checkpoint in the form of ours, without score statistics.
 
@@ -84,13 +93,14 @@ def published_checkpoint(
         path: the published ``.pth`` file.
         published: the configuration beside it.
         config_source: that configuration's path, for messages.
+        overrides: ``key.sub=value`` for the checkpoint's configuration.
 
     Raises:
         UserError: faults of either file, or tensors that differ from the configured model's
             (each named, by its published name).
     """
     stage, state = read_published_state(path)
-    config = to_our_config(published, stage, config_source)
+    config = to_our_config(published, stage, config_source, overrides)
     sizes = config.model.model_dump()
     with torch.device("meta"):
         memae_only = stage == "ml_memae_sc"
@@ -140,20 +150,12 @@ def require_data_folder(published: PublishedConfig, source: str) -> None:
         )
 
 
-def with_statistics(
-    run: PublishedRun,
-    cache_folder: Path,
-    compute: Callable[[dict[str, Any], ChunkSet], dict[str, Any]],
-) -> dict[str, Any]:
+def with_statistics(run: PublishedRun, cache_folder: Path) -> dict[str, Any]:
     """The run's checkpoint with score statistics of the training chunks.
 
     They are computed once for a checkpoint and its chunks and kept as
-    ``training_statistics.json`` in ``cache_folder``. Stage 1 alone needs none.
-
-    Args:
-        run: from ``open_published``.
-        cache_folder: where the results go.
-        compute: checkpoint and training cubes -> statistics (``utils.scoring.error_statistics``).
+    ``training_statistics.json`` in ``cache_folder``. Stage 1 alone is not normalised and needs
+    none.
 
     Raises:
         UserError: faults of the training chunks.
@@ -168,9 +170,26 @@ def with_statistics(
         "chunks": training.fingerprint,
     }
     cached = read_json(path) if path.is_file() else {}
-    if cached.get("made_from") != made_from:
-        cached = {"made_from": made_from, "statistics": compute(run.checkpoint, training)}
-        write_json(path, cached)
-    else:
+    if cached.get("made_from") == made_from:
         logger.info("training statistics from %s", path)
+    else:
+        statistics = training_statistics(run.checkpoint, training)
+        cached = {"made_from": made_from, "statistics": statistics}
+        write_json(path, cached)
     return {**run.checkpoint, "statistics": cached["statistics"]}
+
+
+def training_statistics(checkpoint: dict[str, Any], cubes: ChunkSet | CubeSet) -> dict[str, Any]:
+    """Score the training cubes with a checkpoint and describe the errors."""
+    settings = checkpoint["config"]["run"], checkpoint["config"]["eval"]
+    device = pick_device(settings[0]["device"])
+    model = rebuild_model(checkpoint, checkpoint["provenance"]["published_file"]).to(device)
+    batches = tqdm(CubeLoader(cubes, settings[1]["batch_size"]), desc="training", unit="batch")
+    return error_statistics(
+        collect_errors(
+            batches,
+            lambda batch: errors_of(
+                model, *to_network_inputs(batch.appearance, batch.motion, device)
+            ),
+        )
+    )

@@ -10,6 +10,28 @@ import numpy as np
 import torch
 import yaml
 
+from models.hf2vad import build_hf2vad
+from utils.published_keys import to_published
+
+SMALL = {
+    "feature_root": 2,
+    "num_slots": 4,
+    "nf_max": 8,
+    "nf_start": 4,
+    "mem_usage": [False, True, True, True],
+    "skip_ops": ["none", "concat", "concat"],
+}
+LABELS = {0: np.array([0.0, 0, 1, 1, 0, 0]), 1: np.array([1.0, 0, 0, 0])}
+
+
+def small_state(**changes) -> dict[str, torch.Tensor]:
+    """Published names, random weights."""
+    paras = {**SMALL, **changes}
+    memae = {key: paras[key] for key in ("feature_root", "num_slots", "mem_usage", "skip_ops")}
+    torch.manual_seed(0)
+    model = build_hf2vad(memae, {"nf_max": paras["nf_max"], "nf_start": paras["nf_start"]})
+    return to_published(model.state_dict())
+
 
 def random_samples(num_cubes: int, num_frames: int, seed: int = 0) -> dict[str, np.ndarray]:
     """Cubes with the published names and shapes; frames are sorted and the last one has a cube."""
@@ -81,3 +103,14 @@ def write_checkpoint(path: Path, state: dict[str, torch.Tensor]) -> None:
     """A training checkpoint as the published code saves it."""
     content = {"step": 1000, "model_state_dict": state, "optimizer_state_dict": {"state": {}}}
     torch.save(content, path)
+
+
+def make_files(folder: Path) -> Path:
+    """Everything that the published command names: data/ped2, cfg.yaml and model.pth."""
+    data = folder / "data" / "ped2"
+    write_chunks(data / "testing" / "chunked_samples", random_samples(9, 10), [4, 2, 3])
+    write_chunks(data / "training" / "chunked_samples", random_samples(7, 20, seed=1), [3, 4])
+    write_labels(data, LABELS)
+    write_config(folder / "cfg.yaml", SMALL)
+    write_checkpoint(folder / "model.pth", small_state())
+    return folder

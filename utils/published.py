@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from utils.config import build_config, read_yaml, validate
+from utils.config import apply_override, build_config, read_yaml, validate
 from utils.config_schema import HF2VADConfig
 from utils.errors import UserError
 from utils.foreign_weights import load_state_dict_file
@@ -19,6 +21,36 @@ FRAME_SIZES = {
     "ped2": (360, 240),
     "avenue": (640, 360),
     "shanghaitech": (856, 480),
+}
+
+
+def _pre_process(
+    score: float, area: int, cover: float, binary: int, blur: int, region: int, height: int
+) -> dict[str, Any]:
+    """How the published cubes of a data set were made (HF2-VAD §4.1 and its released code)."""
+    moving = {"binary_threshold": binary, "blur_size": blur, "min_area": region}
+    boxes = {"backend": "mmdet", "score_threshold": score, "min_area": area}
+    return {
+        "boxes": {**boxes, "cover_threshold": cover, "moving_regions": moving},
+        "flow": {"backend": "flownet2", "width": 1024, "height": height},
+    }
+
+
+PRE_PROCESS = {
+    "ped2": _pre_process(0.5, 10 * 10, 0.6, 18, 3, 10 * 10, 768),
+    "avenue": _pre_process(0.25, 40 * 40, 0.6, 18, 5, 40 * 40, 768),
+    "shanghaitech": _pre_process(0.5, 8 * 8, 0.65, 15, 5, 40 * 40, 640),
+}
+# Keys that the published code reads and that have no meaning here.
+_UNUSED_HERE = {
+    "ckpt_root": "./ckpt",
+    "log_root": "./log",
+    "ML_MemAE_SC_pretrained": "",
+    "pretrained": "",
+    "model_savename": "model.pth",
+    "logevery": 100,
+    "saveevery": 1,
+    "num_workers": 0,
 }
 _FULL_MODEL_PREFIXES = ("memAE.", "vunet.")
 
@@ -101,13 +133,16 @@ def load_published_config(path: str | Path) -> PublishedConfig:
     return validate(read_yaml(Path(path)), PublishedConfig, str(path))
 
 
-def to_our_config(published: PublishedConfig, stage: str, source: str) -> HF2VADConfig:
+def to_our_config(
+    published: PublishedConfig, stage: str, source: str, overrides: Sequence[str] = ()
+) -> HF2VADConfig:
     """The same settings as a configuration of this project.
 
     Args:
         published: from ``load_published_config``.
         stage: ``ml_memae_sc`` or ``finetune``, whose block takes the training settings.
         source: the published file, for messages.
+        overrides: ``key.sub=value`` for keys of the new configuration.
 
     Raises:
         UserError: a value that this project does not allow, or weights of the two scores missing.
@@ -128,6 +163,10 @@ def to_our_config(published: PublishedConfig, stage: str, source: str) -> HF2VAD
         stage: _stated({**training, "batch_size": published.batchsize}),
         "eval": _stated({"w_flow": published.w_r, "w_frame": published.w_p}),
     }
+    if published.dataset_name in PRE_PROCESS:
+        tree["pre_process"] = copy.deepcopy(PRE_PROCESS[published.dataset_name])
+    for override in overrides:
+        apply_override(tree, override)
     return build_config(tree, source)
 
 
@@ -143,6 +182,33 @@ def read_published_state(path: str | Path) -> tuple[str, dict[str, Tensor]]:
     state = load_state_dict_file(path, keys=("model_state_dict", "state_dict"))
     is_full = any(key.startswith(_FULL_MODEL_PREFIXES) for key in state)
     return "finetune" if is_full else "ml_memae_sc", state
+
+
+def to_published_config(config: HF2VADConfig, stage: str) -> dict[str, Any]:
+    """A configuration of ours in published terms, for the published code to read."""
+    memae, vunet, training = config.model.memae, config.model.vunet, getattr(config, stage)
+    folder = config.data.folder
+    names = ("num_epochs", "lr", "lam_recon", "lam_sparse", "lam_kl", "lam_frame", "lam_grad")
+    names += ("alpha", "intensity_loss_norm")
+    paras = PublishedModel(
+        **memae.model_dump(exclude={"shrink_threshold"}),
+        **vunet.model_dump(exclude={"dropout"}),
+        shrink_thres=memae.shrink_threshold,
+        dropout_prob=vunet.dropout,
+        num_flows=1 if stage == "ml_memae_sc" else 4,
+    )
+    published = PublishedConfig(
+        model_paras=paras,
+        dataset_name=folder.name,
+        dataset_base_dir=str(folder.parent),
+        exp_name=config.run.name or config.data.name,
+        device="cuda:0",
+        w_r=config.eval.w_flow,
+        w_p=config.eval.w_frame,
+        batchsize=training.batch_size,
+        **{name: getattr(training, name) for name in names if hasattr(training, name)},
+    )
+    return {**published.model_dump(exclude_none=True), **_UNUSED_HERE}
 
 
 def _model_blocks(paras: PublishedModel) -> dict[str, Any]:

@@ -1,0 +1,76 @@
+"""Published checkpoints into the form of ours and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from datasets.chunks import ChunkSet
+from datasets.cubes import CubeSet
+from pre_process.published_inputs import published_checkpoint, training_statistics
+from utils.checkpoint import load_checkpoint, save_checkpoint
+from utils.config import build_config
+from utils.errors import UserError
+from utils.files import atomic_path, write_text
+from utils.published import load_published_config, to_published_config
+from utils.published_keys import to_published
+from utils.scoring import STAGES
+
+
+def import_checkpoint(
+    path: Path, cfg_file: Path, output: Path, overrides: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Write a published checkpoint as one of ours, with score statistics of the training cubes.
+
+    The training cubes are the published chunks of the configured data set, or else our own cubes
+    of it.
+
+    Args:
+        path: published ``.pth``; cfg_file: published ``.yaml``.
+        output: where to write.
+        overrides: ``key.sub=value`` for the new checkpoint's configuration.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        UserError: faults of the files, or no training cubes.
+    """
+    published = load_published_config(cfg_file)
+    checkpoint = published_checkpoint(path, published, str(cfg_file), overrides)
+    if (published.data_folder / "training" / "chunked_samples").is_dir():
+        cubes: ChunkSet | CubeSet = ChunkSet.open(published.data_folder, "training")
+    else:
+        cubes = CubeSet.open(checkpoint["config"]["data"]["root"], "training")
+    checkpoint["statistics"] = training_statistics(checkpoint, cubes)
+    save_checkpoint(output, checkpoint)
+    return checkpoint
+
+
+def export_checkpoint(path: Path, output: Path) -> tuple[Path, Path]:
+    """Write a checkpoint of ours with published keys, and its configuration beside it.
+
+    Returns:
+        The ``.pth`` file and the ``_cfg.yaml`` file.
+
+    Raises:
+        UserError: not a checkpoint of HF2-VAD.
+    """
+    checkpoint = load_checkpoint(path, stages=STAGES)
+    config = build_config(checkpoint["config"], str(path))
+    if config.eval.w_energy:
+        raise UserError(
+            f"{path}: its scores weigh the flow's energy (eval.w_energy={config.eval.w_energy}), "
+            "which the published code cannot; evaluate it here"
+        )
+    state = to_published(checkpoint["model"])
+    with atomic_path(output) as temporary:
+        torch.save({"step": checkpoint["step"], "model_state_dict": state}, temporary)
+    cfg_file = output.with_name(f"{output.stem}_cfg.yaml")
+    tree = to_published_config(config, checkpoint["stage"])
+    write_text(cfg_file, yaml.safe_dump(tree, sort_keys=False))
+    return output, cfg_file
