@@ -126,8 +126,9 @@ def clamp_boxes(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
     """
     limits = np.array([width, height, width, height], np.float32)
     inside = np.clip(np.asarray(boxes, np.float32).reshape(-1, 4), 0, limits)
-    is_small = (inside[:, 2:] - inside[:, :2] < 2).any(axis=1, keepdims=True)
-    return np.where(is_small, crop_ranges(boxes, width, height), inside).astype(np.float32)
+    is_small = (inside[:, 2:] - inside[:, :2] < 2).any(axis=1)
+    inside[is_small] = crop_ranges(boxes[is_small], width, height)
+    return inside
 
 
 def _areas(boxes: np.ndarray) -> np.ndarray:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
+import cv2
+import torch
 from tqdm import tqdm
 
 from datasets.manifest import VideoEntry
@@ -100,10 +102,9 @@ def _run_in_pool(
 
 
 def _start_worker(make_task: Callable[[], Task], counter: Any) -> None:
-    import cv2
-
     global _task, _counter
     cv2.setNumThreads(1)  # the processes share the cores already
+    torch.set_num_threads(1)
     _counter = counter
     _task = make_task()
 

@@ -12,7 +12,7 @@ from utils.files import sha256_file
 
 # To be raised when the same settings begin to give other cubes.
 EXTRACTOR_VERSION = 1
-_FILES = ("weights", "training_file", "testing_file")
+_FILES = ("weights", "model", "training_file", "testing_file")
 _NO_EFFECT = ("batch_size",)
 
 
@@ -31,7 +31,7 @@ def box_settings(config: BoxConfig, dataset: DataSet) -> dict[str, Any]:
 
     settings = _flatten("boxes", config.model_dump(mode="json"))
     if config.backend == "file" and not config.training_file:
-        settings["boxes.made_with"] = common_box_settings(dataset)
+        settings |= _flatten("boxes.made_with", common_box_settings(dataset))
     return settings
 
 
@@ -41,7 +41,7 @@ def flow_settings(config: FlowConfig, dataset: DataSet) -> dict[str, Any]:
 
     settings = _flatten("flow", config.model_dump(mode="json"))
     if config.backend == "file":
-        settings["flow.made_with"] = common_flow_settings(dataset)
+        settings |= _flatten("flow.made_with", common_flow_settings(dataset))
     return settings
 
 
