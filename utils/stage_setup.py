@@ -39,12 +39,16 @@ class StageSetup:
 
 
 def start_stage(
-    stage: str, description: str, argv: Sequence[str] | None = None, system: str = "hf2vad"
+    stage: str | Sequence[str],
+    description: str,
+    argv: Sequence[str] | None = None,
+    system: str = "hf2vad",
 ) -> StageSetup:
     """Read the command line and the configuration of a training script and seed everything.
 
     Args:
-        stage: the stage's name, which is also its block in the configuration.
+        stage: the stage's name, which is also its block in the configuration; several names: the
+            script gets ``--stage``, the first is its default.
         description: the script's docstring; its last line is the example that ``--help`` shows.
         argv: command line without the program's name; default: the real one.
 
@@ -56,7 +60,12 @@ def start_stage(
     )
     add_config_arguments(parser)
     parser.add_argument("--restart", action="store_true", help="start over, do not resume")
+    names = [stage] if isinstance(stage, str) else list(stage)
+    parser.set_defaults(stage=names[0])
+    if len(names) > 1:
+        parser.add_argument("--stage", choices=names, help=f"what to train (default: {names[0]})")
     arguments = parser.parse_args(argv)
+    stage = arguments.stage
     setup_logging()
     config = load_config(arguments.cfg_file, arguments.set, system)
     if config.run.num_threads:

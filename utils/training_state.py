@@ -42,11 +42,13 @@ class TrainingState:
         optimizer: torch.optim.Optimizer,
         scheduler: torch.optim.lr_scheduler.LRScheduler,
         ema_decay: float,
+        memory: Any = None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.average = averaged_model(model, ema_decay) if ema_decay > 0 else None
+        self.memory = memory
         self.epoch = 0  # epochs completed
         self.step_in_epoch = 0
         self.step = 0  # steps completed, over all epochs
@@ -80,6 +82,8 @@ class TrainingState:
             "loss_sums": dict(self.loss_sums),
             "random": random_states(),
         }
+        if self.memory is not None:
+            state["memory"] = self.memory.state_dict()
         if self.average is not None:
             state["model"] = self.model.state_dict()
             state["n_averaged"] = int(self.average.n_averaged)
@@ -98,6 +102,8 @@ class TrainingState:
         if self.average is not None:
             self.average.module.load_state_dict(checkpoint["model"])
             self.average.n_averaged.fill_(training["n_averaged"])
+        if self.memory is not None:
+            self.memory.load_state_dict(training["memory"])
         self.optimizer.load_state_dict(training["optimizer"])
         self.scheduler.load_state_dict(training["scheduler"])
         self.epoch, self.step = checkpoint["epoch"], checkpoint["step"]
