@@ -11,23 +11,24 @@ import yaml
 
 from datasets.chunks import ChunkSet
 from datasets.cubes import CubeSet
-from pre_process.published_inputs import published_checkpoint, training_statistics
+from pre_process.published_inputs import published_checkpoint, training_errors
+from utils.calibration import stage_calibration
 from utils.checkpoint import load_checkpoint, save_checkpoint
 from utils.config import build_config
 from utils.errors import UserError
 from utils.files import atomic_path, write_text
 from utils.published import load_published_config, to_published_config
 from utils.published_keys import to_published
-from utils.scoring import STAGES
+from utils.scoring import STAGES, error_statistics
 
 
 def import_checkpoint(
     path: Path, cfg_file: Path, output: Path, overrides: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Write a published checkpoint as one of ours, with score statistics of the training cubes.
+    """Write a published checkpoint as one of ours, with statistics and an alarm threshold.
 
-    The training cubes are the published chunks of the configured data set, or else our own cubes
-    of it.
+    Both come from the training cubes: the published chunks of the configured data set, or else
+    our own cubes of it.
 
     Args:
         path: published ``.pth``; cfg_file: published ``.yaml``.
@@ -46,7 +47,11 @@ def import_checkpoint(
         cubes: ChunkSet | CubeSet = ChunkSet.open(published.data_folder, "training")
     else:
         cubes = CubeSet.open(checkpoint["config"]["data"]["root"], "training")
-    checkpoint["statistics"] = training_statistics(checkpoint, cubes)
+    errors = training_errors(checkpoint, cubes)
+    statistics = error_statistics(errors)
+    settings = build_config(checkpoint["config"], str(path)).eval
+    calibrate = stage_calibration(checkpoint["stage"], cubes, settings)
+    checkpoint |= {"statistics": statistics, **calibrate(errors, statistics)}
     save_checkpoint(output, checkpoint)
     return checkpoint
 

@@ -35,7 +35,7 @@ from utils.published import (
 )
 from utils.published_keys import from_published
 from utils.runtime import pick_device
-from utils.scoring import collect_errors, error_statistics
+from utils.scoring import Errors, collect_errors, error_statistics
 
 logger = logging.getLogger(__name__)
 
@@ -173,23 +173,19 @@ def with_statistics(run: PublishedRun, cache_folder: Path) -> dict[str, Any]:
     if cached.get("made_from") == made_from:
         logger.info("training statistics from %s", path)
     else:
-        statistics = training_statistics(run.checkpoint, training)
+        statistics = error_statistics(training_errors(run.checkpoint, training))
         cached = {"made_from": made_from, "statistics": statistics}
         write_json(path, cached)
     return {**run.checkpoint, "statistics": cached["statistics"]}
 
 
-def training_statistics(checkpoint: dict[str, Any], cubes: ChunkSet | CubeSet) -> dict[str, Any]:
-    """Score the training cubes with a checkpoint and describe the errors."""
+def training_errors(checkpoint: dict[str, Any], cubes: ChunkSet | CubeSet) -> Errors:
+    """Score the training cubes with a published checkpoint: named errors, each (n,) float64."""
     settings = checkpoint["config"]["run"], checkpoint["config"]["eval"]
     device = pick_device(settings[0]["device"])
     model = rebuild_model(checkpoint, checkpoint["provenance"]["published_file"]).to(device)
     batches = tqdm(CubeLoader(cubes, settings[1]["batch_size"]), desc="training", unit="batch")
-    return error_statistics(
-        collect_errors(
-            batches,
-            lambda batch: errors_of(
-                model, *to_network_inputs(batch.appearance, batch.motion, device)
-            ),
-        )
+    return collect_errors(
+        batches,
+        lambda batch: errors_of(model, *to_network_inputs(batch.appearance, batch.motion, device)),
     )
