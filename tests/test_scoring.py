@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.signal import medfilt
 
+from utils.config_schema import EvalConfig
 from utils.errors import UserError
 from utils.metrics import micro_auc
 from utils.scoring import (
@@ -24,7 +25,7 @@ from utils.scoring import (
     stretch,
 )
 
-WEIGHTS = {"flow_error": 1.0, "frame_error": 0.1, "energy": 0.0}
+WEIGHTS = EvalConfig(w_flow=1.0, w_frame=0.1, w_energy=0.0)
 SCORES = arrays(np.float64, st.integers(1, 40), elements=st.floats(-100, 100))
 
 
@@ -38,14 +39,14 @@ def make_statistics(seed: int = 0) -> dict:
 def test_equal_to_the_published_protocol(vad_data):
     reference = np.load(vad_data / "reference" / "scoring_ped2.npz")
     train = {name: reference[f"train_{name}"] for name in ("flow_error", "frame_error")}
-    weights = {"flow_error": float(reference["w_r"]), "frame_error": float(reference["w_p"])}
+    weights = EvalConfig(w_flow=float(reference["w_r"]), w_frame=float(reference["w_p"]))
     statistics = error_statistics(train) | {"energy": {"mean": 0.0, "std": 1.0}}
     rule = score_rules("finetune", statistics, weights, "reference")["hybrid"]
     lengths = reference["video_lengths"].tolist()
     starts = np.cumsum([0, *lengths])
     video_index = np.searchsorted(starts, reference["sample_frame"], "right") - 1
     frames = reference["sample_frame"] - starts[video_index]
-    cube_scores = rule({name: reference[name] for name in weights})
+    cube_scores = rule({name: reference[name] for name in train})
     scores = frame_scores(cube_scores, video_index, frames, lengths, rule.zero_error_score)
 
     assert np.allclose(
@@ -63,7 +64,7 @@ def test_hybrid_rule_by_hand():
         "frame_error": {"mean": 4.0, "std": 4.0},
         "energy": {"mean": 1.0, "std": 0.5},
     }
-    weights = {"flow_error": 1.0, "frame_error": 0.5, "energy": 2.0}
+    weights = EvalConfig(w_flow=1.0, w_frame=0.5, w_energy=2.0)
     rules = score_rules("finetune", statistics, weights, "x.pth")
     errors = {
         "flow_error": np.array([14.0]),
@@ -106,7 +107,7 @@ def test_statistics_that_cannot_normalise_are_refused(change, message):
 
 def test_all_weights_zero_are_refused():
     with pytest.raises(UserError, match="must be above zero"):
-        score_rules("finetune", make_statistics(), dict.fromkeys(WEIGHTS, 0.0), "x.pth")
+        score_rules("finetune", make_statistics(), EvalConfig(w_flow=0, w_frame=0), "x.pth")
 
 
 def test_frame_scores_by_hand():

@@ -65,6 +65,30 @@ def load_checkpoint(
     return checkpoint
 
 
+def load_finished(
+    path: str | Path, system: str = "hf2vad", stages: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """``load_checkpoint`` for scoring: it must hold the statistics that end a training.
+
+    Raises:
+        UserError: as ``load_checkpoint``, and for a training that was not finished.
+    """
+    checkpoint = load_checkpoint(path, system, stages)
+    if not checkpoint["finished"] or not checkpoint.get("statistics"):
+        raise UserError(
+            f"{path}: training was not finished (epoch {checkpoint['epoch']}), so there are no "
+            "score statistics in it; run the stage's script again, it resumes where it stopped"
+        )
+    return checkpoint
+
+
+def kept_checkpoints(path: Path) -> list[Path]:
+    """The kept epochs in the folder of ``path``: all ``epoch_*.pth``, then ``last.pth``."""
+    last = path.with_name("last.pth")
+    kept = {*path.parent.glob("epoch_*.pth"), path} - {last}
+    return [*sorted(kept), *([last] if last.exists() else [])]
+
+
 def load_tensors(path: str | Path) -> Any:
     """``torch.load`` on the CPU with ``weights_only=True`` and errors a user can act on."""
     path = Path(path)

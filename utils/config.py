@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from utils.errors import UserError
 from utils.files import write_text
 
 SYSTEMS: dict[str, type[BaseModel]] = {"hf2vad": HF2VADConfig, "frd": FRDConfig}
+SCORING_BLOCKS = ("data", "run", "eval")  # what may change between training and scoring
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +50,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), system: str = "
     """
     tree = read_yaml(Path(path))
     for override in overrides:
-        _apply_override(tree, override)
+        apply_override(tree, override)
     return build_config(tree, str(path), system)
 
 
@@ -76,6 +78,38 @@ def validate(tree: dict[str, Any], schema: type[BaseModel], source: str) -> Any:
         raise UserError(f"{source}: {len(faults)} fault(s)\n" + "\n".join(faults)) from None
 
 
+def scoring_config(
+    tree: dict[str, Any],
+    source: str,
+    cfg_file: str | None = None,
+    overrides: Sequence[str] = (),
+    system: str = "hf2vad",
+) -> Any:
+    """The configuration to score with: the checkpoint's, with other data and evaluation laid over.
+
+    Args:
+        tree: ``config`` of a checkpoint.
+        source: the checkpoint's path, for messages.
+        cfg_file: a file whose ``data``, ``run`` and ``eval`` blocks replace the checkpoint's.
+        overrides: ``key.sub=value`` strings for keys of these blocks.
+
+    Raises:
+        UserError: faults in the file, or an override of what the checkpoint fixes.
+    """
+    tree = copy.deepcopy(tree)
+    if cfg_file is not None:
+        file_tree = load_config(cfg_file, system=system).model_dump(mode="json")
+        tree |= {block: file_tree[block] for block in SCORING_BLOCKS}
+    for override in overrides:
+        if override.split(".")[0] not in SCORING_BLOCKS:
+            raise UserError(
+                f"--set {override}: a checkpoint brings its own model and training settings; "
+                f"only {', '.join(SCORING_BLOCKS)} can be set here"
+            )
+        apply_override(tree, override)
+    return build_config(tree, source, system)
+
+
 def save_config(config: BaseModel, path: Path) -> None:
     """Write the resolved configuration as YAML, atomically."""
     write_text(path, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
@@ -100,7 +134,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return tree
 
 
-def _apply_override(tree: dict[str, Any], override: str) -> None:
+def apply_override(tree: dict[str, Any], override: str) -> None:
+    """Put one ``key.sub=value`` into a tree of keys; the value is read as YAML.
+
+    Raises:
+        UserError: no ``=`` in it, not YAML, or a value where a block is needed.
+    """
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise UserError(f"--set {override}: write KEY=VALUE, for example cvae.num_epochs=5")

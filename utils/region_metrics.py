@@ -7,10 +7,13 @@ anomaly detection" (WACV 2020, arXiv 1902.05872), §5.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.metrics import auc
+
+from utils.errors import UserError
 
 OVERLAP = 0.1  # beta: intersection over union at which a region counts as found
 TRACK_SHARE = 0.1  # alpha: share of a track's regions that must be found
@@ -38,6 +41,35 @@ class RegionMetrics(NamedTuple):
     tbdc: float
     num_regions: int
     num_tracks: int
+
+
+def true_regions(rows: Iterable[Any], videos: Sequence[str], num_frames: Sequence[int]) -> Regions:
+    """Labelled regions with frames and tracks numbered over all videos.
+
+    Args:
+        rows: objects with ``video``, ``frame``, ``track``, ``x1``, ``y1``, ``x2``, ``y2``; those of
+            videos that are not in ``videos`` are left out.
+        videos, num_frames: names and lengths of the videos, in the order of their numbering.
+
+    Raises:
+        UserError: a frame beyond the end of its video.
+    """
+    numbers = {name: number for number, name in enumerate(videos)}
+    starts = np.cumsum([0, *num_frames])
+    kept = [row for row in rows if row.video in numbers]
+    for row in kept:
+        if row.frame >= num_frames[numbers[row.video]]:
+            raise UserError(
+                f"regions.csv: video {row.video!r} has a region in frame {row.frame}, but only "
+                f"{num_frames[numbers[row.video]]} frames; prepare the regions again"
+            )
+    tracks = {(row.video, row.track): number for number, row in enumerate(kept)}
+    boxes = [(row.x1, row.y1, row.x2, row.y2) for row in kept]
+    return Regions(
+        np.array([starts[numbers[row.video]] + row.frame for row in kept], dtype=np.int64),
+        np.array(boxes, dtype=np.float64).reshape(-1, 4),
+        np.array([tracks[row.video, row.track] for row in kept], dtype=np.int64),
+    )
 
 
 def region_metrics(detected: Regions, true: Regions, num_frames: int) -> RegionMetrics:

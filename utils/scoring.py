@@ -16,8 +16,10 @@ from scipy.signal import medfilt
 from utils.errors import UserError
 
 Errors = dict[str, np.ndarray]
-FULL_STAGES = ("cvae", "finetune")
+STAGES = ("ml_memae_sc", "cvae", "finetune")
 QUANTILE_LEVELS = (0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 1)
+ERRORS = ("flow_error", "frame_error", "energy")
+BASELINE = "no learning"
 RAW = (0.0, 1.0)  # mean and deviation that leave an error as it is
 
 
@@ -42,7 +44,7 @@ def collect_errors(
             values = values.cpu() if hasattr(values, "cpu") else values
             parts.setdefault(name, []).append(np.asarray(values, dtype=np.float64))
     if not parts:
-        raise UserError("no cube to score: the videos hold no foreground box; look at the boxes")
+        raise UserError("no cube to score: no box was found in any frame; look at the boxes")
     errors = {name: np.concatenate(values) for name, values in parts.items()}
     for name, values in errors.items():
         if not np.isfinite(values).all():
@@ -108,7 +110,7 @@ class ScoreRule:
 
 
 def score_rules(
-    stage: str, statistics: Mapping[str, Any], weights: Mapping[str, float], source: str
+    stage: str, statistics: Mapping[str, Any], settings: Any, source: str
 ) -> dict[str, ScoreRule]:
     """The scores that are reported for a checkpoint, the one to be judged by first.
 
@@ -119,26 +121,24 @@ def score_rules(
     Args:
         stage: stage of the checkpoint.
         statistics: as made by ``error_statistics``, on training data.
-        weights: of ``flow_error``, ``frame_error`` and ``energy`` in the hybrid score.
+        settings: the configuration's ``eval`` block, for its ``w_flow``, ``w_frame``, ``w_energy``.
         source: the checkpoint, for messages.
 
     Raises:
         UserError: statistics that cannot normalise, or no weight above zero.
     """
-    baseline = ScoreRule("no learning", (("energy", 1.0, *RAW),))
-    if stage not in FULL_STAGES:
+    baseline = ScoreRule(BASELINE, (("energy", 1.0, *RAW),))
+    if stage == STAGES[0]:
         rules = [ScoreRule("flow branch", (("flow_error", 1.0, *RAW),)), baseline]
         return {rule.name: rule for rule in rules}
-    used = {name: weight for name, weight in weights.items() if weight > 0}
+    weights = (settings.w_flow, settings.w_frame, settings.w_energy)
+    used = {name: weight for name, weight in zip(ERRORS, weights, strict=True) if weight > 0}
     if not used:
         raise UserError("eval.w_flow, eval.w_frame, eval.w_energy: one of them must be above zero")
 
     def rule(name: str, chosen: Mapping[str, float]) -> ScoreRule:
-        terms = [
-            (error, weight, *_moments(statistics, error, source))
-            for error, weight in chosen.items()
-        ]
-        return ScoreRule(name, tuple(terms))
+        moments = {error: _moments(statistics, error, source) for error in chosen}
+        return ScoreRule(name, tuple((e, weight, *moments[e]) for e, weight in chosen.items()))
 
     rules = [
         rule("hybrid", used),
@@ -191,6 +191,11 @@ class Smoothing:
     kind: Literal["none", "median", "causal"] = "median"
     size: int = 17
     min_max: bool = False
+
+    @classmethod
+    def of(cls, settings: Any) -> Smoothing:
+        """The smoothing that a configuration's ``eval`` block asks for."""
+        return cls(trim=settings.trim, kind="median", size=settings.median)
 
     def __call__(self, scores: np.ndarray) -> np.ndarray:
         """(T,) scores of a video -> (max(0, T - trim),) float64."""

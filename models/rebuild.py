@@ -1,0 +1,67 @@
+"""The scoring model that a checkpoint describes, and what it says about cubes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.hf2vad import build_hf2vad
+from models.ml_memae_sc import FLOW_CHANNELS, MLMemAESC
+from models.scorers import cube_errors, stage1_errors
+from utils.checkpoint import load_weights
+
+
+def rebuild_model(checkpoint: Mapping[str, Any], source: str) -> nn.Module:
+    """Build the network of a checkpoint's stage and load its weights, in evaluation mode.
+
+    Args:
+        checkpoint: of any HF2-VAD stage, as read by ``utils.checkpoint.load_checkpoint``.
+        source: its path, for messages.
+
+    Returns:
+        ``MLMemAESC`` for stage ``ml_memae_sc``, else ``HF2VAD``.
+
+    Raises:
+        UserError: weights that do not fit the checkpoint's own configuration.
+    """
+    sizes = checkpoint["config"]["model"]
+    if checkpoint["stage"] == "ml_memae_sc":
+        model: nn.Module = MLMemAESC(**sizes["memae"])
+    else:
+        model = build_hf2vad(sizes["memae"], sizes["vunet"])
+    load_weights(model, checkpoint["model"], source)
+    return model.eval()
+
+
+def errors_of(model: nn.Module, frames: Tensor, flows: Tensor) -> dict[str, Tensor]:
+    """Errors of cubes by whichever of the two networks ``model`` is; see ``models.scorers``."""
+    if isinstance(model, MLMemAESC):
+        return stage1_errors(model, flows)
+    return cube_errors(model, frames, flows)
+
+
+@torch.inference_mode()
+def explain(model: nn.Module, frames: Tensor, flows: Tensor) -> dict[str, Tensor]:
+    """What the model expected of cubes, to be looked at.
+
+    Args:
+        model: ``MLMemAESC`` or ``HF2VAD``, in evaluation mode.
+        frames: (B,15,32,32) in [0,1].
+        flows: (B,8,32,32), pixels.
+
+    Returns:
+        ``frame_target`` (B,3,32,32), ``flow`` and ``flow_recon`` (B,2,32,32), the last of the four
+        flows; ``frame_pred`` (B,3,32,32) where the model predicts frames. All on the CPU.
+    """
+    last_flow = flows[:, -FLOW_CHANNELS:]
+    seen = {"frame_target": frames[:, -3:], "flow": last_flow}
+    if isinstance(model, MLMemAESC):
+        seen["flow_recon"] = model(last_flow)["flow_recon"]
+    else:
+        output = model(frames, flows)
+        seen["flow_recon"] = output["flow_recon"][:, -FLOW_CHANNELS:]
+        seen["frame_pred"] = output["frame_pred"]
+    return {name: values.float().cpu() for name, values in seen.items()}

@@ -1,0 +1,152 @@
+"""One HTML file that shows an evaluation and needs nothing else to be opened."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from utils import moments, plots
+from utils.evaluation import Evaluation
+from utils.gallery import Gallery, Highlights
+from utils.moments import Moment
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render_report(
+    evaluation: Evaluation,
+    title: str,
+    facts: Mapping[str, Any],
+    highlights: Highlights,
+    gallery: Gallery,
+    ablation: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """Render the report.
+
+    Args:
+        evaluation: what to show; without labels there are scores only.
+        title: heading, such as the data set's name.
+        facts: where the result comes from, name -> text, number or another such mapping.
+        highlights: from ``choose_highlights``; its videos are shown in that order.
+        gallery: pictures of the highlights.
+        ablation: rows from ``utils.evaluation.ablate``.
+
+    Returns:
+        HTML with all pictures inside it and no script. All texts are escaped.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "number": number}
+    cards = _Cards(evaluation, gallery)
+    return environment.get_template("report.html.j2").render(
+        title=title,
+        evaluation=evaluation,
+        facts={name: _plain(fact) for name, fact in facts.items()},
+        ablation=ablation,
+        pictures=_curves(evaluation),
+        false_alarms=cards.of(highlights.false_alarms),
+        misses=cards.of(highlights.misses),
+        videos=[_video(evaluation, video, cards, highlights) for video in highlights.peaks],
+    )
+
+
+def percent(value: float) -> str:
+    """A share in percent with two digits, ``n/a`` when undefined."""
+    return "n/a" if math.isnan(value) else f"{100 * value:.2f}"
+
+
+def number(value: float) -> str:
+    """A number with three meaningful digits, ``n/a`` when undefined."""
+    return "n/a" if math.isnan(value) else f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def _plain(fact: Any) -> str:
+    if isinstance(fact, Mapping):
+        return ", ".join(f"{name} {value}" for name, value in fact.items())
+    return str(fact)
+
+
+def _curves(evaluation: Evaluation) -> dict[str, str]:
+    if evaluation.labels is None:
+        return {}
+    labels = np.concatenate(evaluation.labels)
+    if not plots.is_drawable(labels):
+        return {}
+    scores = {name: np.concatenate(each.scores) for name, each in evaluation.branches.items()}
+    return {
+        "roc": _data_uri(plots.roc_picture(scores, labels), "png"),
+        "pr": _data_uri(plots.precision_recall_picture(scores, labels), "png"),
+    }
+
+
+def _video(
+    evaluation: Evaluation, video: int, cards: _Cards, highlights: Highlights
+) -> dict[str, Any]:
+    scores, trim = evaluation.primary.scores[video], evaluation.smoothing.trim
+    labels = None if evaluation.labels is None else evaluation.labels[video]
+    threshold = evaluation.threshold
+    peaks = highlights.peaks[video]
+    curve = plots.video_picture(
+        scores,
+        evaluation.primary.raw[video][trim:],
+        labels,
+        threshold.value if threshold else None,
+        first_frame=trim,
+        marks=[moment.peak for moment in peaks],
+    )
+    judged = labels is not None and threshold is not None
+    return {
+        "name": evaluation.cubes.videos[video],
+        "num_frames": len(scores),
+        "num_abnormal": None if labels is None else int((labels == 1).sum()),
+        "auc": math.nan if labels is None else moments.video_auc(evaluation, video),
+        "wrong": moments.wrong_share(evaluation, video) if judged else None,
+        "highest": float(scores.max()),
+        "curve": _data_uri(curve, "png"),
+        "peaks": cards.of(peaks),
+    }
+
+
+class _Cards:
+    """Turns moments into what the template shows of them."""
+
+    def __init__(self, evaluation: Evaluation, gallery: Gallery) -> None:
+        self._evaluation = evaluation
+        self._gallery = gallery
+
+    def of(self, chosen: Iterable[Moment]) -> list[dict[str, Any]]:
+        return [self._card(moment) for moment in chosen]
+
+    def _card(self, moment: Moment) -> dict[str, Any]:
+        cubes, cube = self._evaluation.cubes, moment.cube
+        name = cubes.videos[moment.video]
+        still = self._gallery.stills.get((name, moment.frame, cube))
+        captions, strip = self._gallery.strips.get(cube, ((), None))
+        return {
+            "video": name,
+            "moment": moment,
+            "still": _data_uri(still, "jpeg") if still else None,
+            "strip": _data_uri(strip, "png") if strip else None,
+            "captions": captions,
+            "errors": {} if cube is None else self._errors(cube),
+            "box": None if cube is None else [round(x) for x in cubes.boxes[cube].tolist()],
+        }
+
+    def _errors(self, cube: int) -> dict[str, float]:
+        errors = self._evaluation.cubes.errors
+        return {name.replace("_", " "): float(values[cube]) for name, values in errors.items()}
+
+
+def _data_uri(data: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
