@@ -10,6 +10,7 @@ disk is read once.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
@@ -19,6 +20,7 @@ import torch
 
 from datasets.features import FeatureSet
 
+logger = logging.getLogger(__name__)
 READERS = 4  # reads in flight: enough to keep a disk's queue filled
 
 
@@ -69,6 +71,13 @@ class FeatureLoader:
         self.block = block
         self.rank, self.world_size = rank, world_size
         self._block_rows = block + snippets - 1  # an item reaches into the next block
+        short = int((features.lengths < snippets).sum())
+        if short:
+            logger.warning(
+                "%s: %d videos are shorter than an item's %d snippets (the shortest has %d); "
+                "their last snippet is repeated",
+                features.path, short, snippets, features.lengths.min(),
+            )  # fmt: skip
         row_bytes = features.files[0].row_bytes
         fitting = pool_mb * 2**20 // (row_bytes * self._block_rows)
         self._num_blocks = -(-len(features) // block)
@@ -125,7 +134,7 @@ class FeatureLoader:
         pool_of = np.searchsorted(plan.bounds, positions, side="right") - 1
         rows = self.features.item_rows(plan.order[positions], self.snippets)
         features = self.features
-        shape = (len(positions), self.snippets, features.crops, features.feature_size)
+        shape = (len(positions), self.snippets, features.stored_crops, features.feature_size)
         parts = []
         for number in np.unique(pool_of):
             starts = plan.order[positions[pool_of == number]]
@@ -134,7 +143,10 @@ class FeatureLoader:
             shift = slots * self._block_rows - (starts // self.block) * self.block
             parts.append(memory.take(rows[pool_of == number] + shift[:, None], axis=0))
         joined = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        joined = torch.from_numpy(joined.reshape(shape)).float()
+        joined = joined.reshape(shape)
+        if features.chosen is not None:
+            joined = joined[:, :, features.chosen]
+        joined = torch.from_numpy(joined).float()
         return FeatureBatch(torch.from_numpy(rows), joined.transpose(1, 2))
 
     def read_pool(
@@ -145,9 +157,10 @@ class FeatureLoader:
             return self._resident
         features = self.features
         if memory is None:
-            shape = (self._pool_blocks * self._block_rows, features.crops * features.feature_size)
+            row_size = features.stored_crops * features.feature_size
+            shape = (self._pool_blocks * self._block_rows, row_size)
             memory = np.empty(shape, features.dtype)
-        slots = memory.reshape(-1, self._block_rows, features.crops, features.feature_size)
+        slots = memory.reshape(-1, self._block_rows, features.stored_crops, features.feature_size)
 
         def read(slot: int) -> None:
             start = int(blocks[slot]) * self.block
@@ -159,6 +172,23 @@ class FeatureLoader:
         if self._pool_blocks == self._num_blocks:
             self._resident = memory
         return memory
+
+
+class InOrder:
+    """Every snippet once and in order, as items of one snippet; can be iterated over again."""
+
+    def __init__(self, features: FeatureSet, batch_size: int) -> None:
+        self.features, self.batch_size = features, batch_size
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return -(-len(self.features) // self.batch_size)
+
+    def __iter__(self) -> Iterator[FeatureBatch]:
+        """Batches with ``features`` (B, crops, 1, D)."""
+        for start, rows in self.features.chunks(self.batch_size):
+            indices = torch.arange(start, start + len(rows))[:, None]
+            yield FeatureBatch(indices, torch.from_numpy(rows)[:, :, None])
 
 
 class _Pools:

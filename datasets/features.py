@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,37 +25,59 @@ class FeatureSet:
     Attributes:
         names: video names.
         starts: (V + 1,) int64, global index of each video's first snippet, the total last.
-        crops, feature_size, dtype: of every snippet.
+        stored_crops, feature_size, dtype: of every snippet on disk.
+        chosen: the crops to use; None: all.
     """
 
     def __init__(self, files: list[FeatureFile], names: list[str], starts: np.ndarray) -> None:
         self.files = files
         self.names = names
         self.starts = starts
-        self.crops = files[0].crops
+        self.chosen: list[int] | None = None
+        self.stored_crops = files[0].crops
         self.feature_size = files[0].size
         self.dtype = files[0].dtype
         self._file_starts = np.cumsum([0, *(file.num_snippets for file in files)])
 
     @classmethod
-    def open(cls, path: str | Path, ranges: str | Path = "") -> FeatureSet:
+    def open(
+        cls, path: str | Path, ranges: str | Path = "", crops: Sequence[int] = ()
+    ) -> FeatureSet:
         """Open a folder of per-video arrays, or one concatenated array with its ranges.
 
         Args:
             path: folder or ``.npy`` file.
             ranges: for one array: ``.npy`` (V, 2) of start and stop snippets, or ``.npz`` of
                 ``names`` (V,) and ``ranges`` (V, 2).
+            crops: which of the stored crops to use; none named: all.
 
         Raises:
-            UserError: nothing there, unreadable arrays, arrays that differ, or ranges that do not
-                cover the array.
+            UserError: nothing there, unreadable arrays, arrays that differ, ranges that do not
+                cover the array, or a crop that is not there.
         """
         path = Path(path)
-        return _open_folder(path) if path.is_dir() else _open_concatenated(path, ranges)
+        features = _open_folder(path) if path.is_dir() else _open_concatenated(path, ranges)
+        if crops:
+            features.choose_crops(crops)
+        return features
+
+    def choose_crops(self, crops: Sequence[int]) -> None:
+        """Use these of the stored crops from now on; ``UserError`` where one is not there."""
+        if not all(0 <= crop < self.stored_crops for crop in crops):
+            raise UserError(
+                f"{self.path}: holds {self.stored_crops} crop(s) a snippet, but data.crops asks for"
+                f" {list(crops)} (counted from 0); choose among them or extract more crops"
+            )
+        self.chosen = list(crops)
 
     def __len__(self) -> int:
         """Number of snippets."""
         return int(self.starts[-1])
+
+    @property
+    def crops(self) -> int:
+        """Crops in use."""
+        return self.stored_crops if self.chosen is None else len(self.chosen)
 
     @property
     def path(self) -> Path:
@@ -71,10 +93,10 @@ class FeatureSet:
     @property
     def fingerprint(self) -> str:
         """Short hash of names, ranges, shapes and of 16 snippets spread over the set."""
-        shape = [len(self), self.crops, self.feature_size, str(self.dtype)]
+        shape = [len(self), self.stored_crops, self.chosen, self.feature_size, str(self.dtype)]
         places = np.linspace(0, len(self) - 1, 16).astype(int)
-        samples = [self.read(int(row), int(row) + 1).tobytes().hex() for row in places]
-        return digest([self.names, self.starts.tolist(), shape, digest(samples)])
+        samples = [self.read(row, row + 1).tobytes().hex() for row in places.tolist()]
+        return digest([self.names, self.starts.tolist(), shape, samples])
 
     def item_rows(self, items: np.ndarray, snippets: int) -> np.ndarray:
         """Global indices of the K = ``snippets`` consecutive snippets that start at each item.
@@ -93,12 +115,12 @@ class FeatureSet:
         return np.minimum(items[:, None] + np.arange(snippets), last[:, None])
 
     def read(self, start: int, stop: int, out: np.ndarray | None = None) -> np.ndarray:
-        """Snippets ``start`` to ``stop`` (exclusive) as (n, crops, D) in the stored dtype.
+        """Snippets ``start`` to ``stop`` (exclusive), (n, stored crops, D), in the stored dtype.
 
         ``out``, where given, is filled; it must be contiguous.
         """
         if out is None:
-            out = np.empty((stop - start, self.crops, self.feature_size), self.dtype)
+            out = np.empty((stop - start, self.stored_crops, self.feature_size), self.dtype)
         index = int(np.searchsorted(self._file_starts, start, side="right")) - 1
         done = 0
         while done < stop - start:
@@ -118,7 +140,16 @@ class FeatureSet:
             stop = min(start + max_snippets, len(self))
             rows = self.read(start, stop).astype(np.float32, copy=False)
             self.require_finite(rows, np.arange(start, stop))
-            yield start, rows
+            yield start, rows if self.chosen is None else rows[:, self.chosen]
+
+    def require_size(self, feature_size: int) -> None:
+        """Raise ``UserError`` when a model cannot read these features."""
+        if self.feature_size != feature_size:
+            raise UserError(
+                f"{self.path}: features of {self.feature_size} values, but the model takes "
+                f"{feature_size}; set model.feature_size={self.feature_size} before training, or "
+                "give the features that the model was trained on"
+            )
 
     def require_finite(self, rows: np.ndarray, indices: np.ndarray) -> None:
         """Raise ``UserError`` naming video and snippet when ``rows`` (n, ...) hold NaN or infinity.

@@ -64,10 +64,12 @@ def frd_loss(
     error_labels = (batch_error >= error_threshold).to(error.dtype).detach()
     confirmed = error_labels if auxiliary is None else error_labels * (auxiliary >= aux_threshold)
     scores = running_mean(output["scores"])
+    with torch.autocast(scores.device.type, enabled=False):  # not defined in half precision
+        score_loss = F.binary_cross_entropy(scores.float(), confirmed.float())
     terms = {
         "recon": batch_error.mean(),
         "bank": _bank_loss(bank_error, error_threshold),
-        "score": F.binary_cross_entropy(scores.float(), confirmed.float()),
+        "score": score_loss,
     }
     terms["total"] = sum(
         weight * term for weight, term in zip(weights, terms.values(), strict=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from models.c2fpl import C2FPLScorer
 from models.frd_parts import DisruptedDecoder, PlainAutoencoder, Scorer
 from utils.errors import UserError
 
@@ -19,7 +18,6 @@ class FRD(nn.Module):
         num_blocks: transformer blocks, one of 0 (plain autoencoder), 1, 2, 4, 6, 8.
         disruption: share of feature values dropped before the reconstruction.
         dropout: of the scorer.
-        auxiliary: hold C2FPL's scorer as a frozen auxiliary one.
 
     Raises:
         UserError: a feature size or block count that the model does not exist for.
@@ -31,7 +29,6 @@ class FRD(nn.Module):
         num_blocks: int = 8,
         disruption: float = 0.5,
         dropout: float = 0.7,
-        auxiliary: bool = False,
     ) -> None:
         super().__init__()
         check_model_size(feature_size, num_blocks)
@@ -41,15 +38,6 @@ class FRD(nn.Module):
         else:
             self.decoder = DisruptedDecoder(feature_size, num_blocks, disruption)
         self.scorer = Scorer(feature_size, dropout)
-        if auxiliary:
-            self.scorer_c2fpl = C2FPLScorer(feature_size).requires_grad_(False).eval()
-
-    def train(self, mode: bool = True) -> FRD:
-        """Switch modes; the auxiliary scorer stays in eval mode, without dropout."""
-        super().train(mode)
-        if hasattr(self, "scorer_c2fpl"):
-            self.scorer_c2fpl.eval()
-        return self
 
     def reconstruct(self, features: Tensor) -> Tensor:
         """Disrupt (in train mode) and reconstruct ``features`` (B, crops, K, D)."""
@@ -64,14 +52,10 @@ class FRD(nn.Module):
                 anomaly memory bank: they are reconstructed and not scored.
 
         Returns:
-            ``reconstruction`` (B + M, crops, K, D), ``scores`` (B, K) and, with an auxiliary
-            scorer, ``auxiliary_scores`` (B, K) without gradient.
+            ``reconstruction`` (B + M, crops, K, D) and ``scores`` (B, K).
         """
         batch = features[: len(features) - num_bank]
-        output = {"reconstruction": self.reconstruct(features), "scores": self.scorer(batch)}
-        if hasattr(self, "scorer_c2fpl"):
-            output["auxiliary_scores"] = self.scorer_c2fpl(batch).detach()
-        return output
+        return {"reconstruction": self.reconstruct(features), "scores": self.scorer(batch)}
 
 
 def check_model_size(feature_size: int, num_blocks: int) -> None:

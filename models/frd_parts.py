@@ -104,7 +104,7 @@ class PlainAutoencoder(nn.Module):
 class Scorer(nn.Module):
     """The anomaly scorer, the only part that runs at test time."""
 
-    def __init__(self, feature_size: int, dropout: float) -> None:
+    def __init__(self, feature_size: int, dropout: float = 0.7) -> None:
         super().__init__()
         self.fc1 = nn.Linear(feature_size, 1024)
         self.fc2 = nn.Linear(1024, 128)

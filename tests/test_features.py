@@ -58,6 +58,18 @@ def test_one_crop_without_a_crop_axis(tmp_path):
     assert batch.features.shape == (5, 1, 2, 8)
 
 
+def test_chosen_crops(tmp_path):
+    folder_set(tmp_path, [5, 4])
+    features = FeatureSet.open(tmp_path, crops=[1])
+    assert features.crops == 1
+    batch = next(FeatureLoader(features, 9, 2).epoch(0))
+    assert batch.features.shape == (9, 1, 2, 3) and (batch.features[..., 1] == 1).all()
+    np.testing.assert_array_equal(batch.features[:, 0, :, 0], batch.rows)
+    assert all((rows[..., 1] == 1).all() for _, rows in features.chunks(4))
+    with pytest.raises(UserError, match=r"holds 2 crop.*data\.crops asks for \[2\]"):
+        FeatureSet.open(tmp_path, crops=[2])
+
+
 @given(
     lengths=st.lists(st.integers(1, 12), min_size=1, max_size=6),
     snippets=st.sampled_from([1, 2, 4]),

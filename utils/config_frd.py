@@ -29,6 +29,9 @@ class FeatureDataConfig(DataConfig):
     testing_features: str = ""  # empty: FOLDER/features/testing
     testing_ranges: str = ""  # empty: from the lengths of the labels
     testing_labels: str = ""  # empty: FOLDER/labels.npz
+    crops: list[Annotated[int, Field(ge=0)]] = Field(
+        default=[]
+    )  # which stored crops to use; none named: all
     frames_per_snippet: Positive = 16
     pool_mb: Positive = 256  # memory of a shuffling pool; two are held
     block: Positive = 16  # neighbouring snippets read together

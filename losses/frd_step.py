@@ -1,0 +1,71 @@
+"""FRD-UVAD's training step as the training loop calls it: losses, and a bank kept between steps."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from losses.frd import AnomalyBank, bank_candidates, frd_loss
+
+
+class FRDStep:
+    """Loss terms of a batch; keeps the latent anomaly memory bank.
+
+    Args:
+        bank: the bank; ``None``: switched off.
+        kind, delta: which items the bank takes, see ``losses.frd.bank_candidates``.
+        weights: of reconstruction, bank and score terms.
+        aux_threshold: an auxiliary score from here on confirms a pseudo label.
+        table: (N,) auxiliary scores of all snippets; ``None``: no auxiliary scorer.
+    """
+
+    def __init__(
+        self,
+        bank: AnomalyBank | None,
+        kind: str,
+        delta: float,
+        weights: tuple[float, float, float],
+        aux_threshold: float,
+        table: Tensor | None = None,
+    ) -> None:
+        self.bank = bank
+        self.kind, self.delta = kind, delta
+        self.weights, self.aux_threshold, self.table = weights, aux_threshold, table
+
+    def __call__(self, network: nn.Module, rows: Tensor, items: Tensor) -> dict[str, Tensor]:
+        """Losses of one batch.
+
+        Args:
+            network: ``models.frd.FRD``, possibly wrapped.
+            rows: (B, K) int64, which snippets these are.
+            items: (B, crops, K, D) float32 on the network's device.
+
+        Returns:
+            Scalar terms ``recon``, ``bank``, ``score``, ``total``, and the shares of snippets that
+            are pseudo-labelled by their error and after the auxiliary scorer.
+        """
+        held = 0 if self.bank is None else len(self.bank)
+        joined = items if self.bank is None else self.bank.append_to(items)
+        output = network(joined, num_bank=held)
+        auxiliary = None if self.table is None else self.table[rows].to(items.device)
+        terms, found = frd_loss(output, joined, auxiliary, held, self.weights, self.aux_threshold)
+        if self.bank is not None:
+            chosen = bank_candidates(found["scores"], found["labels"], self.delta, self.kind)
+            self.bank.add(items[chosen])
+        shares = {f"share_{key}": found[key].mean() for key in ("error_labels", "labels")}
+        return terms | shares
+
+
+def scorer_loss(scores: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """C2FPL's loss (arXiv 2310.17650 §3.4): binary cross-entropy with the pseudo labels.
+
+    Args:
+        scores: (B, K) in (0, 1).
+        labels: (B, K) of 0 and 1.
+
+    Returns:
+        ``total``, and ``share_scores``, the share of snippets that score 0.5 or more.
+    """
+    with torch.autocast(scores.device.type, enabled=False):  # not defined in half precision
+        total = nn.functional.binary_cross_entropy(scores.float(), labels.float())
+    return {"total": total, "share_scores": (scores >= 0.5).float().mean()}

@@ -1,0 +1,85 @@
+"""The part of FRD-UVAD that scores at test time, and C2FPL's scorer, out of checkpoint files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from models.c2fpl import C2FPLScorer
+from models.frd_parts import Scorer
+from utils.checkpoint import load_finished, load_tensors, load_weights
+from utils.errors import UserError
+from utils.foreign_weights import load_state_dict_file
+
+PUBLISHED_PARTS = ("decoder.", "AE.", "scorer.", "scorer_c2fpl.")
+_UNUSED = "fc_att"  # C2FPL's attention layers, which no forward pass uses
+
+
+def read_frd_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint to score with: ours, or a published bare state dict.
+
+    Returns:
+        Our checkpoint as it is; of a published file ``stage`` (``frd``, or ``c2fpl`` for C2FPL's
+        own), ``model`` (its tensors) and ``config`` ``None``.
+
+    Raises:
+        UserError: missing or foreign file, or training that was not finished.
+    """
+    state = load_state_dict_file(path, keys=("model", "model_state_dict", "state_dict"))
+    if "format_version" in load_tensors(path):
+        return load_finished(path, system="frd")
+    if "fc1.weight" in state and "fc3.weight" in state:
+        return {"stage": "c2fpl", "model": state, "config": None}
+    foreign = [key for key in state if not key.startswith(PUBLISHED_PARTS)]
+    if foreign:
+        raise UserError(
+            f"{path}: not a checkpoint of FRD-UVAD: it holds {foreign[0]!r}, but published ones "
+            f"hold {', '.join(f'{part}*' for part in PUBLISHED_PARTS)} only"
+        )
+    return {"stage": "frd", "model": state, "config": None}
+
+
+def rebuild_scorer(checkpoint: Mapping[str, Any], source: str) -> nn.Module:
+    """What scores in a checkpoint from ``read_frd_checkpoint``, in evaluation mode.
+
+    Returns:
+        A module that maps (B, crops, K, D) to (B, K) in (0, 1); its ``fc1.in_features`` is D.
+
+    Raises:
+        UserError: no scorer in it, or weights of another architecture.
+    """
+    if checkpoint["stage"] == "c2fpl":
+        return _load(C2FPLScorer, checkpoint["model"], "", source)
+    return _load(Scorer, checkpoint["model"], "scorer.", source)
+
+
+def read_auxiliary(path: str | Path) -> nn.Module:
+    """C2FPL's scorer out of our stage c2fpl, of C2FPL's own file or of FRD-UVAD's.
+
+    Raises:
+        UserError: missing or foreign file, or no such scorer in it.
+    """
+    checkpoint = read_frd_checkpoint(path)
+    prefix = "" if checkpoint["stage"] == "c2fpl" else "scorer_c2fpl."
+    return _load(C2FPLScorer, checkpoint["model"], prefix, str(path))
+
+
+def _load(
+    kind: type[nn.Module], state: Mapping[str, Tensor], prefix: str, source: str
+) -> nn.Module:
+    part = {
+        key.removeprefix(prefix): value
+        for key, value in state.items()
+        if key.startswith(prefix) and _UNUSED not in key
+    }
+    if "fc1.weight" not in part or part["fc1.weight"].ndim != 2:
+        raise UserError(
+            f"{source}: no '{prefix}fc1.weight' in it, so no {kind.__name__}; "
+            "take the checkpoint of a stage that has one"
+        )
+    scorer = kind(part["fc1.weight"].shape[1])
+    load_weights(scorer, part, source)
+    return scorer.eval()
