@@ -93,8 +93,8 @@ def _build_flownet2(config: FlowConfig, device: str, dataset: DataSet | None) ->
     from pre_process.flow_flownet2 import FlowNet2Flow
     from utils.runtime import pick_device
 
-    size = config.width, config.height
-    return FlowNet2Flow(config.weights, size, pick_device(device), config.precision)
+    size, chosen = (config.width, config.height), pick_device(device)
+    return FlowNet2Flow(config.weights, size, chosen, config.precision, config.batch_size)
 
 
 def _build_file(config: FlowConfig, device: str, dataset: DataSet | None) -> Any:

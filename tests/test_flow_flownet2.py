@@ -10,6 +10,9 @@ import torch
 
 from models.flownet2 import FlowNet2
 from pre_process.flow_flownet2 import FlowNet2Flow
+from pre_process.flows import build_flow
+from pre_process.streaming import CubeExtractor
+from utils.config_schema import FlowConfig, PreProcessConfig
 from utils.errors import UserError
 
 CPU = torch.device("cpu")
@@ -19,7 +22,7 @@ def small_state() -> dict[str, torch.Tensor]:
     """Right names and shapes; one stored number a tensor, so that the file is small."""
     with torch.device("meta"):
         shapes = {key: value.shape for key, value in FlowNet2().state_dict().items()}
-    values = torch.linspace(-0.02, 0.02, len(shapes))
+    values = torch.linspace(-2e-3, 2e-3, len(shapes))
     return {
         key: value.expand(shape) for (key, shape), value in zip(shapes.items(), values, strict=True)
     }
@@ -54,6 +57,27 @@ def test_flows_have_the_frames_size_and_do_not_depend_on_the_batch(weights):
         atol=1e-6,
     )
     assert estimator([], []) == []
+
+
+def test_extractor_cuts_its_flows(weights):
+    """Chosen by configuration; cubes hold crops of what the estimator gives."""
+    flow_block = {"backend": "flownet2", "weights": weights, "width": 128, "height": 64}
+    config = PreProcessConfig(flow=FlowConfig(**flow_block), device="cpu")
+    frames = random_frames(3)
+    boxes = np.array([[8, 4, 40, 36]], np.float32)
+
+    def box_source(batch, following):
+        return [boxes for _ in batch]
+
+    box_source.needs_following, box_source.start = False, lambda entry: None
+    extractor = CubeExtractor(box_source, build_flow(config), batch_size=3)
+    cubes = [*extractor.push(frames[0]), *extractor.push(frames[1]), *extractor.push(frames[2])]
+    assert [each.index for each in cubes] == [0, 1, 2]
+    expected = FlowNet2Flow(weights, (128, 64), CPU)(frames[:2], frames[1:])
+    crops = [flow[4:36, 8:40].astype(np.float16) for flow in expected]
+    assert np.isfinite(crops).all() and np.ptp(crops) > 0
+    np.testing.assert_array_equal(cubes[2].motion[0, 2:], crops)
+    assert not cubes[0].motion.any()
 
 
 def test_own_size_is_rounded_up(weights):
