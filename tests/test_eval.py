@@ -6,85 +6,27 @@ import csv
 import json
 import shutil
 
-import cv2
 import numpy as np
 import pytest
 import torch
 
-from datasets.cube_files import write_cubes
 from datasets.cubes import CubeSet
 from datasets.labels import save_labels
 from datasets.loader import to_network_inputs
-from datasets.manifest import DataSet, VideoEntry, save_dataset
-from datasets.regions import Region, write_regions
 from eval import main
-from models.hf2vad import build_hf2vad
-from models.ml_memae_sc import MLMemAESC
 from models.rebuild import errors_of
+from tests.fabricated import VIDEOS, write_checkpoint, write_scene
 from utils.calibration import calibrate
-from utils.checkpoint import save_checkpoint
-from utils.config_schema import HF2VADConfig
 from utils.metrics import auc
 from utils.results import FILES
-from utils.scoring import ScoreRule, centred_median, error_statistics
-
-VIDEOS = {"01": 30, "02": 26, "10": 28}
-MEMAE = {"feature_root": 2, "num_slots": 4, "shrink_threshold": 0.0005}
-MEMAE |= {"mem_usage": [False, True, True, True], "skip_ops": ["none", "concat", "concat"]}
-VUNET = {"nf_max": 8, "nf_start": 4, "dropout": 0.1, "final_act": False}
+from utils.run_folder import sole_writer
+from utils.scoring import ScoreRule, centred_median
 
 
 @pytest.fixture
 def scene(tmp_path):
-    """Test videos, their cubes (none in every fifth frame), labels and regions."""
-    root, generator = tmp_path / "data", np.random.default_rng(0)
-    entries, labels, regions = [], {}, []
-    for number, (name, length) in enumerate(VIDEOS.items()):
-        folder = root / "testing" / "frames" / name
-        folder.mkdir(parents=True)
-        for frame in range(length):
-            picture = generator.integers(0, 255, (48, 64, 3), np.uint8)
-            cv2.imwrite(str(folder / f"{frame:03d}.png"), picture)
-        entries.append(VideoEntry(name, "testing", folder, "frames", 0, length, 64, 48))
-        labels[name] = np.zeros(length, np.uint8)
-        labels[name][12 : 12 + 4 * number] = 1
-        regions += [Region(name, f, 0, 4, 4, 20, 24) for f in np.flatnonzero(labels[name])]
-        write_video_cubes(root, name, labels[name], generator)
-    save_dataset(DataSet(root, "scene", tuple(entries)))
-    save_labels(root, labels)
-    write_regions(root / "regions.csv", regions)
-    return root
-
-
-def write_video_cubes(root, name, labels, generator):
-    description = {"video": name, "split": "testing", "num_frames": len(labels),
-                   "width": 64, "height": 48, "settings": {"flow.preset": "fast"}}  # fmt: skip
-    with write_cubes(root / "cubes" / "testing" / name, description) as writer:
-        for frame, label in enumerate(labels):
-            count = 0 if frame % 5 == 4 else 2
-            boxes = np.array([[4, 4, 20, 24], [30, 10, 50, 40]][:count], np.float32)
-            appearance = generator.integers(0, 255, (count, 5, 32, 32, 3), np.uint8)
-            motion = generator.normal(0, 1 + label, (count, 4, 32, 32, 2)).astype(np.float16)
-            writer.append(frame, boxes.reshape(-1, 4), appearance, motion)
-
-
-def write_checkpoint(path, root, stage="finetune", seed=0, **changes):
-    torch.manual_seed(seed)
-    tree = {"data": {"name": "scene", "root": str(root), "fps": 10},
-            "model": {"memae": MEMAE, "vunet": VUNET},
-            "eval": {"w_flow": 1.0, "w_frame": 0.5, "batch_size": 16, "median": 5}}  # fmt: skip
-    model = MLMemAESC(**MEMAE) if stage == "ml_memae_sc" else build_hf2vad(MEMAE, VUNET)
-    generator = np.random.default_rng(seed)
-    names = ("flow_error", "energy") + (() if stage == "ml_memae_sc" else ("frame_error",))
-    checkpoint = {
-        "system": "hf2vad", "stage": stage, "config": HF2VADConfig(**tree).model_dump(mode="json"),
-        "model": model.state_dict(), "finished": True, "epoch": 3, "step": 30, "threshold": None,
-        "statistics": error_statistics({n: generator.gamma(9, 100, 40) for n in names}),
-        "provenance": {"git_revision": "abc"}, "training": {},
-    }  # fmt: skip
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_checkpoint(path, checkpoint | changes)
-    return model.eval(), checkpoint
+    write_scene(tmp_path / "data")
+    return tmp_path / "data"
 
 
 def run(path, *arguments):
@@ -291,8 +233,6 @@ def test_best_on_test_is_marked_everywhere(scene, tmp_path, capsys):
 
 
 def test_two_evaluations_into_one_folder_are_refused(scene, tmp_path, capsys):
-    from utils.run_folder import sole_writer
-
     path = tmp_path / "run" / "last.pth"
     write_checkpoint(path, scene)
     with sole_writer(tmp_path / "results"):

@@ -13,7 +13,7 @@ from utils.console import say
 from utils.evaluation import Evaluation, Threshold, ablate, evaluate
 from utils.gallery import Explain, Stills, choose_highlights, make_gallery
 from utils.region_metrics import true_regions
-from utils.report import render_report
+from utils.report import curve_pictures, render_report
 from utils.results import ablation_table, results_table, write_results
 from utils.runtime import provenance
 from utils.scored_cubes import ScoredCubes
@@ -45,7 +45,7 @@ def judge(
         errors: of ``cubes``, each (n,).
         path: the checkpoint's.
         checkpoint: as loaded; its statistics normalise, and its threshold is taken where it was
-            calibrated for the same score.
+            calibrated for the same score; ``selection``, where present, says which epoch it is.
         config: the configuration to score with.
         labels: video -> (num_frames,) of 0 and 1, or ``None``.
         regions: labelled regions, see ``utils.region_metrics.true_regions``, or ``None``.
@@ -63,7 +63,7 @@ def judge(
         rules,
         smoothing,
         labels,
-        selection=f"{stage}, {which} {epoch} ({path.name})",
+        selection=checkpoint.get("selection") or f"{stage}, {which} {epoch} ({path.name})",
         fps=config.data.fps,
         regions=None if regions is None else true_regions(regions, cubes.videos, lengths),
         threshold=calibrated_threshold(
@@ -108,8 +108,9 @@ def publish(
         say(f"\n{ablation_table(evaluation, ablation)}")
     highlights = choose_highlights(evaluation)
     gallery = make_gallery(evaluation, highlights, explain, stills)
-    report = render_report(evaluation, title, facts, highlights, gallery, ablation)
-    write_results(folder, evaluation, facts, report, ablation)
+    pictures = curve_pictures(evaluation)
+    report = render_report(evaluation, title, facts, highlights, gallery, pictures, ablation)
+    write_results(folder, evaluation, facts, report, pictures, ablation)
     say(f"\nscores and metrics: {folder}\nreport: {folder / 'report.html'}")
 
 

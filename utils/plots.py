@@ -68,8 +68,8 @@ def video_picture(
         first_frame: number of the first frame in the video.
         marks: frames (numbered as in the video) to mark on the curve.
     """
-    figure = Figure(figsize=(8.4, 1.9), dpi=110, layout="constrained")
-    axes = figure.add_subplot()
+    figure = Figure(figsize=(8.4, 1.9), dpi=110)
+    axes = figure.add_axes((0.08, 0.24, 0.915, 0.73))  # an automatic layout takes twice as long
     frames = first_frame + np.arange(len(scores))
     if labels is not None:
         for start, stop in runs(labels == 1):
@@ -82,6 +82,7 @@ def video_picture(
         places = np.asarray(marks) - first_frame
         axes.plot(marks, scores[places], "v", color=_INK, markersize=5, clip_on=False)
     axes.set(xlabel="frame", ylabel="score", ylim=_limits(scores, threshold))
+    axes.yaxis.set_label_coords(-0.055, 0.5)
     axes.set_xlim(frames[0] - 0.5, max(frames[-1], frames[0] + 1) + 0.5)
     _style(axes)
     return _png(figure)
@@ -101,8 +102,8 @@ def _limits(scores: np.ndarray, threshold: float | None) -> tuple[float, float]:
 
 
 def _square_figure(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(4.4, 4.0), dpi=110, layout="constrained")
-    axes = figure.add_subplot()
+    figure = Figure(figsize=(4.4, 4.0), dpi=110)
+    axes = figure.add_axes((0.13, 0.12, 0.85, 0.86))
     axes.set(xlabel=xlabel, ylabel=ylabel, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     _style(axes)
     return figure, axes

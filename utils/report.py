@@ -19,12 +19,25 @@ from utils.moments import Moment
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
+def curve_pictures(evaluation: Evaluation) -> dict[str, bytes]:
+    """``roc`` and ``precision_recall`` as PNG; empty without labels of both classes."""
+    labels = None if evaluation.labels is None else np.concatenate(evaluation.labels)
+    if not plots.is_drawable(labels):
+        return {}
+    scores = {name: np.concatenate(each.scores) for name, each in evaluation.branches.items()}
+    return {
+        "roc": plots.roc_picture(scores, labels),
+        "precision_recall": plots.precision_recall_picture(scores, labels),
+    }
+
+
 def render_report(
     evaluation: Evaluation,
     title: str,
     facts: Mapping[str, Any],
     highlights: Highlights,
     gallery: Gallery,
+    pictures: Mapping[str, bytes],
     ablation: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """Render the report.
@@ -35,6 +48,7 @@ def render_report(
         facts: where the result comes from, name -> text, number or another such mapping.
         highlights: from ``choose_highlights``; its videos are shown in that order.
         gallery: pictures of the highlights.
+        pictures: from ``curve_pictures``.
         ablation: rows from ``utils.evaluation.ablate``.
 
     Returns:
@@ -54,7 +68,7 @@ def render_report(
         evaluation=evaluation,
         facts={name: _plain(fact) for name, fact in facts.items()},
         ablation=ablation,
-        pictures=_curves(evaluation),
+        pictures={name: _data_uri(picture, "png") for name, picture in pictures.items()},
         false_alarms=cards.of(highlights.false_alarms),
         misses=cards.of(highlights.misses),
         videos=[_video(evaluation, video, cards, highlights) for video in highlights.peaks],
@@ -75,19 +89,6 @@ def _plain(fact: Any) -> str:
     if isinstance(fact, Mapping):
         return ", ".join(f"{name} {value}" for name, value in fact.items())
     return str(fact)
-
-
-def _curves(evaluation: Evaluation) -> dict[str, str]:
-    if evaluation.labels is None:
-        return {}
-    labels = np.concatenate(evaluation.labels)
-    if not plots.is_drawable(labels):
-        return {}
-    scores = {name: np.concatenate(each.scores) for name, each in evaluation.branches.items()}
-    return {
-        "roc": _data_uri(plots.roc_picture(scores, labels), "png"),
-        "pr": _data_uri(plots.precision_recall_picture(scores, labels), "png"),
-    }
 
 
 def _video(

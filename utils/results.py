@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from utils import plots
 from utils.console import format_table
 from utils.evaluation import Evaluation
 from utils.files import write_json, write_text
@@ -35,6 +34,7 @@ def write_results(
     evaluation: Evaluation,
     facts: Mapping[str, Any],
     report: str,
+    pictures: Mapping[str, bytes],
     ablation: Sequence[dict[str, Any]] = (),
 ) -> None:
     """Write all result files; those of an earlier evaluation are replaced once all are written.
@@ -44,13 +44,15 @@ def write_results(
         evaluation: what to write.
         facts: provenance, anything JSON can hold.
         report: the rendered report.
+        pictures: name -> PNG, from ``utils.report.curve_pictures``.
         ablation: rows from ``utils.evaluation.ablate``.
     """
     with _replace_files(folder) as part:
         write_frame_scores(part / "frame_scores.csv", evaluation)
         write_cube_scores(part / "cube_scores.csv", evaluation)
         write_json(part / "metrics.json", json_ready(_numbers(evaluation, facts, ablation)))
-        _write_pictures(part, evaluation)
+        for name, picture in pictures.items():
+            (part / f"{name}.png").write_bytes(picture)
         write_text(part / "report.html", report)
 
 
@@ -141,15 +143,6 @@ def _numbers(
         "ablation": list(ablation),
         "provenance": dict(facts),
     }
-
-
-def _write_pictures(folder: Path, evaluation: Evaluation) -> None:
-    labels = None if evaluation.labels is None else np.concatenate(evaluation.labels)
-    if plots.is_drawable(labels):
-        scores = {name: np.concatenate(each.scores) for name, each in evaluation.branches.items()}
-        (folder / "roc.png").write_bytes(plots.roc_picture(scores, labels))
-        picture = plots.precision_recall_picture(scores, labels)
-        (folder / "precision_recall.png").write_bytes(picture)
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
