@@ -6,7 +6,7 @@ python eval.py --model_save_path runs/ped2/finetune/last.pth --ablate
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,60 +15,50 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from datasets.cubes import CubeSet
 from datasets.loader import CubeLoader, to_network_inputs
-from datasets.manifest import load_dataset
-from datasets.stills import read_stills
-from datasets.truth import load_truth
 from models.rebuild import errors_of, explain, rebuild_model
-from utils.checkpoint import kept_checkpoints, load_finished
-from utils.config import scoring_config
+from pre_process.test_data import TestData, open_test_data
+from utils.checkpoint import kept_checkpoints
 from utils.console import say, setup_logging
 from utils.errors import exit_on_user_error
 from utils.evaluation import Evaluation
 from utils.judging import judge, origin, publish
 from utils.run_folder import sole_writer
 from utils.runtime import pick_device
-from utils.scoring import STAGES, collect_errors
+from utils.scoring import collect_errors
 from utils.selection import best_on_test
 
 
 class Scorer:
-    """The test cubes of a configuration, and what checkpoints make of them."""
+    """The test cubes, and what checkpoints make of them."""
 
-    def __init__(self, config: Any) -> None:
-        self.config, self.device = config, pick_device(config.run.device)
-        self.cubes = CubeSet.open(config.data.folder, "testing")
-        self.labels, self.regions = load_truth(config.data.folder)
+    def __init__(self, config: Any, test: TestData) -> None:
+        self.config, self.test, self.device = config, test, pick_device(config.run.device)
 
     def evaluate(self, path: Path) -> Evaluation:
         """Score every cube with a checkpoint and measure what comes out."""
-        checkpoint = load_finished(path, stages=STAGES)
+        test, checkpoint = self.test, self.test.load(path)
         model = rebuild_model(checkpoint, str(path)).to(self.device)
-        loader = CubeLoader(self.cubes, self.config.eval.batch_size)
+        loader = CubeLoader(test.cubes, self.config.eval.batch_size)
         errors = collect_errors(
             tqdm(loader, desc=path.name, unit="batch", mininterval=1.0),
             lambda batch: errors_of(model, *self._inputs(batch.appearance, batch.motion)),
         )
-        return judge(errors, self.cubes, path, checkpoint, self.config, self.labels, self.regions)
+        return judge(errors, test.cubes, path, checkpoint, self.config, test.labels, test.regions)
 
-    def publish(
-        self, path: Path, evaluation: Evaluation, output: Path, with_ablation: bool
-    ) -> None:
+    def publish(self, path: Path, evaluation: Evaluation, with_ablation: bool) -> None:
         """Write the results of a checkpoint, with pictures of what it expected."""
-        checkpoint, folder = load_finished(path), self.config.data.folder
+        test, checkpoint = self.test, self.test.load(path)
         model = rebuild_model(checkpoint, str(path)).to(self.device)
-        dataset = load_dataset(folder)
 
         def explain_cubes(indices: np.ndarray) -> dict[str, Tensor]:
-            appearance, motion = map(torch.from_numpy, self.cubes.gather(indices))
+            appearance, motion = map(torch.from_numpy, test.cubes.gather(indices))
             return explain(model, *self._inputs(appearance, motion))
 
-        def stills(wanted: Iterable[tuple[str, int]]) -> Iterable[Any]:
-            return read_stills(dataset, "testing", wanted)
-
-        facts = origin(path, checkpoint, folder, self.cubes.fingerprint)
-        publish(output, dataset.name, evaluation, facts, explain_cubes, stills, with_ablation)
+        facts = origin(path, checkpoint, test.folder, test.cubes.fingerprint)
+        publish(
+            test.output, test.name, evaluation, facts, explain_cubes, test.stills, with_ablation
+        )
 
     def _inputs(self, appearance: Tensor, motion: Tensor) -> tuple[Tensor, Tensor]:
         return to_network_inputs(appearance, motion, self.device)
@@ -80,8 +70,10 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--model_save_path", required=True, type=Path, help="a stage's last.pth")
-    add("--cfg_file", help="take the blocks data, run and eval from here, not the checkpoint")
+    add("--model_save_path", required=True, type=Path,
+        help="a stage's last.pth, or published weights")  # fmt: skip
+    add("--cfg_file", help="take the blocks data, run and eval from here, not the checkpoint; "
+        "with published weights: the published configuration")  # fmt: skip
     add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
         help="override a key of these blocks, for example --set eval.w_flow=0.5")  # fmt: skip
     add("--output", type=Path, help="folder of the results; default: eval beside the checkpoint")
@@ -97,13 +89,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
     setup_logging()
     path: Path = arguments.model_save_path
-    output = arguments.output or path.parent / "eval"
-    config = scoring_config(
-        load_finished(path)["config"], str(path), arguments.cfg_file, arguments.set
-    )
-    with sole_writer(output):
-        scorer = Scorer(config)
-        say(f"{path}: scoring {len(scorer.cubes)} cubes of {len(scorer.cubes.videos)} videos")
+    config, test = open_test_data(path, arguments.cfg_file, arguments.set, arguments.output)
+    with sole_writer(test.output):
+        scorer = Scorer(config, test)
+        say(f"{path}: scoring {len(test.cubes)} cubes of {len(test.cubes.videos)} videos")
         if arguments.select == "best-on-test":
             paths = kept_checkpoints(path)
             evaluations = [scorer.evaluate(each) for each in paths]
@@ -111,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             path = paths[place]
         else:
             evaluation = scorer.evaluate(path)
-        scorer.publish(path, evaluation, output, arguments.ablate)
+        scorer.publish(path, evaluation, arguments.ablate)
 
 
 if __name__ == "__main__":

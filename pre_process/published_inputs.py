@@ -111,8 +111,10 @@ def published_checkpoint(
         "config": config.model_dump(mode="json"),
         "model": from_published(state, model.state_dict(), str(path)),
         "finished": True,
-        "epoch": getattr(config, stage).num_epochs,
+        "epoch": 0,
         "step": 0,
+        "selection": f"{stage}, published weights {Path(path).name}: the file does not say how "
+        "its epoch was chosen (the released ones: by test AUC)",
         "statistics": None,
         "threshold": None,
         "provenance": {"published_file": Path(path).name, "sha256": sha256_file(Path(path))},
@@ -161,7 +163,7 @@ def with_statistics(run: PublishedRun, cache_folder: Path) -> dict[str, Any]:
         UserError: faults of the training chunks.
     """
     if run.checkpoint["stage"] == "ml_memae_sc":
-        return {**run.checkpoint, "statistics": {}}
+        return {**run.checkpoint, "statistics": {"num_cubes": 0}}
     training = ChunkSet.open(run.published.data_folder, "training")
     path = cache_folder / STATISTICS_FILE
     made_from = {

@@ -44,7 +44,11 @@ def load_checkpoint(
     path = Path(path)
     checkpoint = load_tensors(path)
     if not isinstance(checkpoint, dict) or "format_version" not in checkpoint:
-        raise UserError(f"{path}: not a checkpoint of this project (no 'format_version' in it)")
+        raise UserError(
+            f"{path}: not a checkpoint of this project (no 'format_version' in it); published "
+            "weights are evaluated with their own --cfg_file (eval.py) or imported first "
+            "(pre_process/import_published.py)"
+        )
     if checkpoint["format_version"] != FORMAT_VERSION:
         raise UserError(
             f"{path}: checkpoint format {checkpoint['format_version']!r}, this code reads format "
