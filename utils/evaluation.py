@@ -6,8 +6,9 @@ This module knows errors, frames and labels, and neither models nor files.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -50,6 +51,8 @@ class Evaluation:
     threshold: Threshold | None
     alarms: dict[str, float]
     best_on_test: bool = False
+    raised: Sequence[Mapping[str, Any]] = ()  # alarms, where videos are watched and not measured
+    seen: str = ""  # their rate, in words
 
     @property
     def primary(self) -> Branch:
@@ -119,6 +122,7 @@ def measure(scores: Videos, labels: Videos) -> dict[str, float]:
         "auc_micro": metrics.micro_auc(scores, labels),
         "auc_micro_low": low,
         "auc_micro_high": high,
+        "auc_abnormal_videos": metrics.auc(*metrics.abnormal_videos(scores, labels)),
         "auc_macro": macro.value,
         "auc_macro_videos": macro.num_videos,
         "average_precision": metrics.average_precision(joined_scores, joined_labels),
@@ -186,7 +190,11 @@ def _alarms(
         return {}
     wrong = metrics.false_alarms(scores, labels, threshold.value, fps)
     right = metrics.detection_delays(scores, labels, threshold.value, fps)
+    everywhere = np.concatenate(scores), np.concatenate(labels)
+    in_abnormal = metrics.abnormal_videos(scores, labels)
     return {
+        "false_alarm_rate": metrics.false_alarm_rate(*everywhere, threshold.value),
+        "false_alarm_rate_abnormal_videos": metrics.false_alarm_rate(*in_abnormal, threshold.value),
         "false_alarms": wrong.count,
         "false_alarms_per_hour": wrong.per_hour,
         "false_frames_per_thousand": wrong.frames_per_thousand,

@@ -65,20 +65,21 @@ class Gallery:
 def make_gallery(
     evaluation: Evaluation,
     highlights: Highlights,
-    explain: Explain,
+    explain: Explain | None,
     stills: Stills,
 ) -> Gallery:
     """Draw the pictures of the highlights.
 
     Args:
-        explain: maps cube indices (k,) to what ``cube_strip`` reads of each, arrays (k, ...).
+        explain: maps cube indices (k,) to what ``cube_strip`` reads of each, arrays (k, ...);
+            ``None``: no strips.
         stills: maps (video name, frame) pairs to those pairs with their frames (H,W,3) uint8 BGR,
             as far as it can read them.
     """
     chosen = highlights.all()
     cubes = np.unique([moment.cube for moment in chosen if moment.cube is not None]).astype(int)
     strips = {}
-    for start in range(0, len(cubes), _BATCH):
+    for start in range(0, len(cubes) if explain else 0, _BATCH):
         batch = cubes[start : start + _BATCH]
         seen = {name: np.asarray(values) for name, values in explain(batch).items()}
         for row, cube in enumerate(batch.tolist()):
@@ -96,7 +97,9 @@ def _draw_stills(
     for moment in chosen:
         wanted.setdefault((videos[moment.video], moment.frame), set()).add(moment.cube)
     return {
-        (*place, cube): frame_with_box(frame, None if cube is None else boxes[cube])
+        (*place, cube): frame_with_box(
+            frame, None if cube is None or boxes is None else boxes[cube]
+        )
         for place, frame in stills(wanted)
         for cube in wanted[place]
     }

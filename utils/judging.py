@@ -89,7 +89,7 @@ def publish(
     title: str,
     evaluation: Evaluation,
     facts: Mapping[str, Any],
-    explain: Explain,
+    explain: Explain | None,
     stills: Stills,
     with_ablation: bool = False,
 ) -> None:

@@ -95,6 +95,20 @@ def runs(mask: np.ndarray) -> list[tuple[int, int]]:
     return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
 
 
+def abnormal_videos(scores: Videos, labels: Videos) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and labels of the videos that hold an abnormal frame, each joined to one array."""
+    kept = [(s, y) for s, y in zip(scores, labels, strict=True) if np.any(y == 1)]
+    if not kept:
+        return np.empty(0), np.empty(0, np.uint8)
+    return np.concatenate([s for s, _ in kept]), np.concatenate([y for _, y in kept])
+
+
+def false_alarm_rate(scores: np.ndarray, labels: np.ndarray, threshold: float) -> float:
+    """Share of the normal frames that are in alarm; NaN without any."""
+    normal = scores[labels == 0]
+    return float((normal >= threshold).mean()) if len(normal) else math.nan
+
+
 class FalseAlarms(NamedTuple):
     """False alarms: their number, an hour of normal video, and normal frames in alarm per 1000."""
 

@@ -49,7 +49,8 @@ def write_results(
     """
     with _replace_files(folder) as part:
         write_frame_scores(part / "frame_scores.csv", evaluation)
-        write_cube_scores(part / "cube_scores.csv", evaluation)
+        if evaluation.cubes.boxes is not None:
+            write_cube_scores(part / "cube_scores.csv", evaluation)
         write_json(part / "metrics.json", json_ready(_numbers(evaluation, facts, ablation)))
         for name, picture in pictures.items():
             (part / f"{name}.png").write_bytes(picture)

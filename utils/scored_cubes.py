@@ -20,7 +20,7 @@ class ScoredCubes:
     Attributes:
         videos: names; num_frames: their lengths.
         video_index: (n,) int, index into ``videos``; frames: (n,) int, frame in the video.
-        boxes: (n,4) float, x1,y1,x2,y2 in pixels.
+        boxes: (n,4) float, x1,y1,x2,y2 in pixels; ``None`` where a score is a whole frame's.
         errors: named errors, each (n,) float64.
     """
 
@@ -28,7 +28,7 @@ class ScoredCubes:
     num_frames: Sequence[int]
     video_index: np.ndarray
     frames: np.ndarray
-    boxes: np.ndarray
+    boxes: np.ndarray | None
     errors: Errors
 
 
