@@ -37,11 +37,11 @@ SETTINGS = {
     "ultrafast": ("ultrafast", 0, 0, -1, -1),
     "fast": ("fast", 0, 0, -1, -1),
     "medium": ("medium", 0, 0, -1, -1),
-    "medium, 20 iterations": ("medium", 0, 0, 20, -1),
-    "patch 8/3, 10 iterations, to scale 0": ("medium", 8, 3, 10, 0),
-    "patch 12/6, 5 iterations": ("medium", 12, 6, 5, 1),
-    "patch 12/6, 20 iterations": ("medium", 12, 6, 20, 1),
-    "patch 16/8, 20 iterations": ("medium", 16, 8, 20, 1),
+    "patch 12/6, 20 iterations, scale 1": ("medium", 12, 6, 20, 1),
+    "patch 12/6, 5 iterations, scale 0": ("medium", 12, 6, 5, 0),
+    "patch 12/6, 20 iterations, scale 0": ("medium", 12, 6, 20, 0),
+    "patch 8/4, 5 iterations, scale 0": ("medium", 8, 4, 5, 0),
+    "patch 8/3, 10 iterations, scale 0": ("medium", 8, 3, 10, 0),
 }
 Sample = tuple[np.ndarray, np.ndarray, np.ndarray]  # frame t-1, frame t, boxes of t
 

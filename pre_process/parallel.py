@@ -77,8 +77,7 @@ def pick_workers(wanted: int, uses_network: bool) -> int:
 def _run_in_pool(
     make_task: Callable[[], Task], entries: Sequence[VideoEntry], workers: int, bar: tqdm
 ) -> None:
-    # A forked process would inherit threads and GPU state in a broken form.
-    context = multiprocessing.get_context("spawn")
+    context = _process_context()
     counter = context.Value("q", 0)
     pool = concurrent.futures.ProcessPoolExecutor(
         workers, context, _start_worker, (make_task, counter)
@@ -99,6 +98,16 @@ def _run_in_pool(
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _process_context() -> Any:
+    """Fresh processes (forking this one would break its threads and GPU state), which share one
+    import of the libraries where the system can do that."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "pre_process.streaming"])
+    return context
 
 
 def _start_worker(make_task: Callable[[], Task], counter: Any) -> None:
