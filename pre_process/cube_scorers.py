@@ -11,6 +11,7 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
+from datasets.cube_files import CUBE_SIZE, NUM_FLOWS, NUM_FRAMES
 from datasets.loader import to_network_inputs
 from models.fuse import fuse_for_inference
 from models.rebuild import errors_of, rebuild_model
@@ -94,6 +95,14 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def random_cubes(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cubes of noise in the stored format, to compare implementations on."""
+    rng = np.random.default_rng(seed)
+    appearance = rng.integers(0, 256, (count, NUM_FRAMES, CUBE_SIZE, CUBE_SIZE, 3), dtype=np.uint8)
+    motion = 2 * rng.standard_normal((count, NUM_FLOWS, CUBE_SIZE, CUBE_SIZE, 2), np.float32)
+    return appearance, motion.astype(np.float16)
 
 
 def onnx_path(checkpoint: Path) -> Path:

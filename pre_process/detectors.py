@@ -68,6 +68,10 @@ class BoxSource:
         if start:
             start(entry)
 
+    def skip(self) -> None:
+        """Go on behind lost frames: no region is sought across the gap."""
+        self._blurred = []
+
     def __call__(
         self, frames: Sequence[np.ndarray], following: np.ndarray | None
     ) -> list[np.ndarray]:

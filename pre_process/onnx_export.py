@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from datasets.cube_files import CUBE_SIZE, NUM_FLOWS, NUM_FRAMES
-from pre_process.cube_scorers import CHECKPOINT_KEY, ScoringNetwork, open_session
+from pre_process.cube_scorers import CHECKPOINT_KEY, ScoringNetwork, open_session, random_cubes
 from utils.errors import UserError
 from utils.files import atomic_path, sha256_file
 
@@ -59,14 +58,6 @@ def export_network(
                 "try other versions of torch, onnxscript and onnxruntime"
             )
     return difference
-
-
-def random_cubes(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cubes of noise in the stored format, to compare implementations on."""
-    rng = np.random.default_rng(seed)
-    appearance = rng.integers(0, 256, (count, NUM_FRAMES, CUBE_SIZE, CUBE_SIZE, 3), dtype=np.uint8)
-    motion = 2 * rng.standard_normal((count, NUM_FLOWS, CUBE_SIZE, CUBE_SIZE, 2), np.float32)
-    return appearance, motion.astype(np.float16)
 
 
 def _trace(network: ScoringNetwork) -> Any:

@@ -9,8 +9,7 @@ import torch
 import export_onnx
 from datasets.loader import to_network_inputs
 from models.rebuild import errors_of, rebuild_model
-from pre_process.cube_scorers import OnnxScorer, TorchScorer, build_scorer, onnx_path
-from pre_process.onnx_export import random_cubes
+from pre_process.cube_scorers import OnnxScorer, TorchScorer, build_scorer, onnx_path, random_cubes
 from tests.tiny_checkpoint import write_checkpoint
 from utils.checkpoint import load_finished
 from utils.errors import UserError

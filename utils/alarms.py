@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,11 +86,37 @@ def find_alarms(
     return [alarm for alarm in (*ended, tracker.close()) if alarm is not None]
 
 
-def alarm_rate(alarms: Sequence[Alarm], num_frames: int, fps: float) -> dict[str, float]:
-    """What was seen: number of alarms, alarms an hour, frames in alarm per 1000."""
-    frames = sum(alarm.stop - alarm.start for alarm in alarms)
-    return {
-        "alarms": len(alarms),
-        "alarms_per_hour": len(alarms) * 3600.0 * fps / max(1, num_frames),
-        "frames_per_thousand": 1000.0 * frames / max(1, num_frames),
-    }
+@dataclass(frozen=True)
+class Seen:
+    """What a threshold brought: alarms, frames in alarm, out of so many frames and seconds."""
+
+    alarms: int
+    alarm_frames: int
+    frames: int
+    seconds: float
+
+    @property
+    def alarms_per_hour(self) -> float:
+        """Alarms an hour of video."""
+        return self.alarms * 3600.0 / max(self.seconds, 1e-9)
+
+    @property
+    def frames_per_thousand(self) -> float:
+        """Frames in alarm out of 1000."""
+        return 1000.0 * self.alarm_frames / max(self.frames, 1)
+
+    def describe(self) -> str:
+        """In words; whether the alarms are false only somebody who looks can tell."""
+        return (
+            f"{self.alarms} alarm(s) in {self.seconds / 60:.3g} minutes "
+            f"({self.alarms_per_hour:.3g} an hour, {self.frames_per_thousand:.3g} frames in a "
+            "thousand), true and false ones"
+        )
+
+    def as_json(self) -> dict[str, float]:
+        """All numbers."""
+        return {
+            **dataclasses.asdict(self),
+            "alarms_per_hour": self.alarms_per_hour,
+            "frames_per_thousand": self.frames_per_thousand,
+        }

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from utils.console import positive
 from utils.errors import UserError
 from utils.metrics import runs
 from utils.scoring import Errors, ScoreRule, Smoothing, frame_scores, score_rules
@@ -35,12 +36,15 @@ class Rate:
     value: float
     unit: Unit
 
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.value) and self.value > 0):
-            raise UserError(
-                f"false-alarm rate {self.value}: must be above 0; a lower rate needs a higher "
-                "--threshold"
-            )
+    @classmethod
+    def per_hour(cls, text: str) -> Rate:
+        """From the command line: so many alarms an hour."""
+        return cls(positive(text), "alarms_per_hour")
+
+    @classmethod
+    def per_thousand(cls, text: str) -> Rate:
+        """From the command line: so many frames in a thousand."""
+        return cls(positive(text), "frames_per_thousand")
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,7 @@ def scoring_config(
     cfg_file: str | None = None,
     overrides: Sequence[str] = (),
     system: str = "hf2vad",
+    blocks: Sequence[str] = SCORING_BLOCKS,
 ) -> Any:
     """The configuration to score with: the checkpoint's, with other data and evaluation laid over.
 
@@ -91,7 +92,8 @@ def scoring_config(
         tree: ``config`` of a checkpoint.
         source: the checkpoint's path, for messages.
         cfg_file: a file whose ``data``, ``run`` and ``eval`` blocks replace the checkpoint's.
-        overrides: ``key.sub=value`` strings for keys of these blocks.
+        overrides: ``key.sub=value`` strings for keys of ``blocks``.
+        blocks: what may be overridden.
 
     Raises:
         UserError: faults in the file, or an override of what the checkpoint fixes.
@@ -101,10 +103,10 @@ def scoring_config(
         file_tree = load_config(cfg_file, system=system).model_dump(mode="json")
         tree |= {block: file_tree[block] for block in SCORING_BLOCKS}
     for override in overrides:
-        if override.split(".")[0] not in SCORING_BLOCKS:
+        if override.split(".")[0] not in blocks:
             raise UserError(
                 f"--set {override}: a checkpoint brings its own model and training settings; "
-                f"only {', '.join(SCORING_BLOCKS)} can be set here"
+                f"only {', '.join(blocks)} can be set here"
             )
         apply_override(tree, override)
     return build_config(tree, source, system)

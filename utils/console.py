@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
+import math
 import sys
 from collections.abc import Sequence
 
@@ -10,6 +12,17 @@ from collections.abc import Sequence
 def say(text: str = "") -> None:
     """Print a line for the user."""
     print(text, flush=True)
+
+
+def positive(text: str) -> float:
+    """A number above zero from the command line, for argparse's ``type``; ``inf`` is one."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a number above 0")
+    return value
 
 
 def setup_logging() -> None:

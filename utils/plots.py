@@ -88,6 +88,24 @@ def video_picture(
     return _png(figure)
 
 
+def peak_picture(frames: np.ndarray, peaks: np.ndarray, threshold: float | None) -> bytes:
+    """The highest scores of a long run.
+
+    Args:
+        frames: (k,) first frame of each bin; peaks: (k,) highest score in it.
+        threshold: drawn as a line where given.
+    """
+    figure = Figure(figsize=(8.4, 2.2), dpi=110)
+    axes = figure.add_axes((0.08, 0.22, 0.915, 0.75))
+    axes.plot(frames, peaks, color=COLOURS[0], linewidth=1.2, marker="." if len(frames) < 3 else "")
+    if threshold is not None:
+        axes.axhline(threshold, color="#8a5a00", linewidth=0.9, linestyle="--")
+    axes.set(xlabel="frame", ylabel="score", ylim=_limits(peaks, threshold))
+    axes.yaxis.set_label_coords(-0.055, 0.5)
+    _style(axes)
+    return _png(figure)
+
+
 def is_drawable(labels: np.ndarray | None) -> bool:
     """Whether ROC and precision-recall curves exist: there are labels of both classes."""
     return labels is not None and has_both_classes(labels)

@@ -17,6 +17,10 @@ from utils.gallery import Gallery, Highlights
 from utils.moments import Moment
 
 _TEMPLATES = Path(__file__).parent / "templates"
+_BASELINES = {
+    "energy": "the largest squared flow in a box",
+    "feature_norm": "the squared length of a snippet's feature",
+}
 
 
 def curve_pictures(evaluation: Evaluation) -> dict[str, bytes]:
@@ -54,6 +58,22 @@ def render_report(
     Returns:
         HTML with all pictures inside it and no script. All texts are escaped.
     """
+    cards = _Cards(evaluation, gallery)
+    return load_template("report.html.j2").render(
+        title=title,
+        evaluation=evaluation,
+        facts={name: _plain(fact) for name, fact in facts.items()},
+        ablation=ablation,
+        baseline=next(text for name, text in _BASELINES.items() if name in evaluation.cubes.errors),
+        pictures={name: data_uri(picture, "png") for name, picture in pictures.items()},
+        false_alarms=cards.of(highlights.false_alarms),
+        misses=cards.of(highlights.misses),
+        videos=[_video(evaluation, video, cards, highlights) for video in highlights.peaks],
+    )
+
+
+def load_template(name: str) -> jinja2.Template:
+    """A template of ``utils/templates``; what is put into it is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -62,17 +82,7 @@ def render_report(
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "number": number}
-    cards = _Cards(evaluation, gallery)
-    return environment.get_template("report.html.j2").render(
-        title=title,
-        evaluation=evaluation,
-        facts={name: _plain(fact) for name, fact in facts.items()},
-        ablation=ablation,
-        pictures={name: _data_uri(picture, "png") for name, picture in pictures.items()},
-        false_alarms=cards.of(highlights.false_alarms),
-        misses=cards.of(highlights.misses),
-        videos=[_video(evaluation, video, cards, highlights) for video in highlights.peaks],
-    )
+    return environment.get_template(name)
 
 
 def percent(value: float) -> str:
@@ -114,7 +124,7 @@ def _video(
         "auc": math.nan if labels is None else moments.video_auc(evaluation, video),
         "wrong": moments.wrong_share(evaluation, video) if judged else None,
         "highest": float(scores.max()),
-        "curve": _data_uri(curve, "png"),
+        "curve": data_uri(curve, "png"),
         "peaks": cards.of(peaks),
     }
 
@@ -137,17 +147,22 @@ class _Cards:
         return {
             "video": name,
             "moment": moment,
-            "still": _data_uri(still, "jpeg") if still else None,
-            "strip": _data_uri(strip, "png") if strip else None,
+            "still": data_uri(still, "jpeg") if still else None,
+            "strip": data_uri(strip, "png") if strip else None,
             "captions": captions,
             "errors": {} if cube is None else self._errors(cube),
-            "box": None if cube is None else [round(x) for x in cubes.boxes[cube].tolist()],
+            "box": self._box(cube),
         }
+
+    def _box(self, cube: int | None) -> list[int] | None:
+        boxes = self._evaluation.cubes.boxes
+        return None if cube is None or boxes is None else [round(x) for x in boxes[cube].tolist()]
 
     def _errors(self, cube: int) -> dict[str, float]:
         errors = self._evaluation.cubes.errors
         return {name.replace("_", " "): float(values[cube]) for name, values in errors.items()}
 
 
-def _data_uri(data: bytes, kind: str) -> str:
+def data_uri(data: bytes, kind: str) -> str:
+    """A picture (``png`` or ``jpeg``) as a source that stands in the page itself."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"

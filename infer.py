@@ -1,0 +1,117 @@
+"""Score any video with a trained HF2-VAD checkpoint: scores, alarms, a report, annotated videos.
+
+The source is a video file, a folder of videos or of frames or, with --live, a camera's number or a
+stream's address.
+
+python infer.py --model runs/ped2/finetune/last.pth --source street.mp4
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from pre_process.cameras import open_live
+from pre_process.inference import Judge, load_judge
+from pre_process.live_output import LiveSettings
+from pre_process.sources import find_entries, frame_rate, source_name
+from pre_process.watch_live import warm_up, watch_live
+from pre_process.watch_videos import watch_videos
+from utils.calibration import Rate
+from utils.console import positive, say, setup_logging
+from utils.errors import exit_on_user_error
+from utils.result_folder import claimed_folder
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--model", required=True, type=Path, help="a stage's last.pth")
+    add("--source", required=True, help="video, folder, camera number or stream address")
+    add("--output", type=Path, help="folder of the results; default: infer/NAME beside the model")
+    add("--overwrite", action="store_true", help="replace the results of an earlier run there")
+    add("--backend", choices=("torch", "onnx"), default="torch",
+        help="onnx needs export_onnx.py to have run")  # fmt: skip
+    add("--device", help="auto, cpu, cuda or cuda:N; default: as in the checkpoint")
+    add("--fps", type=positive, help="frames a second; default: as the source tells")
+    add("--no_video", action="store_true", help="write no annotated video")
+    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+        help="override data, run, eval or pre_process of the checkpoint's configuration, "
+        "for example --set pre_process.boxes.backend=motion")  # fmt: skip
+    _add_threshold_arguments(parser)
+    _add_live_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def _add_threshold_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "threshold", "default: the checkpoint's own, calibrated on its training videos"
+    )
+    add = group.add_mutually_exclusive_group().add_argument
+    add("--threshold", type=float, dest="wanted", help="alarm from this score on")
+    add("--false_alarms_per_hour", type=Rate.per_hour, dest="wanted", metavar="R",
+        help="the threshold that gave R alarms an hour of normal training video")  # fmt: skip
+    add("--false_frames_per_thousand", type=Rate.per_thousand, dest="wanted", metavar="R",
+        help="the threshold that R of 1000 normal training frames reached")  # fmt: skip
+
+
+def _add_live_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("live").add_argument
+    add("--live", action="store_true",
+        help="judge frames as they come, never looking ahead; a video is played at its own speed; "
+        "Ctrl-C ends it")  # fmt: skip
+    add("--max_delay", type=positive, default=2.0, metavar="SECONDS",
+        help="drop frames that wait longer; inf drops none (default: %(default)s)")  # fmt: skip
+    add("--give_up_after", type=positive, default=300.0, metavar="SECONDS",
+        help="end when the camera is gone for so long (default: %(default)s)")  # fmt: skip
+    add("--part_minutes", type=positive, default=60.0, metavar="M",
+        help="begin new tables and a new video so often (default: %(default)s)")  # fmt: skip
+    add("--keep_parts", type=int, default=24, metavar="N",
+        help="remove older parts; 0 keeps all (default: %(default)s)")  # fmt: skip
+
+
+def run_live(judge: Judge, arguments: argparse.Namespace, name: str) -> None:
+    """Watch a camera, stream or video as it comes."""
+    output = (
+        arguments.output or arguments.model.parent / f"live/{name}-{time.strftime('%F-%H%M%S')}"
+    )
+    settings = LiveSettings(
+        not arguments.no_video, 60 * arguments.part_minutes, arguments.keep_parts
+    )
+    warm_up(judge)
+    frames = open_live(
+        arguments.source, arguments.fps, judge.config.data.fps,
+        arguments.max_delay, arguments.give_up_after,
+    )  # fmt: skip
+    with claimed_folder(output, arguments.overwrite):
+        say(f"{name}: watching at {frames.fps:g} frames a second; Ctrl-C ends it; see {output}")
+        watch_live(judge, frames, arguments.wanted, output, name, settings)
+
+
+def run_offline(judge: Judge, arguments: argparse.Namespace, name: str) -> None:
+    """Score a video or a folder of them."""
+    output = arguments.output or arguments.model.parent / f"infer/{name}"
+    entries = find_entries(arguments.source)
+    rates = [arguments.fps or frame_rate(each, judge.config.data.fps) for each in entries]
+    with claimed_folder(output, arguments.overwrite):
+        say(f"{arguments.source}: {len(entries)} video(s), {rates[0]:g} frames a second")
+        watch_videos(judge, entries, rates, arguments.wanted, output, name, not arguments.no_video)
+
+
+@exit_on_user_error
+def main(argv: Sequence[str] | None = None) -> None:
+    """Score a source."""
+    arguments = parse_arguments(argv)
+    setup_logging()
+    judge = load_judge(arguments.model, arguments.set, arguments.backend, arguments.device)
+    run = run_live if arguments.live else run_offline
+    run(judge, arguments, source_name(arguments.source))
+
+
+if __name__ == "__main__":
+    main()

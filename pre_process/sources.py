@@ -1,0 +1,70 @@
+"""What ``--source`` may be: a video, a folder of videos or of frames, a camera, a stream."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+
+from datasets.manifest import VideoEntry
+from datasets.videos import describe_video, find_videos, list_images
+from utils.errors import UserError
+
+SPLIT = "testing"  # entries belong to one; nothing depends on which
+_PLAUSIBLE_FPS = (0.5, 1000.0)
+
+
+def is_stream(source: str) -> bool:
+    """Whether it is a camera's number or a stream's address, which have no end."""
+    return source.isdecimal() or re.match(r"^[A-Za-z][A-Za-z0-9+.-]*://", source) is not None
+
+
+def source_name(source: str) -> str:
+    """A name for files and tables: ``camera0``, the host of a stream, the name of a file."""
+    if source.isdecimal():
+        return f"camera{source}"
+    if is_stream(source):
+        address = source.partition("://")[2].rpartition("@")[2]  # without user and password
+        return re.sub(r"[^A-Za-z0-9._-]+", "_", address).strip("._") or "stream"
+    return Path(source).absolute().name if Path(source).is_dir() else Path(source).stem
+
+
+def find_entries(source: str) -> list[VideoEntry]:
+    """The videos that a file or folder holds, each decoded once to count its frames.
+
+    Args:
+        source: a video file, a folder of images (one video), or a folder of such files and folders.
+
+    Raises:
+        UserError: a camera or stream, nothing there, or a video that is unreadable, empty or cut
+            short.
+    """
+    if is_stream(source):
+        raise UserError(f"--source {source}: a camera or stream has no end; add --live")
+    path = Path(source)
+    if not path.exists():
+        raise UserError(
+            f"--source {source}: no such file or folder; name a video, a folder of videos or "
+            "frames, a camera's number or a stream's address (rtsp://..., http://...)"
+        )
+    if path.is_dir() and not list_images(path):
+        return [describe_video(each, SPLIT) for each in find_videos(path)]
+    return [replace(describe_video(path, SPLIT), name=source_name(source))]
+
+
+def frame_rate(entry: VideoEntry, default: float) -> float:
+    """Frames a second as the video file tells; ``default`` for folders of images or nonsense."""
+    if entry.kind == "frames":
+        return default
+    capture = cv2.VideoCapture(str(entry.source))
+    found = plausible_rate(capture, default)
+    capture.release()
+    return found
+
+
+def plausible_rate(capture: cv2.VideoCapture, default: float) -> float:
+    """Frames a second as a capture tells; ``default`` where it tells nothing or nonsense."""
+    found = capture.get(cv2.CAP_PROP_FPS)
+    return found if _PLAUSIBLE_FPS[0] <= found <= _PLAUSIBLE_FPS[1] else default

@@ -1,0 +1,83 @@
+"""Watch a camera, a stream or a video as it comes, until it ends or a signal stops it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from datasets.loader import to_network_inputs
+from models.rebuild import explain, rebuild_model
+from pre_process.cube_scorers import random_cubes
+from pre_process.inference import Judge
+from pre_process.live_frames import LiveFrames
+from pre_process.live_output import LiveOutput, LiveSettings
+from pre_process.live_scoring import LiveScorer
+from utils.calibration import Rate
+from utils.console import say
+from utils.run_folder import StopSignal
+
+_MOST_AT_ONCE = 8  # waiting frames that are scored as one batch
+
+
+def watch_live(
+    judge: Judge,
+    frames: LiveFrames,
+    wanted: float | Rate | None,
+    output: Path,
+    name: str,
+    settings: LiveSettings,
+) -> None:
+    """Score frames until there are no more, or SIGTERM or Ctrl-C; all output is whole then.
+
+    Args:
+        judge: from ``load_judge``.
+        frames: from ``open_live``; closed at the end.
+        wanted: see ``Judge.threshold``.
+        output: folder of the results.
+        name: of the camera, for tables.
+
+    Raises:
+        UserError: the camera went away for good; what was written until then is whole, too.
+    """
+    threshold = judge.threshold(wanted, frames.fps)
+    if threshold is None:
+        say("no threshold, so no alarms: the checkpoint has none for this score; pass --threshold")
+    scorer = LiveScorer(judge.extractor(), judge.scorer, judge.rule, judge.smoothing)
+    out = LiveOutput(
+        output, name, frames, threshold, judge.scale(threshold), judge.smoothing.size,
+        _explainer(judge), settings,
+    )  # fmt: skip
+    try:
+        with StopSignal() as stop:
+            while not stop.received:
+                taken = frames.take(_MOST_AT_ONCE, timeout=0.5)
+                if taken is None:
+                    break
+                for scored in scorer.push(taken):
+                    out.add(scored)
+                out.tick()
+            for scored in scorer.finish():
+                out.add(scored)
+    finally:
+        frames.close()
+        out.close()
+
+
+def warm_up(judge: Judge) -> None:
+    """Score noise once: the first batches load and choose kernels, which takes seconds."""
+    for count in (1, 8):
+        judge.scorer(*random_cubes(count, seed=0))
+
+
+def _explainer(judge: Judge) -> Any:
+    model = rebuild_model(judge.checkpoint, str(judge.path)).to(judge.device)
+
+    def explain_cube(appearance: np.ndarray, motion: np.ndarray) -> Mapping[str, Any]:
+        cube = torch.from_numpy(appearance), torch.from_numpy(motion)
+        return explain(model, *to_network_inputs(*cube, judge.device))
+
+    return explain_cube

@@ -1,0 +1,178 @@
+"""Judge whole videos: scores, alarms, report and annotated videos."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from datasets.loader import to_network_inputs
+from datasets.manifest import DataSet, VideoEntry
+from datasets.stills import read_stills
+from datasets.videos import read_frames
+from models.rebuild import explain, rebuild_model
+from pre_process.flows import build_flow
+from pre_process.inference import Judge
+from pre_process.recut import recut
+from pre_process.sources import SPLIT
+from pre_process.stream_cubes import StreamedCubes, join_cubes, score_cubes
+from utils.alarms import Alarm, Seen, find_alarms
+from utils.annotate import Annotator
+from utils.calibration import Rate
+from utils.console import say
+from utils.evaluation import Evaluation
+from utils.files import write_json
+from utils.judging import judge, origin, publish
+from utils.scoring import Errors
+from utils.video_out import VideoOut
+
+_FRAMES_AT_ONCE = 8  # handed to detector and flow
+
+
+def watch_videos(
+    judge_of: Judge,
+    entries: Sequence[VideoEntry],
+    rates: Sequence[float],
+    wanted: float | Rate | None,
+    output: Path,
+    title: str,
+    with_video: bool = True,
+) -> None:
+    """Score videos as ``eval.py`` does, without labels, and write all results.
+
+    Args:
+        judge_of: from ``load_judge``.
+        entries: the videos.
+        rates: frames a second of each.
+        wanted: see ``Judge.threshold``.
+        output: folder of the results.
+        title: heading of the report.
+        with_video: also write the annotated videos.
+    """
+    cubes, errors = _score(judge_of, entries)
+    found = judge(errors, cubes, judge_of.path, judge_of.checkpoint, judge_of.config, None)
+    threshold = judge_of.threshold(wanted, rates[0])
+    found = replace(found, threshold=threshold)
+    alarms, seen = _find_alarms(found, rates)
+    found = replace(found, raised=_rows(alarms, entries, rates), seen=seen.describe())
+    pictures = _Pictures(judge_of, entries, found)
+    facts = origin(judge_of.path, judge_of.checkpoint, entries[0].source.parent, "not computed")
+    publish(output, title, found, facts, pictures.explain, pictures.stills)
+    write_json(output / "alarms.json", describe_alarms(found, seen))
+    say(f"alarms: {output / 'alarms.json'}: {seen.describe()}")
+    if threshold is None:
+        say("  no threshold: the checkpoint has none for this score; pass --threshold VALUE")
+    elif threshold.expected:
+        say(f"  to be expected on normal video: {threshold.expected}")
+    if with_video:
+        _annotate(judge_of, entries, rates, found, output / "annotated")
+        say(f"annotated videos: {output / 'annotated'}")
+
+
+def describe_alarms(evaluation: Evaluation, seen: Seen) -> dict[str, Any]:
+    """What ``alarms.json`` holds."""
+    threshold = evaluation.threshold
+    return {
+        "format_version": 1,
+        "threshold": None if threshold is None else threshold.value,
+        "threshold_source": "none" if threshold is None else threshold.source,
+        "expected_on_normal_video": "" if threshold is None else threshold.expected,
+        "seen": seen.as_json(),
+        "alarms": list(evaluation.raised),
+    }
+
+
+def _score(judge_of: Judge, entries: Sequence[VideoEntry]) -> tuple[StreamedCubes, Errors]:
+    cubes, extractor = StreamedCubes(entries), judge_of.extractor(_FRAMES_AT_ONCE)
+    names = [
+        name for name, value in judge_of.checkpoint["statistics"].items() if type(value) is dict
+    ]
+    total = sum(entry.num_frames for entry in entries)
+    with tqdm(total=total, desc="scoring", unit="frame", file=sys.stderr, mininterval=1.0) as bar:
+        batches = cubes.batches(extractor, judge_of.config.eval.batch_size, bar.update)
+        errors = score_cubes(batches, judge_of.scorer, names)
+    say(f"{total} frames, {len(cubes.frames)} cubes in {bar.format_dict['elapsed']:.1f} s")
+    return cubes, errors
+
+
+def _find_alarms(evaluation: Evaluation, rates: Sequence[float]) -> tuple[list[Alarm], Seen]:
+    value = evaluation.threshold.value if evaluation.threshold else None
+    alarms, seconds, frames, trim = [], 0.0, 0, evaluation.smoothing.trim
+    pairs = zip(evaluation.cubes.videos, evaluation.primary.scores, rates, strict=True)
+    for name, scores, fps in pairs:
+        alarms += find_alarms(name, scores, value, trim)
+        seconds, frames = seconds + len(scores) / fps, frames + len(scores)
+    in_alarm = sum(alarm.stop - alarm.start for alarm in alarms)
+    return alarms, Seen(len(alarms), in_alarm, frames, seconds)
+
+
+def _rows(
+    alarms: Sequence[Alarm], entries: Sequence[VideoEntry], rates: Sequence[float]
+) -> list[dict[str, Any]]:
+    fps = {entry.name: rate for entry, rate in zip(entries, rates, strict=True)}
+    return [alarm.as_json(fps[alarm.video]) for alarm in alarms]
+
+
+class _Pictures:
+    """Cubes and frames of the report, read from the videos a second time."""
+
+    def __init__(
+        self, judge_of: Judge, entries: Sequence[VideoEntry], evaluation: Evaluation
+    ) -> None:
+        self._model = rebuild_model(judge_of.checkpoint, str(judge_of.path)).to(judge_of.device)
+        self._flow = build_flow(judge_of.config.pre_process)
+        self._device, self._entries, self._cubes = judge_of.device, entries, evaluation.cubes
+
+    def explain(self, indices: np.ndarray) -> dict[str, Any]:
+        """What the model expected of cubes (k,); see ``models.rebuild.explain``."""
+        where = self._cubes.video_index[indices], self._cubes.frames[indices]
+        order = np.lexsort(where[::-1])  # by video, then frame: the order of recutting
+        parts = []
+        for video in np.unique(where[0]).tolist():
+            inside = indices[order][where[0][order] == video]
+            frames = self._cubes.frames[inside]
+            boxes = {int(f): self._cubes.boxes[inside[frames == f]] for f in np.unique(frames)}
+            parts += recut(self._entries[video], boxes, self._flow)
+        appearance, motion = map(torch.from_numpy, join_cubes(parts))
+        seen = explain(self._model, *to_network_inputs(appearance, motion, self._device))
+        back = np.argsort(order)
+        return {name: values.numpy()[back] for name, values in seen.items()}
+
+    def stills(self, wanted: Iterable[tuple[str, int]]) -> Iterable[Any]:
+        """Frames of (video, frame) pairs; see ``datasets.stills.read_stills``."""
+        return read_stills(DataSet(Path(), "", tuple(self._entries)), SPLIT, wanted)
+
+
+def _annotate(
+    judge_of: Judge,
+    entries: Sequence[VideoEntry],
+    rates: Sequence[float],
+    evaluation: Evaluation,
+    folder: Path,
+) -> None:
+    threshold, trim = evaluation.threshold, evaluation.smoothing.trim
+    cubes, cube_scores = evaluation.cubes, evaluation.primary.cube_scores
+    for video, (entry, fps) in enumerate(zip(entries, rates, strict=True)):
+        value = threshold.value if threshold else None
+        annotator = Annotator(judge_of.scale(threshold), value)
+        mine = np.flatnonzero(cubes.video_index == video)
+        edges = np.searchsorted(cubes.frames[mine], np.arange(entry.num_frames + 1))
+        scores = evaluation.primary.scores[video]
+        frames = tqdm(
+            read_frames(entry), f"drawing {entry.name}", entry.num_frames,
+            leave=False, unit="frame", mininterval=1.0,
+        )  # fmt: skip
+        with VideoOut(folder / f"{entry.name}.mp4", fps) as out:
+            for index, frame in enumerate(frames):
+                here = mine[edges[index] : edges[index + 1]]
+                score = float(scores[index - trim]) if index >= trim else None
+                caption = f"{entry.name}  frame {index}  {index / fps:.1f} s"
+                out.write(
+                    annotator.draw(frame, cubes.boxes[here], cube_scores[here], score, caption)
+                )

@@ -1,0 +1,149 @@
+"""Draw scores onto frames: boxes coloured by score, and the score of the frame as a curve."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+# From calm to alarming, distinguishable for colour-blind viewers; BGR.
+_STOPS = np.array([[190, 130, 60], [60, 200, 235], [40, 40, 225]], np.float64)
+_PAPER, _GRID, _INK, _FAINT = (34, 30, 26), (78, 72, 66), (235, 232, 228), (170, 160, 150)
+_STRIP = 80  # height of the curve below the picture, pixels
+_SMALLEST_WIDTH = 480  # smaller videos are enlarged, so that text can be read
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+@dataclass(frozen=True)
+class ScoreScale:
+    """Which scores look calm and which alarming.
+
+    Attributes:
+        calm: a score shown in the first colour and at the foot of the curve.
+        alarming: a score shown in the last colour, such as the threshold.
+    """
+
+    calm: float
+    alarming: float
+
+    def level(self, score: float) -> float:
+        """0 at ``calm``, 1 at ``alarming``; not limited."""
+        return (score - self.calm) / max(self.alarming - self.calm, 1e-9)
+
+    def colour(self, score: float) -> tuple[int, int, int]:
+        """BGR colour of a score."""
+        place = 2 * min(max(self.level(score), 0.0), 1.0)
+        first = min(int(place), 1)
+        mixed = _STOPS[first] + (place - first) * (_STOPS[first + 1] - _STOPS[first])
+        return _as_colour(np.rint(mixed))
+
+
+class Annotator:
+    """Draws the frames of one video, in order.
+
+    Args:
+        scale: colours and the height of the curve.
+        threshold: drawn as a line; scores at or above it are alarms. ``None``: no alarms.
+        length: frames that the curve shows; it remembers no more.
+    """
+
+    def __init__(self, scale: ScoreScale, threshold: float | None, length: int = 300) -> None:
+        self._scale = scale
+        self._threshold = threshold
+        self._recent: deque[float] = deque(maxlen=length)
+
+    def draw(
+        self,
+        frame: np.ndarray,
+        boxes: np.ndarray,
+        box_scores: Sequence[float],
+        score: float | None,
+        caption: str,
+    ) -> np.ndarray:
+        """Draw one frame.
+
+        Args:
+            frame: (H,W,3) uint8 BGR; it is not changed.
+            boxes: (n,4) x1,y1,x2,y2 in pixels.
+            box_scores: n scores of the boxes.
+            score: smoothed score of the frame; ``None`` while there is none.
+            caption: shown in the corner.
+
+        Returns:
+            (H',W',3) uint8, the enlarged frame with the curve below it; sides even.
+        """
+        self._recent.append(math.nan if score is None else score)
+        factor = max(1, math.ceil(_SMALLEST_WIDTH / frame.shape[1]))
+        height, width = (side * factor - side * factor % 2 for side in frame.shape[:2])
+        canvas = np.empty((height + _STRIP, width, 3), np.uint8)
+        picture = canvas[:height]
+        cv2.resize(frame, (width, height), dst=picture, interpolation=cv2.INTER_LINEAR)
+        order = np.argsort(box_scores)  # the highest on top
+        for place in order.tolist():
+            self._draw_box(picture, boxes[place] * factor, float(box_scores[place]))
+        is_alarm = score is not None and self._threshold is not None and score >= self._threshold
+        if is_alarm:
+            cv2.rectangle(picture, (0, 0), (width - 1, height - 1), _as_colour(_STOPS[2]), 6)
+        _write(picture, caption, (10, 22), _INK)
+        self._draw_curve(canvas[height:], score, is_alarm)
+        return canvas
+
+    def _draw_box(self, picture: np.ndarray, box: np.ndarray, score: float) -> None:
+        left, top, right, bottom = np.rint(box).astype(int).tolist()
+        colour = self._scale.colour(score)
+        thickness = 1 if self._scale.level(score) < 0.5 else 2
+        cv2.rectangle(picture, (left, top), (right, bottom), colour, thickness, cv2.LINE_AA)
+        if thickness > 1:
+            _write(picture, f"{score:.1f}", (left, max(12, top - 4)), colour)
+
+    def _draw_curve(self, strip: np.ndarray, score: float | None, is_alarm: bool) -> None:
+        strip[:] = _PAPER
+        height, width = strip.shape[:2]
+        values = np.array(self._recent)
+        columns = (
+            width
+            - 1
+            - np.arange(len(values))[::-1] * (width - 1) / ((self._recent.maxlen or 1) - 1)
+        )
+        levels = np.array([self._scale.level(value) for value in values])
+        # The alarming score lies at two thirds of the height.
+        rows = np.clip((height - 6) - levels * (height - 12) * 2 / 3, 3, height - 4)
+        if self._threshold is not None:
+            row = round((height - 6) - self._scale.level(self._threshold) * (height - 12) * 2 / 3)
+            cv2.line(strip, (0, row), (width, row), _GRID, 1)
+        _draw_line(strip, columns, rows, [self._scale.colour(v) for v in np.nan_to_num(values)])
+        text = "score -" if score is None else f"score {score:.2f}"
+        _write(strip, text, (10, 18), _INK)
+        if is_alarm:
+            _write(strip, "ALARM", (130, 18), _as_colour(_STOPS[2]))
+        elif self._threshold is not None:
+            _write(strip, f"alarm from {self._threshold:.2f}", (130, 18), _FAINT)
+
+
+def _draw_line(
+    strip: np.ndarray, columns: np.ndarray, rows: np.ndarray, colours: list[tuple[int, int, int]]
+) -> None:
+    """A line through the points, broken where a row is not a number."""
+    known = np.isfinite(rows)
+    for place in np.flatnonzero(known[1:] & known[:-1]).tolist():
+        start = round(columns[place]), round(rows[place])
+        stop = round(columns[place + 1]), round(rows[place + 1])
+        cv2.line(strip, start, stop, colours[place + 1], 2, cv2.LINE_AA)
+
+
+def _write(picture: np.ndarray, text: str, place: tuple[int, int], colour: tuple) -> None:
+    """Text on a dark plate, readable on any ground."""
+    (width, height), below = cv2.getTextSize(text, _FONT, 0.5, 1)
+    left, base = place
+    plate = picture[max(0, base - height - 2) : base + below, max(0, left - 3) : left + width + 3]
+    plate[:] = plate // 4
+    cv2.putText(picture, text, place, _FONT, 0.5, colour, 1, cv2.LINE_AA)
+
+
+def _as_colour(bgr: np.ndarray) -> tuple[int, int, int]:
+    blue, green, red = bgr.astype(int).tolist()
+    return blue, green, red
