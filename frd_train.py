@@ -18,7 +18,7 @@ from losses.frd import AnomalyBank
 from losses.frd_step import FRDStep, scorer_loss
 from models.c2fpl import C2FPLScorer
 from models.frd import FRD
-from pre_process.auxiliary import auxiliary_scores
+from pre_process.snippet_scoring import auxiliary_scores
 from utils.errors import exit_on_user_error
 from utils.stage import LossTerms
 from utils.stage_setup import StageSetup, start_stage, train_stage

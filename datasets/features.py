@@ -57,18 +57,17 @@ class FeatureSet:
         """
         path = Path(path)
         features = _open_folder(path) if path.is_dir() else _open_concatenated(path, ranges)
-        if crops:
-            features.choose_crops(crops)
+        features.choose_crops(crops)
         return features
 
     def choose_crops(self, crops: Sequence[int]) -> None:
-        """Use these of the stored crops from now on; ``UserError`` where one is not there."""
+        """Use these of the stored crops (none named: all); ``UserError`` for one not there."""
         if not all(0 <= crop < self.stored_crops for crop in crops):
             raise UserError(
                 f"{self.path}: holds {self.stored_crops} crop(s) a snippet, but data.crops asks for"
                 f" {list(crops)} (counted from 0); choose among them or extract more crops"
             )
-        self.chosen = list(crops)
+        self.chosen = list(crops) or None
 
     def __len__(self) -> int:
         """Number of snippets."""
@@ -194,18 +193,27 @@ def _open_folder(folder: Path) -> FeatureSet:
 
 
 def _open_concatenated(path: Path, ranges: str | Path) -> FeatureSet:
-    file = open_feature_file(path)
+    open_feature_file(path)  # its faults are the more urgent ones
     if not ranges:
         raise UserError(
-            f"{path}: one array of {file.num_snippets} snippets needs the videos' ranges beside it;"
+            f"{path}: one array of many videos needs the videos' ranges beside it;"
             " name them (data.training_ranges or data.testing_ranges: a (V, 2) .npy or a .npz)"
         )
-    names, table = read_ranges(Path(ranges))
+    return open_array(path, *read_ranges(Path(ranges)), source=ranges)
+
+
+def open_array(path: Path, names: list[str], table: np.ndarray, source: str | Path) -> FeatureSet:
+    """One concatenated array whose videos are ``names`` at the (V, 2) snippet ranges ``table``.
+
+    Raises:
+        UserError: unreadable array, or ranges (from ``source``) that do not cover it.
+    """
+    file = open_feature_file(Path(path))
     covered = len(table) and table[0, 0] == 0 and table[-1, 1] == file.num_snippets
     if not covered or (table[1:, 0] != table[:-1, 1]).any() or (table[:, 1] <= table[:, 0]).any():
         span = f"{table[0, 0]} to {table[-1, 1]}" if len(table) else "nothing"
         raise UserError(
-            f"{ranges}: the {len(table)} ranges ({span}) do not cover the {file.num_snippets} "
+            f"{source}: the {len(table)} ranges ({span}) do not cover the {file.num_snippets} "
             f"snippets of {path} one after the other; each row is start, stop (exclusive)"
         )
     return FeatureSet([file], names, np.append(table[:, 0], table[-1, 1]))

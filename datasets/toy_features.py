@@ -68,8 +68,8 @@ def _make_video(
     drift = random.normal(size=(length, settings.rank))
     for step in range(1, length):  # a slow walk with unit variance
         drift[step] = 0.9 * drift[step - 1] + np.sqrt(1 - 0.9**2) * drift[step]
-    scale = np.sqrt(settings.rank)
-    clean = drift @ basis
+    scale = np.sqrt(settings.feature_size)  # the length of a normal feature, so values are near 1
+    clean = drift @ basis * np.sqrt(settings.feature_size / settings.rank)
     labels = np.zeros(length, np.uint8)
     if anomalous:
         count = max(4, round(length * random.uniform(*settings.anomaly_share)))
@@ -81,5 +81,5 @@ def _make_video(
         direction *= scale / np.linalg.norm(direction)
         clean[start : start + count] += settings.strength * swell[:, None] * direction
     noise = random.normal(size=(length, settings.crops, settings.feature_size))
-    noise *= settings.noise * scale / np.sqrt(settings.feature_size)
+    noise *= settings.noise
     return (clean[:, None] + noise).astype(np.float32), labels

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from models.c2fpl import C2FPLScorer
+from models.frd import FRD
 from models.frd_parts import Scorer
 from utils.checkpoint import load_finished, load_tensors, load_weights
 from utils.errors import UserError
@@ -56,15 +58,61 @@ def rebuild_scorer(checkpoint: Mapping[str, Any], source: str) -> nn.Module:
     return _load(Scorer, checkpoint["model"], "scorer.", source)
 
 
-def read_auxiliary(path: str | Path) -> nn.Module:
+def rebuild_reconstructor(checkpoint: Mapping[str, Any], source: str) -> FRD | None:
+    """The whole FRD-UVAD of a checkpoint, in evaluation mode; ``None`` where only a scorer is held.
+
+    Raises:
+        UserError: weights of another architecture.
+    """
+    state = checkpoint["model"]
+    prefix = "decoder.decoder_blocks."
+    blocks = {key.split(".")[2] for key in state if key.startswith(prefix)}
+    if checkpoint["stage"] != "frd" or (not blocks and "AE.encoder.weight" not in state):
+        return None
+    model = FRD(state["scorer.fc1.weight"].shape[1], len(blocks))
+    # Published files hold the plain autoencoder whatever reconstructs, and the auxiliary scorer.
+    own = {key: value for key, value in state.items() if key in model.state_dict()}
+    load_weights(model, own, source)
+    return model.eval()
+
+
+@torch.inference_mode()
+def score_batch(
+    scorer: nn.Module, reconstructor: FRD | None, features: Tensor
+) -> dict[str, Tensor]:
+    """What single snippets are judged by.
+
+    Args:
+        features: (B, crops, 1, D) on the models' device.
+
+    Returns:
+        Each (B,): ``score``; ``reconstruction``, the error, where there is a reconstructor;
+        ``feature_norm``, the squared length averaged over crops, for which nothing is learned.
+    """
+    values = {"score": scorer(features)[:, 0]}
+    if reconstructor is not None:
+        error = (reconstructor.reconstruct(features) - features).square().mean(dim=-1)
+        values["reconstruction"] = error.amax(dim=1)[:, 0]
+    values["feature_norm"] = features.square().sum(dim=-1).mean(dim=1)[:, 0]
+    return values
+
+
+def read_auxiliary(path: str | Path) -> dict[str, Any]:
     """C2FPL's scorer out of our stage c2fpl, of C2FPL's own file or of FRD-UVAD's.
+
+    Returns:
+        As ``read_frd_checkpoint``, of stage ``c2fpl``.
 
     Raises:
         UserError: missing or foreign file, or no such scorer in it.
     """
     checkpoint = read_frd_checkpoint(path)
-    prefix = "" if checkpoint["stage"] == "c2fpl" else "scorer_c2fpl."
-    return _load(C2FPLScorer, checkpoint["model"], prefix, str(path))
+    if checkpoint["stage"] == "c2fpl":
+        return checkpoint
+    prefix = "scorer_c2fpl."
+    state = checkpoint["model"]
+    part = {key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)}
+    return {"stage": "c2fpl", "model": part, "config": None}
 
 
 def _load(

@@ -35,7 +35,7 @@ class Reference:
         own = self.model.state_dict()
         self.model.load_state_dict({key: state[key] for key in own})
         self.unused = {key for key in state if key not in own}
-        self.auxiliary = read_auxiliary(self.file)
+        self.auxiliary = rebuild_scorer(read_auxiliary(self.file), "published")
 
     def __getitem__(self, key: str) -> torch.Tensor:
         return torch.from_numpy(self.arrays[key]).float()

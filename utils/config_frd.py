@@ -28,7 +28,7 @@ class FeatureDataConfig(DataConfig):
     training_ranges: str = ""  # one array: snippet ranges of its videos
     testing_features: str = ""  # empty: FOLDER/features/testing
     testing_ranges: str = ""  # empty: from the lengths of the labels
-    testing_labels: str = ""  # empty: FOLDER/labels.npz
+    testing_labels: str = ""  # empty: FOLDER/labels.npz where it is; none: no labels
     crops: list[Annotated[int, Field(ge=0)]] = Field(
         default=[]
     )  # which stored crops to use; none named: all
@@ -39,6 +39,14 @@ class FeatureDataConfig(DataConfig):
     def features(self, split: str) -> Path:
         """Where the features of ``training`` or ``testing`` lie."""
         return Path(getattr(self, f"{split}_features") or self.folder / "features" / split)
+
+    @property
+    def label_file(self) -> Path | None:
+        """The test videos' labels; ``None`` where there are none."""
+        if self.testing_labels:
+            return None if self.testing_labels == "none" else Path(self.testing_labels)
+        default = self.folder / "labels.npz"
+        return default if default.exists() else None
 
 
 class FeatureConfig(Block):

@@ -1,22 +1,26 @@
-"""Scores of the auxiliary scorer for all training snippets, which confirm pseudo labels.
-
-The scorer is frozen and free of dropout, so each snippet is scored once before training and not K
-times an epoch.
-"""
+"""Scores of all snippets of a feature set, by a checkpoint or as auxiliary scores for training."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from datasets.feature_loader import InOrder
 from datasets.features import FeatureSet
 from datasets.snippet_scores import load_snippet_values
-from models.frd_scorers import read_auxiliary
+from models.frd_scorers import (
+    read_auxiliary,
+    rebuild_reconstructor,
+    rebuild_scorer,
+    score_batch,
+)
 from utils.config_frd import AuxiliaryConfig
 from utils.console import say
 from utils.scoring import collect_errors
@@ -26,22 +30,29 @@ ENOUGH = 0.01  # of the snippets confirmed; below it hardly any pseudo label is 
 
 
 def score_snippets(
-    scorer: nn.Module, features: FeatureSet, batch_size: int, device: torch.device
-) -> Tensor:
-    """Score every snippet by itself: (N,) float32 on the CPU.
+    checkpoint: Mapping[str, Any],
+    source: str,
+    features: FeatureSet,
+    batch_size: int,
+    device: torch.device,
+) -> dict[str, np.ndarray]:
+    """Score every snippet by itself with a checkpoint from ``read_frd_checkpoint``.
+
+    Returns:
+        As ``models.frd_scorers.score_batch``, each (N,) float64.
 
     Raises:
         UserError: features of another size than the scorer's, or values that are not finite.
     """
+    scorer = rebuild_scorer(checkpoint, source).to(device)
     features.require_size(scorer.get_submodule("fc1").in_features)
-    scorer = scorer.to(device).eval()
-
-    @torch.inference_mode()
-    def score(batch) -> dict[str, Tensor]:
-        return {"score": scorer(batch.features.to(device))[:, 0].float()}
-
+    reconstructor = rebuild_reconstructor(checkpoint, source)
+    if reconstructor is not None:
+        reconstructor = reconstructor.to(device)
     batches = tqdm(InOrder(features, batch_size), desc="scoring", unit="batch", mininterval=1.0)
-    return torch.from_numpy(collect_errors(batches, score)["score"]).float()
+    return collect_errors(
+        batches, lambda batch: score_batch(scorer, reconstructor, batch.features.to(device))
+    )
 
 
 def auxiliary_scores(
@@ -53,7 +64,8 @@ def auxiliary_scores(
 ) -> Tensor | None:
     """Scores (N,) that confirm pseudo labels; ``None`` where no auxiliary scorer is wanted.
 
-    Says how many snippets the scorer confirms, and warns when hardly any.
+    The scorer is frozen and without dropout, so each snippet is scored once before training and not
+    K times an epoch. Says how many snippets the scorer confirms, and warns when hardly any.
 
     Args:
         auxiliary: the block ``frd.auxiliary``.
@@ -67,8 +79,9 @@ def auxiliary_scores(
     if auxiliary.kind == "scores":
         scores = torch.from_numpy(load_snippet_values(auxiliary.file, features))
     else:
-        scorer = read_auxiliary(auxiliary.file or default_file)
-        scores = score_snippets(scorer, features, batch_size, device)
+        path = auxiliary.file or default_file
+        values = score_snippets(read_auxiliary(path), str(path), features, batch_size, device)
+        scores = torch.from_numpy(values["score"])
     share = float((scores >= auxiliary.threshold).float().mean())
     say(f"auxiliary scorer ({auxiliary.kind}) confirms {share:.2%} of the training snippets")
     if share < ENOUGH:

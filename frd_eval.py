@@ -1,0 +1,124 @@
+"""Evaluate FRD-UVAD or C2FPL's scorer, ours or published: scores, metrics and a report.
+
+python frd_eval.py --ckpt_path runs/frd_toy/frd/last.pth
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datasets.feature_labels import open_split
+from datasets.snippet_scores import save_snippet_values
+from models.frd_scorers import read_frd_checkpoint
+from pre_process.snippet_scoring import score_snippets
+from utils.checkpoint import kept_checkpoints
+from utils.config import scoring_config
+from utils.console import say, setup_logging
+from utils.errors import exit_on_user_error
+from utils.evaluation import Evaluation
+from utils.frd_evaluation import SnippetScores, judge_snippets, rates_table, write_curves
+from utils.judging import origin, publish
+from utils.run_folder import sole_writer
+from utils.runtime import pick_device, provenance
+from utils.selection import best_on_test
+
+PUBLISHED = {"system": "frd", "data": {"name": "published"}}  # a published file has no config
+
+
+class Scorer:
+    """The snippets of a split and their labels, and what checkpoints make of them."""
+
+    def __init__(self, config: Any, split: str) -> None:
+        self.config, self.device = config, pick_device(config.run.device)
+        self.features, self.labels = open_split(config.data, split)
+
+    def score(self, path: Path) -> dict[str, np.ndarray]:
+        """Named values of all snippets, each (N,)."""
+        batch_size, checkpoint = self.config.eval.batch_size, read_frd_checkpoint(path)
+        return score_snippets(checkpoint, str(path), self.features, batch_size, self.device)
+
+    def judge(self, path: Path, values: Mapping[str, np.ndarray]) -> Evaluation:
+        """Measure what a checkpoint makes of the snippets."""
+        checkpoint, config = read_frd_checkpoint(path), self.config
+        which = "last epoch" if path.name == "last.pth" else "epoch"
+        said = f"{checkpoint['stage']}, {which} {checkpoint.get('epoch')} ({path.name})"
+        return judge_snippets(
+            SnippetScores(self.features.names, self.features.lengths, values),
+            config.data.frames_per_snippet,
+            self.labels,
+            said if checkpoint["config"] else f"{checkpoint['stage']}, published ({path.name})",
+            config.data.fps,
+            config.eval.threshold,
+        )
+
+    def facts(self, path: Path) -> dict[str, Any]:
+        """Where the results come from."""
+        checkpoint = read_frd_checkpoint(path)
+        if checkpoint["config"] is None:
+            return {"checkpoint": str(path), "evaluated with": provenance()}
+        return origin(path, checkpoint, self.features.path, self.features.fingerprint)
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--ckpt_path", required=True, type=Path, help="a stage's last.pth, or a published file")
+    add("--cfg_file", help="take the blocks data, run and eval from here, not the checkpoint")
+    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+        help="override a key of these blocks, for example --set eval.threshold=0.3")  # fmt: skip
+    add("--test_features", help="folder of VIDEO.npy, or one array; then labels by --test_labels")
+    add("--test_labels", help=".npz, UCF-Crime's annotation text, or any known label format")
+    add("--split", choices=("testing", "training"), default="testing",
+        help="training: only write snippet scores, auxiliary scores of a later run")  # fmt: skip
+    add("--output", type=Path, help="folder of the results; default: eval beside the checkpoint")
+    add("--select", choices=("last", "best-on-test"), default="last",
+        help="best-on-test tries all kept epochs, as published, and says so")  # fmt: skip
+    add("--plot", type=int, nargs="?", const=1, default=0, help="1: draw each video's scores")
+    arguments = parser.parse_args(argv)
+    if arguments.test_features:
+        labels = arguments.test_labels or "none"
+        arguments.set += [f"data.testing_features={arguments.test_features}"]
+        arguments.set += [f"data.testing_labels={labels}"]
+    elif arguments.test_labels:
+        arguments.set += [f"data.testing_labels={arguments.test_labels}"]
+    return arguments
+
+
+@exit_on_user_error
+def main(argv: Sequence[str] | None = None) -> None:
+    """Evaluate and write the results."""
+    arguments = parse_arguments(argv)
+    setup_logging()
+    path: Path = arguments.ckpt_path
+    folder = "eval" if arguments.split == "testing" else "eval_training"
+    output = arguments.output or path.parent / folder
+    tree = read_frd_checkpoint(path)["config"] or PUBLISHED
+    config = scoring_config(tree, str(path), arguments.cfg_file, arguments.set, "frd")
+    with sole_writer(output):
+        scorer = Scorer(config, arguments.split)
+        say(f"{path}: {len(scorer.features)} snippets of {len(scorer.features.names)} videos")
+        paths = kept_checkpoints(path) if arguments.select == "best-on-test" else [path]
+        values = [scorer.score(each) for each in paths]
+        if arguments.split == "testing":
+            evaluations = [scorer.judge(*pair) for pair in zip(paths, values, strict=True)]
+            place, evaluation = best_on_test(evaluations) if len(paths) > 1 else (0, evaluations[0])
+            title = f"{config.data.name}, FRD-UVAD"
+            publish(output, title, evaluation, scorer.facts(paths[place]), None, lambda _: ())
+            say(rates_table(evaluation))
+            if arguments.plot:
+                write_curves(output / "plots", evaluation)
+            values = values[place : place + 1]
+        save_snippet_values(output / "snippet_scores.npz", scorer.features, values[0]["score"])
+        say(f"snippet scores: {output / 'snippet_scores.npz'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""Make snippet features with planted anomalies, to try FRD-UVAD on without any video.
+
+Example: python pre_process/make_toy_features.py --folder data/frd_toy --seed 0
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from datasets.toy_features import ToySettings, write_toy_features
+from utils.console import say
+from utils.errors import exit_on_user_error
+from utils.files import atomic_path
+
+
+@exit_on_user_error
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the features, ``labels.npz`` of the test videos, ``truth.npz`` of the training ones."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--folder", type=Path, default=Path("data/frd_toy"))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--videos", type=int, default=ToySettings.num_videos, help="a split")
+    parser.add_argument("--strength", type=float, default=ToySettings.strength)
+    arguments = parser.parse_args(argv)
+    settings = replace(ToySettings(), num_videos=arguments.videos, strength=arguments.strength)
+    truth = write_toy_features(arguments.folder, arguments.seed, settings)
+    with atomic_path(arguments.folder / "truth.npz") as temporary:
+        np.savez_compressed(temporary, **truth["training"])
+    for split, videos in truth.items():
+        labels = np.concatenate(list(videos.values()))
+        say(f"{split}: {len(videos)} videos, {len(labels)} snippets, {labels.mean():.1%} anomalous")
+    say(f"written to {arguments.folder}")
+
+
+if __name__ == "__main__":
+    main()

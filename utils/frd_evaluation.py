@@ -1,0 +1,109 @@
+"""Judge snippet scores frame by frame, with the code that judges HF2-VAD's cubes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from utils.errors import UserError
+from utils.evaluation import Evaluation, Threshold, evaluate
+from utils.files import atomic_path
+from utils.plots import video_picture
+from utils.report import percent
+from utils.scored_cubes import ScoredCubes
+from utils.scoring import BASELINE, RAW, ScoreRule, Smoothing
+
+# What a snippet is scored by -> name in tables, the one to be judged by first.
+BRANCHES = {"score": "scorer", "reconstruction": "reconstruction", "feature_norm": BASELINE}
+
+
+class SnippetScores(NamedTuple):
+    """``values``: named (N,) numbers of all snippets; ``lengths``: snippets of each video."""
+
+    names: Sequence[str]
+    lengths: Sequence[int]
+    values: Mapping[str, np.ndarray]
+
+
+def judge_snippets(
+    scores: SnippetScores,
+    frames_per_snippet: int,
+    labels: Mapping[str, np.ndarray] | None,
+    selection: str,
+    fps: float,
+    threshold: float,
+) -> Evaluation:
+    """Give every frame its snippet's score and measure it; no smoothing, as published.
+
+    Args:
+        scores: of all snippets, in the order of the videos.
+        frames_per_snippet: how many frames get one score; frames left over at a video's end get
+            the last one.
+        labels: video -> (num_frames,) of 0 and 1, or ``None``.
+        selection: which checkpoint this is and why, in words.
+        fps: frames a second.
+        threshold: of an alarm.
+
+    Raises:
+        UserError: labels that do not fit.
+    """
+    num_frames = [
+        length * frames_per_snippet if labels is None else len(labels[name])
+        for name, length in zip(scores.names, scores.lengths, strict=True)
+    ]
+    rows = frame_rows(scores.lengths, num_frames, frames_per_snippet)
+    cubes = ScoredCubes(
+        videos=scores.names,
+        num_frames=num_frames,
+        video_index=np.repeat(np.arange(len(num_frames)), num_frames),
+        frames=np.concatenate([np.arange(count) for count in num_frames]),
+        boxes=None,
+        errors={name: np.asarray(each, np.float64)[rows] for name, each in scores.values.items()},
+    )
+    rules = {
+        title: ScoreRule(title, ((name, 1.0, *RAW),))
+        for name, title in BRANCHES.items()
+        if name in scores.values
+    }
+    none = Smoothing(trim=0, kind="none", size=1)
+    fixed = Threshold(threshold, "eval.threshold of the configuration")
+    return evaluate(cubes, rules, none, labels, selection, fps, threshold=fixed)
+
+
+def frame_rows(
+    lengths: Sequence[int], num_frames: Sequence[int], frames_per_snippet: int
+) -> np.ndarray:
+    """Global snippet index of every frame, videos one after the other: (sum(num_frames),) int64."""
+    parts, start = [], 0
+    for length, count in zip(lengths, num_frames, strict=True):
+        if count < 1:
+            raise UserError("a test video has no frame; take it out of the features and labels")
+        parts.append(start + np.minimum(np.arange(count) // frames_per_snippet, length - 1))
+        start += length
+    return np.concatenate(parts)
+
+
+def rates_table(evaluation: Evaluation) -> str:
+    """The numbers that the papers on these features print beside the AUC, as text."""
+    if evaluation.labels is None:
+        return ""
+    found, alarms = evaluation.primary.metrics, evaluation.alarms
+    return (
+        f"videos with an anomaly only: AUC {percent(found['auc_abnormal_videos'])} %\n"
+        f"false-alarm rate at {evaluation.threshold.value:g}: all videos "
+        f"{percent(alarms['false_alarm_rate'])} %, videos with an anomaly "
+        f"{percent(alarms['false_alarm_rate_abnormal_videos'])} %"
+    )
+
+
+def write_curves(folder: Path, evaluation: Evaluation) -> None:
+    """One picture a video, ``VIDEO.png``: its scores over time, labelled intervals shaded."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for video, scores in enumerate(evaluation.primary.scores):
+        labels = None if evaluation.labels is None else evaluation.labels[video]
+        picture = video_picture(scores, scores, labels, evaluation.threshold.value)
+        with atomic_path(folder / f"{evaluation.cubes.videos[video]}.png") as temporary:
+            temporary.write_bytes(picture)
