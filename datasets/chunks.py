@@ -1,6 +1,6 @@
 """The published chunk files (``chunked_samples_NN.pkl``), read row by row from disk.
 
-A chunk holds up to 100,000 cubes of 56 kB in one uncompressed joblib file. Only its index is kept
+A chunk holds thousands of cubes of 56 kB in one uncompressed joblib file. Only its index is kept
 in memory; pictures and flows are mapped, and the pages of a batch are given back once it is copied,
 so that memory does not grow with what was read.
 """

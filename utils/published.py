@@ -161,7 +161,10 @@ def to_our_config(
         "run": {"device": published.device, "name": published.exp_name},
         "model": _model_blocks(published.model_paras),
         stage: _stated({**training, "batch_size": published.batchsize}),
-        "eval": _stated({"w_flow": published.w_r, "w_frame": published.w_p}),
+        "eval": {
+            **_stated({"w_flow": published.w_r, "w_frame": published.w_p}),
+            "batch_size": 128,  # as published; memory stays under 2 GB
+        },
     }
     if published.dataset_name in PRE_PROCESS:
         tree["pre_process"] = copy.deepcopy(PRE_PROCESS[published.dataset_name])
