@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils.region_metrics import Regions, box_overlaps, region_metrics
+from utils.errors import UserError
+from utils.region_metrics import Regions, box_overlaps, region_metrics, true_regions
 
 BOX = (0.0, 0.0, 10.0, 10.0)
 FAR = (100.0, 100.0, 110.0, 110.0)
@@ -103,6 +105,25 @@ def test_a_track_needs_a_tenth_of_its_regions():
 def test_one_detection_may_find_two_regions():
     true = regions((0, BOX, 1), (0, (1.0, 1.0, 11.0, 11.0), 2))
     assert region_metrics(regions((0, BOX, 1.0)), true, 1)[:2] == (1.0, 1.0)
+
+
+def row(video: str, frame: int, track: int) -> SimpleNamespace:
+    return SimpleNamespace(video=video, frame=frame, track=track, x1=1, y1=2, x2=3, y2=4)
+
+
+def test_labelled_regions_are_numbered_over_all_videos():
+    rows = [row("b", 1, 0), row("a", 2, 0), row("b", 0, 0), row("b", 0, 5), row("other", 9, 0)]
+    true = true_regions(rows, ["a", "b"], [3, 2])
+    assert true.frame.tolist() == [4, 2, 3, 3]
+    assert true.boxes.tolist() == [[1, 2, 3, 4]] * 4
+    first, other_video, same, other_track = true.value.tolist()
+    assert first == same and len({first, other_video, other_track}) == 3
+    assert len(true_regions([], ["a"], [3]).boxes) == 0
+
+
+def test_a_region_after_the_end_of_its_video_is_named():
+    with pytest.raises(UserError, match="'a' has a region in frame 3, but only 3 frames"):
+        true_regions([row("a", 3, 0)], ["a"], [3])
 
 
 @given(st.integers(0, 10_000))
