@@ -21,10 +21,17 @@ from utils.config import scoring_config
 from utils.console import say, setup_logging
 from utils.errors import exit_on_user_error
 from utils.evaluation import Evaluation
-from utils.frd_evaluation import SnippetScores, judge_snippets, rates_table, write_curves
-from utils.judging import origin, publish
+from utils.frd_evaluation import (
+    SnippetScores,
+    describe_checkpoint,
+    judge_snippets,
+    origin_of,
+    rates_table,
+    write_curves,
+)
+from utils.judging import publish
 from utils.run_folder import sole_writer
-from utils.runtime import pick_device, provenance
+from utils.runtime import pick_device
 from utils.selection import best_on_test
 
 PUBLISHED = {"system": "frd", "data": {"name": "published"}}  # a published file has no config
@@ -44,24 +51,9 @@ class Scorer:
 
     def judge(self, path: Path, values: Mapping[str, np.ndarray]) -> Evaluation:
         """Measure what a checkpoint makes of the snippets."""
-        checkpoint, config = read_frd_checkpoint(path), self.config
-        which = "last epoch" if path.name == "last.pth" else "epoch"
-        said = f"{checkpoint['stage']}, {which} {checkpoint.get('epoch')} ({path.name})"
-        return judge_snippets(
-            SnippetScores(self.features.names, self.features.lengths, values),
-            config.data.frames_per_snippet,
-            self.labels,
-            said if checkpoint["config"] else f"{checkpoint['stage']}, published ({path.name})",
-            config.data.fps,
-            config.eval.threshold,
-        )
-
-    def facts(self, path: Path) -> dict[str, Any]:
-        """Where the results come from."""
-        checkpoint = read_frd_checkpoint(path)
-        if checkpoint["config"] is None:
-            return {"checkpoint": str(path), "evaluated with": provenance()}
-        return origin(path, checkpoint, self.features.path, self.features.fingerprint)
+        which = describe_checkpoint(path, read_frd_checkpoint(path))
+        scores = SnippetScores(self.features.names, self.features.lengths, values)
+        return judge_snippets(scores, self.labels, which, self.config)
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -83,12 +75,10 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="best-on-test tries all kept epochs, as published, and says so")  # fmt: skip
     add("--plot", type=int, nargs="?", const=1, default=0, help="1: draw each video's scores")
     arguments = parser.parse_args(argv)
-    if arguments.test_features:
-        labels = arguments.test_labels or "none"
-        arguments.set += [f"data.testing_features={arguments.test_features}"]
-        arguments.set += [f"data.testing_labels={labels}"]
-    elif arguments.test_labels:
-        arguments.set += [f"data.testing_labels={arguments.test_labels}"]
+    named = {"labels": arguments.test_labels} if arguments.test_labels else {}
+    if arguments.test_features:  # other features have other ranges and labels
+        named = {"features": arguments.test_features, "ranges": "", "labels": "none", **named}
+    arguments.set[:0] = [f"data.testing_{key}={value}" for key, value in named.items()]
     return arguments
 
 
@@ -98,8 +88,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
     setup_logging()
     path: Path = arguments.ckpt_path
-    folder = "eval" if arguments.split == "testing" else "eval_training"
-    output = arguments.output or path.parent / folder
+    suffix = "_training" if arguments.split == "training" else ""
+    output = arguments.output or path.parent / f"eval{suffix}"
     tree = read_frd_checkpoint(path)["config"] or PUBLISHED
     config = scoring_config(tree, str(path), arguments.cfg_file, arguments.set, "frd")
     with sole_writer(output):
@@ -110,8 +100,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         if arguments.split == "testing":
             evaluations = [scorer.judge(*pair) for pair in zip(paths, values, strict=True)]
             place, evaluation = best_on_test(evaluations) if len(paths) > 1 else (0, evaluations[0])
-            title = f"{config.data.name}, FRD-UVAD"
-            publish(output, title, evaluation, scorer.facts(paths[place]), None, lambda _: ())
+            checkpoint = read_frd_checkpoint(paths[place])
+            facts = origin_of(paths[place], checkpoint, scorer.features)
+            publish(output, config.data.name, evaluation, facts, None, lambda _: ())
             say(rates_table(evaluation))
             if arguments.plot:
                 write_curves(output / "plots", evaluation)

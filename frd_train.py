@@ -53,13 +53,8 @@ def train_frd(setup: StageSetup, features: FeatureSet) -> None:
     def loss(network: nn.Module, batch: FeatureBatch) -> LossTerms:
         return step(network, batch.rows, batch.features.to(device, non_blocking=True))
 
-    optimizer = torch.optim.AdamW(
-        model.parameters(),
-        lr=settings.lr,
-        betas=settings.betas,
-        weight_decay=settings.weight_decay,
-        fused=device.type in ("cpu", "cuda"),
-    )
+    numbers = settings.model_dump(include={"lr", "betas", "weight_decay"})
+    optimizer = torch.optim.AdamW(model.parameters(), **numbers, fused=True)
     train(setup, features, model, loss, optimizer, memory=step.bank)
 
 
@@ -73,13 +68,9 @@ def train_c2fpl(setup: StageSetup, features: FeatureSet) -> None:
         scores = network(batch.features.to(device, non_blocking=True))
         return scorer_loss(scores, labels[batch.rows].to(device))
 
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=settings.lr,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        nesterov=settings.momentum > 0,
-    )
+    numbers = settings.model_dump(include={"lr", "momentum", "weight_decay"})
+    nesterov = settings.momentum > 0  # it is not defined without
+    optimizer = torch.optim.SGD(model.parameters(), **numbers, nesterov=nesterov)
     train(setup, features, model, loss, optimizer)
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from utils.config_frd import FRDConfig
 from utils.errors import UserError
 from utils.evaluation import Evaluation, Threshold, evaluate
 from utils.files import atomic_path
+from utils.judging import origin
 from utils.plots import video_picture
 from utils.report import percent
+from utils.runtime import provenance
 from utils.scored_cubes import ScoredCubes
 from utils.scoring import BASELINE, RAW, ScoreRule, Smoothing
 
@@ -30,38 +33,35 @@ class SnippetScores(NamedTuple):
 
 def judge_snippets(
     scores: SnippetScores,
-    frames_per_snippet: int,
     labels: Mapping[str, np.ndarray] | None,
     selection: str,
-    fps: float,
-    threshold: float,
+    config: FRDConfig,
 ) -> Evaluation:
     """Give every frame its snippet's score and measure it; no smoothing, as published.
 
     Args:
         scores: of all snippets, in the order of the videos.
-        frames_per_snippet: how many frames get one score; frames left over at a video's end get
-            the last one.
         labels: video -> (num_frames,) of 0 and 1, or ``None``.
         selection: which checkpoint this is and why, in words.
-        fps: frames a second.
-        threshold: of an alarm.
+        config: for ``data.frames_per_snippet`` (that many frames get one score, those left over at
+            a video's end the last one), ``data.fps`` and ``eval.threshold``.
 
     Raises:
         UserError: labels that do not fit.
     """
+    each = config.data.frames_per_snippet
     num_frames = [
-        length * frames_per_snippet if labels is None else len(labels[name])
+        length * each if labels is None else len(labels[name])
         for name, length in zip(scores.names, scores.lengths, strict=True)
     ]
-    rows = frame_rows(scores.lengths, num_frames, frames_per_snippet)
+    rows = frame_rows(scores.lengths, num_frames, each)
     cubes = ScoredCubes(
         videos=scores.names,
         num_frames=num_frames,
         video_index=np.repeat(np.arange(len(num_frames)), num_frames),
         frames=np.concatenate([np.arange(count) for count in num_frames]),
         boxes=None,
-        errors={name: np.asarray(each, np.float64)[rows] for name, each in scores.values.items()},
+        errors={name: values.astype(np.float64)[rows] for name, values in scores.values.items()},
     )
     rules = {
         title: ScoreRule(title, ((name, 1.0, *RAW),))
@@ -69,8 +69,8 @@ def judge_snippets(
         if name in scores.values
     }
     none = Smoothing(trim=0, kind="none", size=1)
-    fixed = Threshold(threshold, "eval.threshold of the configuration")
-    return evaluate(cubes, rules, none, labels, selection, fps, threshold=fixed)
+    fixed = Threshold(config.eval.threshold, "eval.threshold of the configuration")
+    return evaluate(cubes, rules, none, labels, selection, config.data.fps, threshold=fixed)
 
 
 def frame_rows(
@@ -84,6 +84,21 @@ def frame_rows(
         parts.append(start + np.minimum(np.arange(count) // frames_per_snippet, length - 1))
         start += length
     return np.concatenate(parts)
+
+
+def describe_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> str:
+    """Which checkpoint this is, in words."""
+    which = "published"
+    if checkpoint["config"] is not None:
+        which = f"{'last ' if path.name == 'last.pth' else ''}epoch {checkpoint['epoch']}"
+    return f"{checkpoint['stage']}, {which} ({path.name})"
+
+
+def origin_of(path: Path, checkpoint: Mapping[str, Any], features: Any) -> dict[str, Any]:
+    """Where results come from, as ``utils.judging.origin``; published files say little."""
+    if checkpoint["config"] is None:
+        return {"checkpoint": str(path), "evaluated with": provenance()}
+    return origin(path, checkpoint, features.path, features.fingerprint)
 
 
 def rates_table(evaluation: Evaluation) -> str:
