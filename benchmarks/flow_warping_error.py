@@ -89,6 +89,7 @@ def main() -> None:
     )
     add_config_arguments(parser)
     parser.add_argument("--every", type=int, default=10, help="take every n-th pair of frames")
+    parser.add_argument("--scales", type=int, nargs="+", default=[1, 2], help="enlargements")
     options = parser.parse_args()
     config = load_config(options.cfg_file, options.set)
     dataset = load_dataset(config.data.folder)
@@ -96,7 +97,9 @@ def main() -> None:
     chosen = [sample for sample in chosen if len(sample[2])]
     height, width = chosen[0][0].shape[:2]
     rows = []
-    for scale, (name, knobs) in tqdm([(s, each) for s in (1, 2) for each in SETTINGS.items()]):
+    for scale, (name, knobs) in tqdm(
+        [(s, each) for s in options.scales for each in SETTINGS.items()]
+    ):
         size = (0, 0) if scale == 1 else (scale * width, scale * height)
         estimator = DISFlow(*size, *knobs)
         means = np.mean([errors(sample, estimator, scale) for sample in chosen], axis=0)
