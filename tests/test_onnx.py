@@ -7,10 +7,12 @@ import pytest
 import torch
 
 import export_onnx
+import infer
 from datasets.loader import to_network_inputs
 from models.rebuild import errors_of, rebuild_model
 from pre_process.cube_scorers import OnnxScorer, TorchScorer, build_scorer, onnx_path, random_cubes
 from tests.tiny_checkpoint import write_checkpoint
+from tests.tiny_videos import make_dataset
 from utils.checkpoint import load_finished
 from utils.errors import UserError
 
@@ -53,6 +55,20 @@ def test_an_export_of_other_weights_is_refused(exported, tmp_path):
     onnx_path(other).write_bytes(b"no network")
     with pytest.raises(UserError, match="not a readable ONNX file"):
         OnnxScorer(onnx_path(other), other)
+
+
+def test_infer_runs_on_the_exported_network(exported, tmp_path):
+    make_dataset(tmp_path / "data", {"testing": (12,)})
+    source = tmp_path / "data" / "testing" / "frames" / "01"
+    for backend in ("torch", "onnx"):
+        infer.main(["--model", str(exported), "--source", str(source), "--no_video",
+                    "--backend", backend, "--output", str(tmp_path / backend)])  # fmt: skip
+    tables = [
+        np.loadtxt(tmp_path / backend / "frame_scores.csv", delimiter=",", skiprows=1, usecols=2)
+        for backend in ("torch", "onnx")
+    ]
+    assert len(tables[0]) == 8
+    np.testing.assert_allclose(tables[1], tables[0], rtol=1e-3, atol=1e-3)
 
 
 def test_a_wrong_model_ends_with_a_message(tmp_path, capsys):

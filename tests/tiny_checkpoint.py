@@ -21,11 +21,16 @@ MOTION_BOXES = {"boxes": {"backend": "motion", "min_area": 30}, "flow": {"preset
 
 
 def write_checkpoint(
-    path: Path, stage: str = "finetune", seed: int = 0, pre_process: Any = None, **entries: Any
+    path: Path,
+    stage: str = "finetune",
+    seed: int = 0,
+    data: Any = None,
+    pre_process: Any = None,
+    **entries: Any,
 ) -> Path:
     """Write a finished checkpoint with plausible statistics; ``entries`` replace top-level keys."""
     tree = {
-        "data": {"name": "tiny", "fps": 10.0},
+        "data": {"name": "tiny", "fps": 10.0, **(data or {})},
         "run": {"device": "cpu"},
         "model": SIZES,
         "pre_process": pre_process or MOTION_BOXES,

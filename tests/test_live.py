@@ -1,0 +1,189 @@
+"""Live runs: causal, bounded, whole whatever ends them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import signal
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+import infer
+from pre_process.inference import load_judge
+from pre_process.live_frames import LiveFrame, LiveFrames
+from pre_process.live_output import LiveSettings
+from pre_process.live_scoring import LiveScorer
+from pre_process.sources import find_entries
+from pre_process.watch_live import watch_live
+from pre_process.watch_videos import watch_videos
+from tests.tiny_checkpoint import write_checkpoint
+from tests.tiny_videos import moving_squares
+from utils.errors import UserError
+from utils.files import read_json
+from utils.scoring import causal_median, frame_scores
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory):
+    return load_judge(
+        write_checkpoint(tmp_path_factory.mktemp("run") / "last.pth"), [], "torch", None
+    )
+
+
+def live(frames, first=0, gaps=()):
+    return [
+        LiveFrame(first + i, frame, 1e9 + i, time.monotonic(), dict(gaps).get(i, ""))
+        for i, frame in enumerate(frames)
+    ]
+
+
+def scorer_of(judge):
+    return LiveScorer(judge.extractor(), judge.scorer, judge.rule, judge.smoothing)
+
+
+def score_all(judge, frames, at_once=1):
+    scorer, scored = scorer_of(judge), []
+    for start in range(0, len(frames), at_once):
+        scored += scorer.push(frames[start : start + at_once])
+    return scored + scorer.finish()
+
+
+def table(path):
+    with path.open(newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def write_video(path, num_frames=30, fps=200.0):
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), fps, (96, 64))
+    for frame in moving_squares(num_frames):
+        writer.write(frame)
+    writer.release()
+    return path
+
+
+class Script:
+    """A camera that shows given frames, then fails; ``has_end``: then it is over."""
+
+    def __init__(self, frames, has_end=True):
+        self.frames, self.has_end = list(frames), has_end
+
+    def read(self):
+        return (True, self.frames.pop(0)) if self.frames else (False, None)
+
+    def release(self):
+        pass
+
+
+@pytest.mark.parametrize("at_once", [1, 7])
+def test_live_scores_are_the_causal_scores_of_the_whole_video(judge, at_once):
+    frames = moving_squares(30)
+    scored = score_all(judge, live(frames), at_once)
+    assert [each.live.index for each in scored] == list(range(30))
+    counts = [len(each.cubes.boxes) for each in scored]
+    assert sum(counts) > 20 and 0 in counts
+    cube_scores = np.concatenate([each.cube_scores for each in scored])
+    index = np.repeat(np.arange(30), counts)
+    (raw,) = frame_scores(
+        cube_scores, np.zeros(len(index), int), index, [30], judge.rule.zero_error_score
+    )
+    trim, size = judge.smoothing.trim, judge.smoothing.size
+    assert [each.score for each in scored[:trim]] == [None] * trim
+    found = [each.score for each in scored[trim:]]
+    np.testing.assert_allclose(found, causal_median(raw[trim:], size), rtol=1e-5)
+
+
+def test_a_score_does_not_depend_on_later_frames(judge):
+    frames = moving_squares(24)
+    whole, part = score_all(judge, live(frames)), score_all(judge, live(frames[:15]))
+    # Without moving regions not even on the next one.
+    assert [each.score for each in part] == [each.score for each in whole[:15]]
+
+
+def test_behind_a_gap_history_begins_anew_but_the_scene_is_known(judge):
+    frames = moving_squares(40)
+    kept = np.concatenate([frames[:20], frames[30:]])
+    scored = score_all(judge, live(kept, gaps={20: "dropped"}))
+    assert [each.score is None for each in scored[18:26]] == [False] * 2 + [True] * 4 + [False] * 2
+    naive = score_all(judge, live(kept))
+    # Ten frames of motion in one step look violent; a new history does not see them.
+    step = slice(20, 24)
+    assert sum(len(each.cubes.boxes) for each in scored[step]) > 0
+    energy = [[e for each in run[step] for e in each.errors["energy"]] for run in (scored, naive)]
+    assert max(energy[0]) < 0.5 * max(energy[1])
+
+
+def test_a_reconnected_camera_may_have_another_size(judge):
+    frames = [*moving_squares(8), *np.zeros((6, 48, 64, 3), np.uint8)]
+    scored = score_all(judge, live(frames, gaps={8: "reconnected"}))
+    assert len(scored) == 14 and scored[-1].score == pytest.approx(judge.rule.zero_error_score)
+
+
+def test_a_live_run_on_a_video_writes_what_the_video_gives(judge, tmp_path):
+    clip = write_video(tmp_path / "clip.avi")
+    infer.main(["--model", str(judge.path), "--source", str(clip), "--live", "--max_delay", "inf",
+                "--threshold", "0", "--output", str(tmp_path / "live")])  # fmt: skip
+    frames = table(tmp_path / "live" / "frame_scores.csv")
+    assert [int(row["frame"]) for row in frames] == list(range(4, 30))
+    assert all(row["video"] == "clip" and row["time"].endswith("+00:00") for row in frames)
+    (entry,) = find_entries(str(clip))
+    watch_videos(judge, [entry], [10.0], 0.0, tmp_path / "whole", "clip", with_video=False)
+    ours, theirs = (table(tmp_path / each / "cube_scores.csv") for each in ("live", "whole"))
+    assert [(r["frame"], r["x1"]) for r in ours] == [(r["frame"], r["x1"]) for r in theirs]
+    for column in ("flow_error", "frame_error", "score"):
+        np.testing.assert_allclose(
+            [float(row[column]) for row in ours], [float(row[column]) for row in theirs], rtol=1e-4,
+            atol=1e-4,
+        )  # fmt: skip
+    told = read_json(tmp_path / "live" / "alarms.json")
+    in_alarm = sum(float(row["score"]) >= 0 for row in frames)
+    assert sum(a["end_frame"] - a["start_frame"] + 1 for a in told["alarms"]) == in_alarm > 0
+    lines = (tmp_path / "live" / "alarms.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == told["alarms"]
+    page = (tmp_path / "live" / "report.html").read_text()
+    assert "30 came, 30 scored, 0 dropped" in page and "data:image/jpeg" in page
+    capture = cv2.VideoCapture(str(tmp_path / "live" / "annotated.mkv"))
+    assert sum(capture.grab() for _ in range(40)) == 30
+
+
+def test_output_is_whole_when_the_camera_stays_away(judge, tmp_path):
+    camera = [Script(moving_squares(12), has_end=False)]
+    frames = LiveFrames(lambda: camera.pop() if camera else None, "gone", math.inf, 0.05)
+    with pytest.raises(UserError, match="gone for"):
+        watch_live(judge, frames, 0.0, tmp_path, "gone", LiveSettings())
+    assert [int(row["frame"]) for row in table(tmp_path / "frame_scores.csv")] == list(range(4, 12))
+    assert read_json(tmp_path / "alarms.json")["seen"]["frames"] == 8
+    assert "12 came" in (tmp_path / "report.html").read_text()
+    assert not list(tmp_path.glob(".*part*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_a_run_cleanly(judge, tmp_path, number):
+    """In this process, as the signal handler is the main thread's."""
+    endless = SimpleNamespace(count=0, has_end=False, release=lambda: None)
+    before = signal.getsignal(number)
+
+    def read():
+        is_watching = signal.getsignal(number) != before
+        endless.count += is_watching
+        if endless.count == 20:
+            os.kill(os.getpid(), number)
+        time.sleep(0.002)
+        return True, moving_squares(1, endless.count % 5)[0]
+
+    endless.read = read
+    frames = LiveFrames(lambda: endless, "endless", max_delay=math.inf)
+    watch_live(judge, frames, None, tmp_path, "endless", LiveSettings())
+    rows = table(tmp_path / "frame_scores.csv")
+    assert rows and all(row["score"] for row in rows)
+    capture = cv2.VideoCapture(str(tmp_path / "annotated.mkv"))
+    assert capture.isOpened() and (tmp_path / "report.html").exists()
+    assert signal.getsignal(number) == before
