@@ -6,9 +6,11 @@ import argparse
 import concurrent.futures
 import multiprocessing
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -63,6 +65,12 @@ def add_work_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overwrite", action="store_true", help="do finished videos again (else: skip them)"
     )
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove half-written parts in ``folder/SPLIT`` that a killed process left behind."""
+    for path in Path(folder).glob("*/.*.part*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def pick_workers(wanted: int, uses_network: bool) -> int:

@@ -140,6 +140,14 @@ def test_a_full_disk_loses_nothing_finished(dataset: DataSet, capsys, monkeypatc
     assert len(content(dataset)[0]) > 20
 
 
+def test_what_a_killed_process_left_is_cleared(dataset: DataSet) -> None:
+    left = dataset.root / "cubes" / "training" / ".01.abcdefgh.part"
+    left.mkdir(parents=True)
+    (left / "appearance.npy").write_bytes(b"half")
+    extract(dataset)
+    assert not list(dataset.root.glob("cubes/*/.*"))
+
+
 def test_a_disk_that_is_too_small_is_noticed_before_work(
     dataset: DataSet, capsys, monkeypatch
 ) -> None:
