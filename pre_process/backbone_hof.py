@@ -44,7 +44,7 @@ class HOFBackbone:
         return cv2.resize(grey, (WIDTH, height), interpolation=cv2.INTER_AREA)
 
     def __call__(self, snippets: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
-        """See ``Backbone``."""
+        """See ``pre_process.backbones.Backbone``."""
         return np.stack([self._snippet(frames) for frames in snippets])
 
     def _snippet(self, frames: Sequence[np.ndarray]) -> np.ndarray:

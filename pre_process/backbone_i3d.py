@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pre_process.backbones import NetworkBackbone
+from pre_process.backbone_network import NetworkBackbone
 from utils.checkpoint import load_tensors, load_weights
 from utils.errors import UserError
 

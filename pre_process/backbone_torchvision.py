@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torchvision.models import get_model, get_model_weights
 
-from pre_process.backbones import NetworkBackbone
+from pre_process.backbone_network import NetworkBackbone
 from utils.checkpoint import load_tensors, load_weights
 from utils.errors import UserError
 

@@ -12,7 +12,8 @@ from datasets.features import FeatureSet
 from datasets.manifest import DataSet, VideoEntry, save_dataset
 from pre_process.backbone_hof import HOFBackbone
 from pre_process.backbone_i3d import I3DResNet50, build_i3d
-from pre_process.backbones import NetworkBackbone, build_backbone
+from pre_process.backbone_network import NetworkBackbone
+from pre_process.backbones import build_backbone
 from pre_process.crops import crop_windows
 from pre_process.extract_features import main
 from utils.config_frd import FeatureConfig
