@@ -8,7 +8,7 @@ import numpy as np
 
 from datasets.manifest import DataSet, VideoEntry
 from pre_process.box_files import box_file, load_boxes, load_published_boxes
-from pre_process.detectors import Detector
+from pre_process.detector_base import Detector
 from utils.errors import UserError
 
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from datasets.manifest import VideoEntry
-from pre_process.detectors import Detector
+from pre_process.detector_base import Detector
 
 # Larger frames are made smaller first: a box does not need more pixels than this.
 _LONGEST_SIDE = 640

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torchvision
 
-from pre_process.detectors import Detector
+from pre_process.detector_base import Detector
 from utils.checkpoint import load_weights
 from utils.errors import UserError
 from utils.foreign_weights import load_state_dict_file

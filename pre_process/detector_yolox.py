@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pre_process.detectors import Detector
+from pre_process.detector_base import Detector
 from utils.errors import UserError
 
 _STRIDES = (8, 16, 32)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from pre_process.flows import FlowEstimator, resize_to_frame, working_size
+from pre_process.flow_base import FlowEstimator, resize_to_frame, working_size
 
 PRESETS = {
     "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,

@@ -12,7 +12,8 @@ from datasets.cubes import changed_settings
 from datasets.growing_array import GrowingArray
 from datasets.manifest import DataSet, VideoEntry
 from datasets.videos import read_frames
-from pre_process.flows import FlowEstimator, build_flow, flow_file
+from pre_process.flow_base import FlowEstimator, flow_file
+from pre_process.flows import build_flow
 from pre_process.parallel import Task
 from utils.config_schema import PreProcessConfig
 from utils.errors import UserError

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from datasets.manifest import DataSet, VideoEntry
-from pre_process.flows import FlowEstimator, flow_file
+from pre_process.flow_base import FlowEstimator, flow_file
 from utils.errors import UserError
 from utils.files import read_json
 

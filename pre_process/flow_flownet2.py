@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from models.flownet2 import SIZE_MULTIPLE, FlowNet2, build_flownet2
-from pre_process.flows import FlowEstimator, resize_to_frame, working_size
+from pre_process.flow_base import FlowEstimator, resize_to_frame, working_size
 from utils.checkpoint import require_same_tensors
 from utils.errors import UserError
 from utils.foreign_weights import load_state_dict_file

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as functional
 import torchvision
 
-from pre_process.flows import FlowEstimator, resize_to_frame, working_size
+from pre_process.flow_base import FlowEstimator, resize_to_frame, working_size
 from utils.checkpoint import load_weights
 from utils.errors import UserError
 from utils.foreign_weights import load_state_dict_file

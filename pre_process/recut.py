@@ -10,7 +10,7 @@ import numpy as np
 from datasets.cube_files import NUM_FRAMES
 from datasets.manifest import VideoEntry
 from datasets.videos import read_frames
-from pre_process.flows import FlowEstimator
+from pre_process.flow_base import FlowEstimator
 from pre_process.streaming import CubeExtractor, FrameCubes
 
 

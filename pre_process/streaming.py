@@ -16,7 +16,8 @@ from datasets.cube_files import CUBE_SIZE, NUM_FLOWS, NUM_FRAMES
 from datasets.manifest import DataSet, VideoEntry
 from pre_process.boxes import clamp_boxes, crop_ranges
 from pre_process.detectors import BoxSource, build_box_source
-from pre_process.flows import FlowEstimator, build_flow
+from pre_process.flow_base import FlowEstimator
+from pre_process.flows import build_flow
 from utils.config_schema import PreProcessConfig
 from utils.errors import UserError
 

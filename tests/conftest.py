@@ -1,4 +1,4 @@
-"""Shared fixtures. Real data and reference outputs are used when VAD_TEST_DATA names their folder."""
+"""Shared fixtures; VAD_TEST_DATA names the folder of real data and reference outputs."""
 
 from __future__ import annotations
 

@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from pre_process.detector_base import Detector
 from pre_process.detector_motion import MotionDetector
 from pre_process.detector_yolox import decode, suppress_overlapping, tile_windows
-from pre_process.detectors import BoxSource, Detector, build_detector
+from pre_process.detectors import BoxSource, build_detector
 from tests.tiny_videos import HEIGHT, WIDTH, moving_squares
 from utils.config_schema import BoxConfig
 from utils.errors import UserError

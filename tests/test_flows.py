@@ -10,11 +10,12 @@ import pytest
 import torch
 import torchvision
 
+from pre_process.flow_base import flow_file, resize_to_frame
 from pre_process.flow_dis import DISFlow
 from pre_process.flow_extraction import FlowJob, find_without_flow, flow_of_video
 from pre_process.flow_file import common_flow_settings
 from pre_process.flow_raft import RAFTFlow
-from pre_process.flows import build_flow, flow_file, resize_to_frame
+from pre_process.flows import build_flow
 from tests.tiny_videos import make_dataset
 from utils.config_schema import PreProcessConfig
 from utils.errors import UserError

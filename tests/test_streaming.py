@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from pre_process.detectors import BoxSource, Detector
+from pre_process.detector_base import Detector
+from pre_process.detectors import BoxSource
+from pre_process.flow_base import FlowEstimator
 from pre_process.flow_dis import DISFlow
-from pre_process.flows import FlowEstimator
 from pre_process.streaming import CubeExtractor, FrameCubes
 from tests.tiny_videos import HEIGHT, WIDTH, moving_squares
 from utils.config_schema import BoxConfig
