@@ -82,7 +82,7 @@ class LiveFrames:
         self.captured = self.dropped = self.reconnected = 0
         self._open_camera = open_camera
         self._name = name
-        self._max_delay = max_delay
+        self.max_delay = max_delay
         self._give_up_after = give_up_after
         self._waiting: deque[LiveFrame] = deque()
         self._gap = ""
@@ -110,6 +110,8 @@ class LiveFrames:
             UserError: the camera stayed away for longer than ``give_up_after``.
         """
         with self._changed:
+            if not self._is_over:  # the last frames of all are not late: nothing follows
+                self._drop_late(time.monotonic())
             self._changed.wait_for(lambda: self._waiting or self._is_over, timeout)
             if self._waiting:
                 taken = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
@@ -152,16 +154,20 @@ class LiveFrames:
         self._pause = _FIRST_PAUSE
         most = max(8, _MOST_BYTES // frame.nbytes)
         with self._changed:
-            if self._max_delay == math.inf:
+            if self.max_delay == math.inf:
                 self._changed.wait_for(lambda: len(self._waiting) < most or self._closing.is_set())
-            late = self._waiting and now - self._waiting[0].arrived > self._max_delay
-            if late or len(self._waiting) >= most:
+            self._drop_late(now)
+            if len(self._waiting) >= most:
                 self._drop_waiting()
             live = LiveFrame(self.captured, frame, time.time(), now, self._gap)
             self._gap = ""
             self.captured += 1
             self._waiting.append(live)
             self._changed.notify_all()
+
+    def _drop_late(self, now: float) -> None:
+        if self._waiting and now - self._waiting[0].arrived > self.max_delay:
+            self._drop_waiting()
 
     def _drop_waiting(self) -> None:
         gaps = {frame.gap for frame in self._waiting} | {self._gap}

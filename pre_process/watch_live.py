@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -51,20 +52,31 @@ def watch_live(
         output, name, frames, threshold, judge.scale(threshold), judge.smoothing.size,
         _explainer(judge), settings,
     )  # fmt: skip
+    at_once = 1
     try:
         with StopSignal() as stop:
             while not stop.received:
-                taken = frames.take(_MOST_AT_ONCE, timeout=0.5)
+                taken = frames.take(at_once, timeout=0.5)
                 if taken is None:
                     break
+                began = time.monotonic()
                 for scored in scorer.push(taken):
                     out.add(scored)
+                at_once = _affordable(time.monotonic() - began, len(taken), frames.max_delay)
                 out.tick()
             for scored in scorer.finish():
                 out.add(scored)
     finally:
         frames.close()
         out.close()
+
+
+def _affordable(seconds: float, num_frames: int, max_delay: float) -> int:
+    """How many frames to score at once without delaying the first of them much for the last."""
+    if not num_frames:
+        return 1
+    each = max(seconds / num_frames, 1e-6)
+    return int(min(max(0.25 * max_delay / each, 1), _MOST_AT_ONCE))
 
 
 def warm_up(judge: Judge) -> None:

@@ -22,13 +22,13 @@ from pre_process.inference import Judge
 from pre_process.recut import recut
 from pre_process.sources import SPLIT
 from pre_process.stream_cubes import StreamedCubes, join_cubes, score_cubes
+from utils import judging
 from utils.alarms import Alarm, Seen, find_alarms
 from utils.annotate import Annotator
 from utils.calibration import Rate
 from utils.console import say
 from utils.evaluation import Evaluation
 from utils.files import write_json
-from utils.judging import judge, origin, publish
 from utils.scoring import Errors
 from utils.video_out import VideoOut
 
@@ -36,7 +36,7 @@ _FRAMES_AT_ONCE = 8  # handed to detector and flow
 
 
 def watch_videos(
-    judge_of: Judge,
+    judge: Judge,
     entries: Sequence[VideoEntry],
     rates: Sequence[float],
     wanted: float | Rate | None,
@@ -47,7 +47,7 @@ def watch_videos(
     """Score videos as ``eval.py`` does, without labels, and write all results.
 
     Args:
-        judge_of: from ``load_judge``.
+        judge: from ``load_judge``.
         entries: the videos.
         rates: frames a second of each.
         wanted: see ``Judge.threshold``.
@@ -55,15 +55,15 @@ def watch_videos(
         title: heading of the report.
         with_video: also write the annotated videos.
     """
-    cubes, errors = _score(judge_of, entries)
-    found = judge(errors, cubes, judge_of.path, judge_of.checkpoint, judge_of.config, None)
-    threshold = judge_of.threshold(wanted, rates[0])
+    cubes, errors = _score(judge, entries)
+    found = judging.judge(errors, cubes, judge.path, judge.checkpoint, judge.config, None)
+    threshold = judge.threshold(wanted, rates[0])
     found = replace(found, threshold=threshold)
     alarms, seen = _find_alarms(found, rates)
     found = replace(found, raised=_rows(alarms, entries, rates), seen=seen.describe())
-    pictures = _Pictures(judge_of, entries, found)
-    facts = origin(judge_of.path, judge_of.checkpoint, entries[0].source.parent, "not computed")
-    publish(output, title, found, facts, pictures.explain, pictures.stills)
+    pictures = _Pictures(judge, entries, found)
+    facts = judging.origin(judge.path, judge.checkpoint, entries[0].source.parent, "not computed")
+    judging.publish(output, title, found, facts, pictures.explain, pictures.stills)
     write_json(output / "alarms.json", describe_alarms(found, seen))
     say(f"alarms: {output / 'alarms.json'}: {seen.describe()}")
     if threshold is None:
@@ -71,7 +71,7 @@ def watch_videos(
     elif threshold.expected:
         say(f"  to be expected on normal video: {threshold.expected}")
     if with_video:
-        _annotate(judge_of, entries, rates, found, output / "annotated")
+        _annotate(judge, entries, rates, found, output / "annotated")
         say(f"annotated videos: {output / 'annotated'}")
 
 
@@ -88,15 +88,13 @@ def describe_alarms(evaluation: Evaluation, seen: Seen) -> dict[str, Any]:
     }
 
 
-def _score(judge_of: Judge, entries: Sequence[VideoEntry]) -> tuple[StreamedCubes, Errors]:
-    cubes, extractor = StreamedCubes(entries), judge_of.extractor(_FRAMES_AT_ONCE)
-    names = [
-        name for name, value in judge_of.checkpoint["statistics"].items() if type(value) is dict
-    ]
+def _score(judge: Judge, entries: Sequence[VideoEntry]) -> tuple[StreamedCubes, Errors]:
+    cubes, extractor = StreamedCubes(entries), judge.extractor(_FRAMES_AT_ONCE)
+    names = [name for name, value in judge.checkpoint["statistics"].items() if type(value) is dict]
     total = sum(entry.num_frames for entry in entries)
     with tqdm(total=total, desc="scoring", unit="frame", file=sys.stderr, mininterval=1.0) as bar:
-        batches = cubes.batches(extractor, judge_of.config.eval.batch_size, bar.update)
-        errors = score_cubes(batches, judge_of.scorer, names)
+        batches = cubes.batches(extractor, judge.config.eval.batch_size, bar.update)
+        errors = score_cubes(batches, judge.scorer, names)
     say(f"{total} frames, {len(cubes.frames)} cubes in {bar.format_dict['elapsed']:.1f} s")
     return cubes, errors
 
@@ -122,12 +120,10 @@ def _rows(
 class _Pictures:
     """Cubes and frames of the report, read from the videos a second time."""
 
-    def __init__(
-        self, judge_of: Judge, entries: Sequence[VideoEntry], evaluation: Evaluation
-    ) -> None:
-        self._model = rebuild_model(judge_of.checkpoint, str(judge_of.path)).to(judge_of.device)
-        self._flow = build_flow(judge_of.config.pre_process)
-        self._device, self._entries, self._cubes = judge_of.device, entries, evaluation.cubes
+    def __init__(self, judge: Judge, entries: Sequence[VideoEntry], evaluation: Evaluation) -> None:
+        self._model = rebuild_model(judge.checkpoint, str(judge.path)).to(judge.device)
+        self._flow = build_flow(judge.config.pre_process)
+        self._device, self._entries, self._cubes = judge.device, entries, evaluation.cubes
 
     def explain(self, indices: np.ndarray) -> dict[str, Any]:
         """What the model expected of cubes (k,); see ``models.rebuild.explain``."""
@@ -150,7 +146,7 @@ class _Pictures:
 
 
 def _annotate(
-    judge_of: Judge,
+    judge: Judge,
     entries: Sequence[VideoEntry],
     rates: Sequence[float],
     evaluation: Evaluation,
@@ -160,7 +156,7 @@ def _annotate(
     cubes, cube_scores = evaluation.cubes, evaluation.primary.cube_scores
     for video, (entry, fps) in enumerate(zip(entries, rates, strict=True)):
         value = threshold.value if threshold else None
-        annotator = Annotator(judge_of.scale(threshold), value)
+        annotator = Annotator(judge.scale(threshold), value)
         mine = np.flatnonzero(cubes.video_index == video)
         edges = np.searchsorted(cubes.frames[mine], np.arange(entry.num_frames + 1))
         scores = evaluation.primary.scores[video]

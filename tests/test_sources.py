@@ -190,6 +190,10 @@ def test_what_waits_too_long_is_dropped_at_once_and_counted(monkeypatch):
     # What is left are true neighbours: that is the point of dropping in runs.
     assert numbers(taken) == [4, 5] == [live.index for live in taken]
     assert [live.gap for live in taken] == ["dropped", ""] and frames.dropped == 3
+    camera.show(6)
+    wait_until(lambda: frames.captured == 7)
+    now[0] += 2.1  # late, though none came after it
+    assert frames.take(8, 0.01) == [] and frames.dropped == 4
     camera.show(None)
     assert frames.take(8, 1.0) is None
 
