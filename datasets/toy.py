@@ -18,7 +18,8 @@ from tqdm import tqdm
 from datasets.labels import save_labels
 from datasets.manifest import DataSet, VideoEntry, save_dataset
 from datasets.regions import Region, write_regions
-from datasets.toy_script import ANOMALY_KINDS, HEIGHT, WIDTH, Actor, write_script
+from datasets.toy_people import HEIGHT, WIDTH, Actor
+from datasets.toy_script import ANOMALY_KINDS, write_script
 from datasets.toy_walkers import sprite
 from utils.errors import UserError
 from utils.files import atomic_path, write_text
@@ -26,7 +27,7 @@ from utils.files import atomic_path, write_text
 FRAMES_PER_SECOND = 25
 _NOISE = 1.5  # standard deviation of the camera noise, grey levels
 _FLICKER = 0.012  # standard deviation of the frame's brightness factor
-_VISIBLE = 0.35  # share of the body inside the frame from which an anomaly counts
+_VISIBLE = 0.15  # share of the body inside the frame from which an anomaly counts
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def render_street(rng: np.random.Generator) -> np.ndarray:
         noise = rng.normal(size=(HEIGHT, WIDTH)).astype(np.float32)
         smooth = cv2.GaussianBlur(noise, (0, 0), sigma)
         street += strength * smooth / smooth.std()
-    for row in (44, 84, 127):
+    for row in (46, 92, 140):
         street[row : row + 2] += 14
     street[:14] -= 30
     street[:14:5] += 12

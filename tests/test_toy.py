@@ -12,7 +12,8 @@ from datasets.labels import load_labels
 from datasets.manifest import load_dataset
 from datasets.regions import read_regions
 from datasets.toy import render_street, render_video, write_toy
-from datasets.toy_script import ANOMALY_KINDS, HEIGHT, WIDTH, write_script
+from datasets.toy_people import HEIGHT, WIDTH
+from datasets.toy_script import ANOMALY_KINDS, write_script
 from datasets.videos import probe, read_frames
 from utils.errors import UserError
 
@@ -88,17 +89,17 @@ def test_people_do_not_run_into_each_other(kind, seed):
 def test_how_the_kinds_move(seed):
     rng = np.random.default_rng(seed)
     normal = write_script(rng, 180, None)
-    fastest = max(abs(actor.velocity_x) for actor in normal)
-    slowest = min(abs(actor.velocity_x) for actor in normal)
-    assert all(actor.velocity_y == 0 for actor in normal)
+    fastest = max(abs(actor.speed) for actor in normal)
+    assert min(abs(actor.speed) for actor in normal) < 2.1
+    assert all(actor.bounce is None for actor in normal)
     for actor in write_script(rng, 180, "too_fast"):
-        assert actor.kind == "normal" or abs(actor.velocity_x) > 1.3 * fastest
+        assert actor.kind == "normal" or abs(actor.speed) > 1.3 * fastest
     for kind in ("wrong_appearance", "wrong_motion"):
         odd = [actor for actor in write_script(rng, 180, kind) if actor.kind == kind]
         assert odd
         for actor in odd:
-            assert np.hypot(actor.velocity_x, actor.velocity_y) < fastest
-    assert slowest < 2.1
+            assert abs(actor.speed) < fastest
+            assert (actor.bounce is not None) == (kind == "wrong_motion")
 
 
 def test_the_camera_flickers_and_is_noisy():
