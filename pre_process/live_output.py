@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -126,7 +127,7 @@ class LiveOutput:
         facts = {
             "camera": self._name,
             "started": time_text(self._started),
-            "length": f"{meter.seconds / 3600:.2f} hours",
+            "length": str(timedelta(seconds=round(meter.seconds))),
             "frames": f"{frames.captured} came, {meter.frames} scored, {frames.dropped} dropped, "
             f"{meter.frames - self._judged} without a score while a new history filled",
             "pace": f"{overall.fps:.1f} frames a second; from a frame's arrival to its score "

@@ -20,6 +20,7 @@ from models.rebuild import explain, rebuild_model
 from pre_process.flows import build_flow
 from pre_process.inference import Judge
 from pre_process.recut import recut
+from pre_process.settings import source_fingerprint
 from pre_process.sources import SPLIT
 from pre_process.stream_cubes import StreamedCubes, join_cubes, score_cubes
 from utils import judging
@@ -28,7 +29,7 @@ from utils.annotate import Annotator
 from utils.calibration import Rate
 from utils.console import say
 from utils.evaluation import Evaluation
-from utils.files import write_json
+from utils.files import digest, write_json
 from utils.scoring import Errors
 from utils.video_out import VideoOut
 
@@ -62,7 +63,8 @@ def watch_videos(
     alarms, seen = _find_alarms(found, rates)
     found = replace(found, raised=_rows(alarms, entries, rates), seen=seen.describe())
     pictures = _Pictures(judge, entries, found)
-    facts = judging.origin(judge.path, judge.checkpoint, entries[0].source.parent, "not computed")
+    fingerprint = digest([source_fingerprint(entry) for entry in entries])
+    facts = judging.origin(judge.path, judge.checkpoint, entries[0].source.parent, fingerprint)
     judging.publish(output, title, found, facts, pictures.explain, pictures.stills)
     write_json(output / "alarms.json", describe_alarms(found, seen))
     say(f"alarms: {output / 'alarms.json'}: {seen.describe()}")

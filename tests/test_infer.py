@@ -145,6 +145,17 @@ def test_a_still_scene_has_the_score_of_no_error(tmp_path, scene):
     assert json.loads((output / "alarms.json").read_text())["threshold"] is None
 
 
+def test_the_first_stage_watches_too(scene, tmp_path):
+    path = write_checkpoint(tmp_path / "last.pth", stage="ml_memae_sc")
+    source = scene[0].root / "testing" / "frames" / "02"
+    infer.main(["--model", str(path), "--source", str(source), "--output", str(tmp_path / "out"),
+                "--threshold", "100"])  # fmt: skip
+    cubes = rows(tmp_path / "out" / "cube_scores.csv")
+    assert cubes and all(row["frame_error"] == "" for row in cubes)
+    assert all(row["score"] == row["flow_error"] for row in cubes)  # as it is, not normalised
+    assert "rebuilt flow" in (tmp_path / "out" / "report.html").read_text()
+
+
 def test_thresholds_come_from_the_checkpoint_a_rate_or_the_command_line(tmp_path, scene):
     plain = load_judge(scene[1], [], "torch", None)
     table = calibrate([np.arange(1000.0)], *describe_score(plain.rule, plain.smoothing))

@@ -109,7 +109,7 @@ class Seen:
         """In words; whether the alarms are false only somebody who looks can tell."""
         return (
             f"{self.alarms} alarm(s) in {self.seconds / 60:.3g} minutes "
-            f"({self.alarms_per_hour:.3g} an hour, {self.frames_per_thousand:.3g} frames in a "
+            f"({self.alarms_per_hour:.4g} an hour, {self.frames_per_thousand:.4g} frames in a "
             "thousand), true and false ones"
         )
 

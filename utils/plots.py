@@ -101,6 +101,7 @@ def peak_picture(frames: np.ndarray, peaks: np.ndarray, threshold: float | None)
     if threshold is not None:
         axes.axhline(threshold, color="#8a5a00", linewidth=0.9, linestyle="--")
     axes.set(xlabel="frame", ylabel="score", ylim=_limits(peaks, threshold))
+    axes.set_xlim(frames[0] - 0.5, max(frames[-1], frames[0] + 1) + 0.5)
     axes.yaxis.set_label_coords(-0.055, 0.5)
     _style(axes)
     return _png(figure)
