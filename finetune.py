@@ -17,8 +17,9 @@ from losses.hf2vad import finetune_loss
 from models.hf2vad import build_hf2vad
 from models.scorers import cube_errors
 from utils.calibration import stage_calibration
-from utils.checkpoint import load_checkpoint, load_weights
+from utils.checkpoint import load_finished, load_weights
 from utils.errors import exit_on_user_error
+from utils.files import digest, sha256_file
 from utils.pictures import prediction_pictures
 from utils.stage import LossTerms
 from utils.stage_setup import start_stage, train_stage
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     setup = start_stage("finetune", __doc__, argv)
     config, settings, device = setup.config, setup.settings, setup.device
     source = settings.init_from or config.stage_folder("cvae") / "last.pth"
-    stage2 = load_checkpoint(source, stages=("cvae",))
+    stage2 = load_finished(source, stages=("cvae",))
     model = build_hf2vad(config.model.memae.model_dump(), config.model.vunet.model_dump())
     load_weights(model, stage2["model"], str(source))
     model.to(device)
@@ -65,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         normal_data=CubeLoader(cubes, config.eval.batch_size),
         score=lambda network, batch: cube_errors(network, *inputs(batch)),
         pictures=pictures,
-        fingerprint=cubes.fingerprint,
+        fingerprint=digest([cubes.fingerprint, sha256_file(source)]),
         calibrate=stage_calibration(setup.stage, cubes, config.eval),
     )
 

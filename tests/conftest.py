@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +20,7 @@ def vad_data() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    """Tests run side by side; one thread each keeps them from fighting over the cores."""
+def _fresh_process() -> None:
+    """As a script finds it; one thread, since tests run side by side on few cores."""
     torch.set_num_threads(1)
+    AcceleratorState._reset_state(True)  # it would remember the precision of the test before

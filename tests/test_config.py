@@ -76,6 +76,6 @@ def test_values_that_depend_on_each_other(write):
 
 def test_resolved_config_reads_back_the_same(tmp_path, write):
     config = load_config(write("data: {name: x}\ncvae: {num_epochs: 7}"))
-    save_config(config, tmp_path / "resolved.yaml")
+    save_config(config.model_dump(mode="json"), tmp_path / "resolved.yaml")
     assert load_config(tmp_path / "resolved.yaml") == config
     assert yaml.safe_load((tmp_path / "resolved.yaml").read_text())["cvae"]["num_epochs"] == 7

@@ -112,9 +112,9 @@ def scoring_config(
     return build_config(tree, source, system)
 
 
-def save_config(config: BaseModel, path: Path) -> None:
-    """Write the resolved configuration as YAML, atomically."""
-    write_text(path, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+def save_config(resolved: dict[str, Any], path: Path) -> None:
+    """Write a resolved configuration (``model_dump(mode="json")``) as YAML, atomically."""
+    write_text(path, yaml.safe_dump(resolved, sort_keys=False))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from torch import nn
 from tqdm import tqdm
 
 from utils.checkpoint import load_checkpoint, save_checkpoint
+from utils.config import save_config
 from utils.console import say
 from utils.errors import UserError
 from utils.run_folder import RunLog, StopSignal, sole_writer
@@ -77,6 +78,7 @@ class _Fit:
     def run(self, restart: bool) -> Path:
         if self.path.exists() and not restart and self._resume():
             return self.path
+        save_config(self.stage.config, self.stage.folder / "config.yaml")
         wrapped, self.state.optimizer = self.accelerator.prepare(
             self.state.model, self.state.optimizer
         )

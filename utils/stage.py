@@ -56,7 +56,7 @@ def require_same_run(checkpoint: dict[str, Any], stage: Stage, path: Path) -> No
     """Resuming under other numbers would be neither the old run nor the new one."""
     free = {"num_epochs", "save_every_steps", "keep_every"}
     pairs = {
-        "data": (checkpoint["provenance"].get("data"), stage.fingerprint),
+        "data or starting weights": (checkpoint["provenance"].get("data"), stage.fingerprint),
         "model": (checkpoint["config"].get("model"), stage.config.get("model")),
         "run.seed": (checkpoint["config"]["run"]["seed"], stage.config["run"]["seed"]),
     }

@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from utils.config import add_config_arguments, load_config, save_config
+from utils.config import add_config_arguments, load_config
 from utils.console import say, setup_logging
 from utils.engine import adam, fit, make_accelerator
 from utils.runtime import pick_device, seed_everything
@@ -73,7 +73,6 @@ def start_stage(
     seed_everything(config.run.seed)
     accelerator = make_accelerator(pick_device(config.run.device), config.run.precision)
     folder = config.stage_folder(stage)
-    save_config(config, folder / "config.yaml")
     return StageSetup(stage, config, getattr(config, stage), folder, accelerator, arguments.restart)
 
 
