@@ -65,9 +65,7 @@ def run_stage(folder, epochs=3, loader=None, restart=False, seed=0, **settings):
         optimizer=adam(model.parameters(), config, torch.device("cpu")),
         loader=loader or Batches(),
         loss=loss,
-        describe_normal=lambda network: {
-            "statistics": {"norm": float(network[0].weight.norm())}
-        },
+        describe_normal=lambda network: {"statistics": {"norm": float(network[0].weight.norm())}},
         fingerprint="data",
     )
     accelerator = make_accelerator(torch.device("cpu"), "fp32")
