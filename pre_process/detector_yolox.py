@@ -8,6 +8,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 
 from pre_process.detector_base import Detector
 from utils.errors import UserError
@@ -174,10 +175,13 @@ def _open_session(weights: str, device: str) -> Any:
         )
     import onnxruntime
 
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()  # 1 in a worker process
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # halves CPU time
     providers = ["CPUExecutionProvider"]
     if device != "cpu" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         providers.insert(0, "CUDAExecutionProvider")
     try:
-        return onnxruntime.InferenceSession(weights, providers=providers)
+        return onnxruntime.InferenceSession(weights, options, providers=providers)
     except Exception as error:  # onnxruntime has no common base for what a bad file may raise
         raise UserError(f"{weights}: not a network onnxruntime can open: {error}") from None

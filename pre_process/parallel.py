@@ -60,7 +60,7 @@ def add_work_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers",
         type=int,
         default=0,
-        help="processes; default: one a core, or one in all where a network is used",
+        help="processes; default: one a core, or one in all for large networks",
     )
     parser.add_argument(
         "--overwrite", action="store_true", help="do finished videos again (else: skip them)"

@@ -78,5 +78,5 @@ def _name_content(path: str) -> str:
 
 
 def is_network(backend: str) -> bool:
-    """Whether a box or flow backend is a neural network, which uses all cores or a GPU itself."""
-    return backend in ("yolox", "torchvision", "mmdet", "raft", "flownet2")
+    """Whether a box or flow backend is a large network, which uses all cores or a GPU itself."""
+    return backend in ("torchvision", "mmdet", "raft", "flownet2")
