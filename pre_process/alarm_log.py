@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from pre_process.live_scoring import ScoredFrame
-from utils.alarms import Alarm, AlarmTracker, Seen
+from utils.alarms import Alarm, AlarmTracker, Seen, alarm_list
 from utils.console import say
 from utils.evaluation import Threshold
 from utils.files import write_json
@@ -95,15 +95,7 @@ class AlarmLog:
 
     def write(self, seen: Seen) -> None:
         """Write ``alarms.json``: threshold, rates, the last alarms."""
-        threshold = self._threshold
-        tree = {
-            "format_version": 1,
-            "threshold": threshold.value if threshold else None,
-            "threshold_source": threshold.source if threshold else "none",
-            "expected_on_normal_video": threshold.expected if threshold else "",
-            "seen": seen.as_json(),
-            "alarms": list(self.recent),
-        }
+        tree = alarm_list(self._threshold, seen, self.recent)
         write_json(self._folder / "alarms.json", tree)
 
     def _follow(self, alarm: Alarm, is_new: bool, clock: float) -> None:

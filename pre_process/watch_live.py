@@ -52,23 +52,27 @@ def watch_live(
         output, name, frames, threshold, judge.scale(threshold), judge.smoothing.size,
         _explainer(judge), settings,
     )  # fmt: skip
-    at_once = 1
     try:
-        with StopSignal() as stop:
-            while not stop.received:
-                taken = frames.take(at_once, timeout=0.5)
-                if taken is None:
-                    break
-                began = time.monotonic()
-                for scored in scorer.push(taken):
-                    out.add(scored)
-                at_once = _affordable(time.monotonic() - began, len(taken), frames.max_delay)
-                out.tick()
-            for scored in scorer.finish():
-                out.add(scored)
+        _score_until_stopped(scorer, frames, out)
+        for scored in scorer.finish():
+            out.add(scored)
     finally:
         frames.close()
         out.close()
+
+
+def _score_until_stopped(scorer: LiveScorer, frames: LiveFrames, out: LiveOutput) -> None:
+    at_once = 1
+    with StopSignal() as stop:
+        while not stop.received:
+            taken = frames.take(at_once, timeout=0.5)
+            if taken is None:
+                return
+            began = time.monotonic()
+            for scored in scorer.push(taken):
+                out.add(scored)
+            at_once = _affordable(time.monotonic() - began, len(taken), frames.max_delay)
+            out.tick()
 
 
 def _affordable(seconds: float, num_frames: int, max_delay: float) -> int:

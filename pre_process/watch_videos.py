@@ -24,7 +24,7 @@ from pre_process.settings import source_fingerprint
 from pre_process.sources import SPLIT
 from pre_process.stream_cubes import StreamedCubes, join_cubes, score_cubes
 from utils import judging
-from utils.alarms import Alarm, Seen, find_alarms
+from utils.alarms import Alarm, Seen, alarm_list, find_alarms
 from utils.annotate import Annotator
 from utils.calibration import Rate
 from utils.console import say
@@ -66,7 +66,7 @@ def watch_videos(
     fingerprint = digest([source_fingerprint(entry) for entry in entries])
     facts = judging.origin(judge.path, judge.checkpoint, entries[0].source.parent, fingerprint)
     judging.publish(output, title, found, facts, pictures.explain, pictures.stills)
-    write_json(output / "alarms.json", describe_alarms(found, seen))
+    write_json(output / "alarms.json", alarm_list(threshold, seen, found.raised))
     say(f"alarms: {output / 'alarms.json'}: {seen.describe()}")
     if threshold is None:
         say("  no threshold: the checkpoint has none for this score; pass --threshold VALUE")
@@ -75,19 +75,6 @@ def watch_videos(
     if with_video:
         _annotate(judge, entries, rates, found, output / "annotated")
         say(f"annotated videos: {output / 'annotated'}")
-
-
-def describe_alarms(evaluation: Evaluation, seen: Seen) -> dict[str, Any]:
-    """What ``alarms.json`` holds."""
-    threshold = evaluation.threshold
-    return {
-        "format_version": 1,
-        "threshold": None if threshold is None else threshold.value,
-        "threshold_source": "none" if threshold is None else threshold.source,
-        "expected_on_normal_video": "" if threshold is None else threshold.expected,
-        "seen": seen.as_json(),
-        "alarms": list(evaluation.raised),
-    }
 
 
 def _score(judge: Judge, entries: Sequence[VideoEntry]) -> tuple[StreamedCubes, Errors]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from utils.evaluation import Threshold
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,20 @@ class AlarmTracker:
         """End the running alarm, as the end of the video does, and give it."""
         ended, self.running = self.running, None
         return ended
+
+
+def alarm_list(
+    threshold: Threshold | None, seen: Seen, alarms: Iterable[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What ``alarms.json`` holds."""
+    return {
+        "format_version": 1,
+        "threshold": threshold.value if threshold else None,
+        "threshold_source": threshold.source if threshold else "none",
+        "expected_on_normal_video": threshold.expected if threshold else "",
+        "seen": seen.as_json(),
+        "alarms": list(alarms),
+    }
 
 
 def find_alarms(
