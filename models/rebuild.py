@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from models.hf2vad import build_hf2vad
 from models.ml_memae_sc import FLOW_CHANNELS, MLMemAESC
 from models.scorers import cube_errors, stage1_errors
-from utils.checkpoint import load_weights
+from utils.checkpoint import require_same_tensors
 
 
 def rebuild_model(checkpoint: Mapping[str, Any], source: str) -> nn.Module:
-    """Build the network of a checkpoint's stage and load its weights, in evaluation mode.
+    """Build the network of a checkpoint's stage around its weights, in evaluation mode.
+
+    The weights are not copied: they are the checkpoint's own tensors.
 
     Args:
         checkpoint: of any HF2-VAD stage, as read by ``utils.checkpoint.load_checkpoint``.
@@ -28,11 +30,15 @@ def rebuild_model(checkpoint: Mapping[str, Any], source: str) -> nn.Module:
         UserError: weights that do not fit the checkpoint's own configuration.
     """
     sizes = checkpoint["config"]["model"]
-    if checkpoint["stage"] == "ml_memae_sc":
-        model: nn.Module = MLMemAESC(**sizes["memae"])
-    else:
-        model = build_hf2vad(sizes["memae"], sizes["vunet"])
-    load_weights(model, checkpoint["model"], source)
+    with torch.device("meta"):
+        if checkpoint["stage"] == "ml_memae_sc":
+            model: nn.Module = MLMemAESC(**sizes["memae"])
+        else:
+            model = build_hf2vad(sizes["memae"], sizes["vunet"])
+    own, weights = model.state_dict(), checkpoint["model"]
+    require_same_tensors(own, weights, source)
+    state = {key: weights[key].to(tensor.dtype) for key, tensor in own.items()}
+    model.load_state_dict(state, assign=True)
     return model.eval()
 
 

@@ -163,7 +163,7 @@ def to_our_config(
         stage: _stated({**training, "batch_size": published.batchsize}),
         "eval": {
             **_stated({"w_flow": published.w_r, "w_frame": published.w_p}),
-            "batch_size": 128,  # as published; memory stays under 2 GB
+            "batch_size": 64,  # of no effect on the scores; keeps memory well under 2 GB
         },
     }
     if published.dataset_name in PRE_PROCESS:
