@@ -92,6 +92,8 @@ def prepare(options: argparse.Namespace, output: Path) -> tuple[DataSet, dict]:
     if labels_path and is_archive(labels_path):
         labels_path = unpack(labels_path, output / "archive")
     layout = find_layout(source, options.name, labels_path)
+    if labels_path and not layout.testing:
+        raise UserError(f"{source}: --labels is for test videos, and there are none here")
     say(f"{source}: {len(layout.training)} training and {len(layout.testing)} test videos")
     entries = collect_videos(layout, output, options.copy)
     if options.avenue19 or options.name == "avenue19":

@@ -181,6 +181,8 @@ def test_bad_arguments(tmp_path, fails):
     assert "no video in it" in fails("--source", tmp_path / "empty")
     write_video(tmp_path / "in" / "training" / "a.avi", 6)
     write_video(tmp_path / "in" / "testing" / "b.avi", 6)
+    own = ("--source", tmp_path / "in" / "training")
+    assert "none here" in fails(*own, "--labels", tmp_path / "no.mat")
     assert "check --labels" in fails("--source", tmp_path / "in", "--labels", tmp_path / "no.mat")
 
 
