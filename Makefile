@@ -3,17 +3,18 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 SEED ?= 0
-DEMO := --cfg_file cfgs/toy.yaml --set run.seed=$(SEED)
+TOY := toy$(if $(filter-out 0,$(SEED)),_$(SEED))
+DEMO := --cfg_file cfgs/toy.yaml --set run.seed=$(SEED) run.name=$(TOY) data.root=data/$(TOY)
 
 .PHONY: demo test lint clean-demo
 
 demo: $(VENV)/.run-ready
-	$(RUN) pre_process/prepare_dataset.py --name toy --toy
-	$(RUN) pre_process/extract_samples.py --cfg_file cfgs/toy.yaml --workers 2
+	$(RUN) pre_process/prepare_dataset.py --name toy --toy --seed $(SEED) --output data/$(TOY)
+	$(RUN) pre_process/extract_samples.py $(DEMO) --workers 2
 	$(RUN) ml_memAE_sc_train.py $(DEMO)
 	$(RUN) train.py $(DEMO)
 	$(RUN) finetune.py $(DEMO)
-	$(RUN) eval.py --model_save_path runs/toy/finetune/last.pth
+	$(RUN) eval.py --model_save_path runs/$(TOY)/finetune/last.pth
 
 test: $(VENV)/.test-ready
 	$(RUN) -m pytest -n 2
@@ -23,7 +24,7 @@ lint: $(VENV)/.test-ready
 	$(VENV)/bin/ruff format --check .
 
 clean-demo:
-	rm -rf data/toy runs/toy
+	rm -rf data/$(TOY) runs/$(TOY)
 
 # The stamps are written last, so an interrupted installation is done again.
 $(VENV)/.run-ready: requirements.txt
