@@ -1,9 +1,10 @@
 """Made-up snippet features with planted anomalies: every part of FRD-UVAD tries out on them.
 
-Normal features lie near a low-dimensional subspace that all videos share and drift slowly along it;
-an anomalous stretch adds a component outside the subspace that swells and fades. Crops are noisy
-copies. Training videos are unlabelled for the method, but the truth is returned, so pseudo labels
-can be judged.
+Normal features lie near a low-dimensional subspace that all videos share, drift slowly along it and
+vary in length; an anomalous stretch adds a component outside the subspace that swells and fades.
+There are a few kinds of anomaly, each with its own direction, the same in both splits: the scorer
+can only know kinds that occur among the unlabelled training videos. Crops are noisy copies. The
+truth of the training videos is returned, so that pseudo labels can be judged.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ class ToySettings:
     rank: int = 12
     strength: float = 2.0
     anomaly_share: tuple[float, float] = (0.1, 0.2)
+    kinds: int = 3  # of anomalies
     noise: float = 0.25
+    gain: float = 0.2  # deviation of the logarithm of a snippet's length
 
 
 def write_toy_features(
@@ -44,42 +47,53 @@ def write_toy_features(
         videos' labels a frame (16 a snippet).
     """
     settings = settings or ToySettings()
-    random = np.random.default_rng(seed)
-    basis = np.linalg.qr(random.normal(size=(settings.feature_size, settings.rank)))[0].T
+    world = _World(np.random.default_rng(seed), settings)
     truth: dict[str, dict[str, np.ndarray]] = {}
     for split in ("training", "testing"):
         truth[split] = {}
         for number in range(settings.num_videos):
             name = f"{split[:5]}_{number:03d}"
-            features, labels = _make_video(random, basis, number % 2 == 0, settings)
+            kind = number // 2 % settings.kinds if number % 2 == 0 else None
+            features, truth[split][name] = world.make_video(kind)
             with atomic_path(folder / "features" / split / f"{name}.npy") as temporary:
                 np.save(temporary, features)
-            truth[split][name] = labels
     with atomic_path(folder / "labels.npz") as temporary:
         np.savez(temporary, **{name: y.repeat(16) for name, y in truth["testing"].items()})
     return truth
 
 
-def _make_video(
-    random: np.random.Generator, basis: np.ndarray, anomalous: bool, settings: ToySettings
-) -> tuple[np.ndarray, np.ndarray]:
-    """Features (T, crops, D) float32 and snippet labels (T,) uint8."""
-    length = int(random.integers(settings.snippets[0], settings.snippets[1] + 1))
-    drift = random.normal(size=(length, settings.rank))
-    for step in range(1, length):  # a slow walk with unit variance
-        drift[step] = 0.9 * drift[step - 1] + np.sqrt(1 - 0.9**2) * drift[step]
-    scale = np.sqrt(settings.feature_size)  # the length of a normal feature, so values are near 1
-    clean = drift @ basis * np.sqrt(settings.feature_size / settings.rank)
-    labels = np.zeros(length, np.uint8)
-    if anomalous:
-        count = max(4, round(length * random.uniform(*settings.anomaly_share)))
-        start = int(random.integers(0, length - count))
-        labels[start : start + count] = 1
-        swell = np.sin(np.pi * (np.arange(count) + 1) / (count + 1))
-        direction = random.normal(size=settings.feature_size)
-        direction -= direction @ basis.T @ basis
-        direction *= scale / np.linalg.norm(direction)
-        clean[start : start + count] += settings.strength * swell[:, None] * direction
-    noise = random.normal(size=(length, settings.crops, settings.feature_size))
-    noise *= settings.noise
-    return (clean[:, None] + noise).astype(np.float32), labels
+class _World:
+    """What all videos share: the subspace of normal features and the directions of anomalies."""
+
+    def __init__(self, random: np.random.Generator, settings: ToySettings) -> None:
+        self.random, self.settings = random, settings
+        axes = random.normal(size=(settings.feature_size, settings.rank + settings.kinds))
+        axes = np.linalg.qr(axes)[0].T  # orthonormal
+        size = np.sqrt(settings.feature_size)  # the length of a normal feature: values are near 1
+        self.basis = axes[: settings.rank] * size / np.sqrt(settings.rank)
+        self.directions = axes[settings.rank :] * size
+
+    def make_video(self, kind: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """Features (T, crops, D) float32 and truth (T,) uint8; ``None``: without an anomaly."""
+        random, settings = self.random, self.settings
+        length = int(random.integers(settings.snippets[0], settings.snippets[1] + 1))
+        features = self._drift(length) @ self.basis
+        labels = np.zeros(length, np.uint8)
+        if kind is not None:
+            count = max(4, round(length * random.uniform(*settings.anomaly_share)))
+            start = int(random.integers(0, length - count))
+            labels[start : start + count] = 1
+            swell = np.sin(np.pi * (np.arange(count) + 1) / (count + 1))
+            added = settings.strength * swell[:, None] * self.directions[kind]
+            features[start : start + count] += added
+        features *= np.exp(settings.gain * random.normal(size=(length, 1)))
+        shape = (length, settings.crops, settings.feature_size)
+        noisy = features[:, None] + settings.noise * random.normal(size=shape)
+        return noisy.astype(np.float32), labels
+
+    def _drift(self, length: int) -> np.ndarray:
+        """A slow random walk of unit variance, (length, rank)."""
+        drift = self.random.normal(size=(length, self.settings.rank))
+        for step in range(1, length):
+            drift[step] = 0.9 * drift[step - 1] + np.sqrt(1 - 0.9**2) * drift[step]
+        return drift

@@ -1,9 +1,10 @@
 """A hand-made extractor that needs no weights: histograms of optical flow and of gradients.
 
 A crop is cut into 4x4 cells; a cell gives 16 values, which are one token of FRD-UVAD: 8 of mean
-flow in each direction (pixels a frame at the working size, after Chaudhry et al., CVPR 2009), 4
-shares of pixels above a speed, 4 of mean gradient in each orientation (after Dalal and Triggs,
-CVPR 2005).
+flow in each direction (pixels a frame at the working size, after Chaudhry et al., CVPR 2009), 3
+shares of pixels above a speed, the highest speed, 4 of mean gradient in each orientation (after
+Dalal and Triggs, CVPR 2005). Square roots are taken, so that one fast object does not drown the
+rest, and scaled to values near 1, from where FRD-UVAD's reconstruction starts.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from pre_process.crops import Crop, crop_windows
 from utils.errors import UserError
 
 GRID = 4
-SPEEDS = (0.5, 1.0, 2.0, 4.0)  # pixels a frame at the working size
+SPEEDS = (0.5, 1.0, 2.0)  # pixels a frame at the working size
+HIGHEST = 11  # channel of the highest speed
 WIDTH = 320  # working size; heights keep the aspect
+SCALE = 5.0
 CROP_SHARE = 7 / 8  # of the frame's sides, as 224 of 256 pixels
 # Which channel a mirror image has each of the 16 values in: directions are 45 degrees apart from
 # "right" on, orientations from "vertical edge" on.
@@ -52,7 +55,8 @@ class HOFBackbone:
         for previous, current in itertools.pairwise(frames):
             add_flow(maps, self._flow.calc(previous, current, None))
             add_gradients(maps, current)
-        maps /= len(frames) - 1
+        maps[..., :HIGHEST] /= len(frames) - 1
+        maps[..., HIGHEST + 1 :] /= len(frames) - 1
         height, width = maps.shape[:2]
         size = round(height * CROP_SHARE), round(width * CROP_SHARE)
         windows = crop_windows(height, width, *size, self.crops)
@@ -60,13 +64,15 @@ class HOFBackbone:
 
 
 def add_flow(maps: np.ndarray, flow: np.ndarray) -> None:
-    """Add a flow field (h, w, 2) to channels 0-11 of ``maps`` (h, w, 16)."""
+    """Add a flow field (h, w, 2) to channels 0-10 of ``maps`` (h, w, 16), take it into 11."""
     speed, angle = cv2.cartToPolar(flow[..., 0], flow[..., 1])
     direction = np.rint(angle * (8 / (2 * np.pi))).astype(np.int64) % 8
     rows, columns = np.indices(speed.shape, sparse=True)
     maps[rows, columns, direction] += speed
     for channel, limit in enumerate(SPEEDS, start=8):
         maps[..., channel] += speed > limit
+    smooth = cv2.blur(speed, (5, 5))  # single wrong vectors are no speed
+    np.maximum(maps[..., HIGHEST], smooth, out=maps[..., HIGHEST])
 
 
 def add_gradients(maps: np.ndarray, grey: np.ndarray) -> None:
@@ -80,12 +86,14 @@ def add_gradients(maps: np.ndarray, grey: np.ndarray) -> None:
 
 
 def cell_means(maps: np.ndarray, crop: Crop) -> np.ndarray:
-    """Mean of each cell of a crop: (256,) float32, cells row by row, 16 values each."""
+    """Scaled root of each cell's means and highest speed: (256,) float32, cells row by row."""
     window = maps[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
     rows = np.linspace(0, crop.height, GRID + 1).astype(int)
     columns = np.linspace(0, crop.width, GRID + 1).astype(int)
     cells = np.add.reduceat(np.add.reduceat(window, rows[:-1], axis=0), columns[:-1], axis=1)
     cells /= (np.diff(rows)[:, None] * np.diff(columns))[..., None]  # (4, 4, 16)
+    highest = np.maximum.reduceat(window[..., HIGHEST], rows[:-1], axis=0)
+    cells[..., HIGHEST] = np.maximum.reduceat(highest, columns[:-1], axis=1)
     if crop.mirrored:
         cells = cells[:, ::-1, MIRRORED]
-    return cells.ravel()
+    return SCALE * np.sqrt(cells.ravel())
