@@ -71,13 +71,7 @@ class FeatureLoader:
         self.block = block
         self.rank, self.world_size = rank, world_size
         self._block_rows = block + snippets - 1  # an item reaches into the next block
-        short = int((features.lengths < snippets).sum())
-        if short:
-            logger.warning(
-                "%s: %d videos are shorter than an item's %d snippets (the shortest has %d); "
-                "their last snippet is repeated",
-                features.path, short, snippets, features.lengths.min(),
-            )  # fmt: skip
+        _warn_of_short_videos(features, snippets)
         row_bytes = features.files[0].row_bytes
         fitting = pool_mb * 2**20 // (row_bytes * self._block_rows)
         self._num_blocks = -(-len(features) // block)
@@ -172,6 +166,16 @@ class FeatureLoader:
         if self._pool_blocks == self._num_blocks:
             self._resident = memory
         return memory
+
+
+def _warn_of_short_videos(features: FeatureSet, snippets: int) -> None:
+    short = int((features.lengths < snippets).sum())
+    if short:
+        logger.warning(
+            "%s: %d videos are shorter than an item's %d snippets (the shortest has %d); "
+            "their last snippet is repeated",
+            features.path, short, snippets, features.lengths.min(),
+        )  # fmt: skip
 
 
 class InOrder:

@@ -64,16 +64,12 @@ def frd_loss(
     error_labels = (batch_error >= error_threshold).to(error.dtype).detach()
     confirmed = error_labels if auxiliary is None else error_labels * (auxiliary >= aux_threshold)
     scores = running_mean(output["scores"])
-    with torch.autocast(scores.device.type, enabled=False):  # not defined in half precision
-        score_loss = F.binary_cross_entropy(scores.float(), confirmed.float())
     terms = {
         "recon": batch_error.mean(),
         "bank": _bank_loss(bank_error, error_threshold),
-        "score": score_loss,
+        "score": score_loss(scores, confirmed),
     }
-    terms["total"] = sum(
-        weight * term for weight, term in zip(weights, terms.values(), strict=True)
-    )
+    terms["total"] = sum(w * term for w, term in zip(weights, terms.values(), strict=True))
     details = {
         "error": batch_error.detach(),
         "error_labels": error_labels,
@@ -81,6 +77,12 @@ def frd_loss(
         "scores": scores.detach(),
     }
     return terms, details
+
+
+def score_loss(scores: Tensor, labels: Tensor) -> Tensor:
+    """Binary cross-entropy of scores in (0, 1) with labels, in float32 whatever the autocast."""
+    with torch.autocast(scores.device.type, enabled=False):  # not defined in half precision
+        return F.binary_cross_entropy(scores.float(), labels.float())
 
 
 def _bank_loss(bank_error: Tensor, error_threshold: Tensor) -> Tensor:

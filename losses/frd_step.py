@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from losses.frd import AnomalyBank, bank_candidates, frd_loss
+from losses.frd import AnomalyBank, bank_candidates, frd_loss, score_loss
 
 
 class FRDStep:
@@ -66,6 +66,4 @@ def scorer_loss(scores: Tensor, labels: Tensor) -> dict[str, Tensor]:
     Returns:
         ``total``, and ``share_scores``, the share of snippets that score 0.5 or more.
     """
-    with torch.autocast(scores.device.type, enabled=False):  # not defined in half precision
-        total = nn.functional.binary_cross_entropy(scores.float(), labels.float())
-    return {"total": total, "share_scores": (scores >= 0.5).float().mean()}
+    return {"total": score_loss(scores, labels), "share_scores": (scores >= 0.5).float().mean()}

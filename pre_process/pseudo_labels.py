@@ -110,15 +110,7 @@ def fine_labels(
         UserError: no video in the normal bag, or its snippets are all alike.
     """
     labels = np.zeros(len(norms), np.uint8)
-    in_normal = np.repeat(~abnormal, np.diff(starts))
-    variance = norms[in_normal].var() if in_normal.any() else 0.0
-    if variance == 0:
-        raise UserError(
-            "pseudo labels: the normal bag is empty or its snippets are all alike; "
-            "check the training features"
-        )
-    deviation = norms - norms[in_normal].mean()
-    log_p = -0.5 * (deviation**2 / variance + np.log(2 * np.pi * variance))
+    log_p = _log_density(norms, norms[np.repeat(~abnormal, np.diff(starts))])
     for video in np.flatnonzero(abnormal):
         first, last = int(starts[video]), int(starts[video + 1])
         length = int(window_share * (last - first))
@@ -126,6 +118,17 @@ def fine_labels(
         if start is not None:
             labels[first + start : first + start + length] = 1
     return labels
+
+
+def _log_density(norms: np.ndarray, normal: np.ndarray) -> np.ndarray:
+    """Log density of each n_t under a Gaussian fitted to those of the normal bag."""
+    variance = normal.var() if len(normal) else 0.0
+    if variance == 0:
+        raise UserError(
+            "pseudo labels: the normal bag is empty or its snippets are all alike; "
+            "check the training features"
+        )
+    return -0.5 * ((norms - normal.mean()) ** 2 / variance + np.log(2 * np.pi * variance))
 
 
 def _window(log_p: np.ndarray, length: int, rule: str) -> int | None:
