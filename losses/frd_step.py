@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from losses.frd import AnomalyBank, bank_candidates, frd_loss, score_loss

@@ -25,7 +25,8 @@ from utils.errors import UserError
 def toy(tmp_path_factory):
     """A data set's folder and the truth of its training snippets, in order."""
     folder = tmp_path_factory.mktemp("toy")
-    truth = write_toy_features(folder, seed=0)["training"]
+    strong = ToySettings(strength=3.0, gain=0.1)
+    truth = write_toy_features(folder, seed=0, settings=strong)["training"]
     return folder, np.concatenate([truth[name] for name in sorted(truth)])
 
 
