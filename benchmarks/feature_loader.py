@@ -2,8 +2,8 @@
 
 Without --sparse a real array is written first (random values, so that no file system can cheat).
 
-Example: python benchmarks/feature_loader.py --folder /tmp/features --snippets 50000
-         python benchmarks/feature_loader.py --folder /tmp/features --snippets 779951 --sparse
+Example: python benchmarks/feature_loader.py --folder data/features_bench --snippets 50000
+         python benchmarks/feature_loader.py --folder data/features_bench --snippets 779951 --sparse
 """
 
 from __future__ import annotations
