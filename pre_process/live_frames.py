@@ -110,8 +110,7 @@ class LiveFrames:
             UserError: the camera stayed away for longer than ``give_up_after``.
         """
         with self._changed:
-            if not self._is_over:  # the last frames of all are not late: nothing follows
-                self._drop_late(time.monotonic())
+            self._drop_late(time.monotonic())
             self._changed.wait_for(lambda: self._waiting or self._is_over, timeout)
             if self._waiting:
                 taken = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]

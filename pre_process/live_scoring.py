@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,7 +23,7 @@ class ScoredFrame:
     Attributes:
         live: the frame.
         cubes: its n cubes; errors: their errors, each (n,); cube_scores: (n,).
-        score: smoothed score of the frame; ``None`` while a new history fills.
+        score: smoothed score of the frame; ``None``, and no cube, while a new history fills.
     """
 
     live: LiveFrame
@@ -39,6 +39,9 @@ class LiveScorer:
     A score depends on nothing later than its frame, except that moving regions, where the
     configuration has them on, need the frame after it: scores then come one frame late.
 
+    The first ``trim`` frames, and as many behind lost ones, fill the history and are not scored.
+    The smoothing window outlives lost frames; a reconnected camera begins a new one.
+
     Args:
         extractor: with batch size 1.
         scorer: errors of cubes; all frames given at once are scored in one batch.
@@ -51,18 +54,20 @@ class LiveScorer:
         self._extractor = extractor
         self._scorer = scorer
         self._rule = rule
-        self._smoother = CausalSmoother(smoothing)
+        self._smoother = CausalSmoother(smoothing.size)
+        self._trim = self._filling = smoothing.trim
         self._waiting: deque[LiveFrame] = deque()  # inside the extractor
         self._shape: tuple[int, ...] | None = None
 
     def push(self, frames: Sequence[LiveFrame]) -> list[ScoredFrame]:
-        """Take the next frames; give those whose scores are ready."""
+        """Take the next frames; give those that are ready."""
         ready: list[FrameCubes] = []
         for live in frames:
-            is_other_picture = self._shape not in (None, live.frame.shape)
-            if live.gap or is_other_picture:
+            if self._shape not in (None, live.frame.shape):
+                live = replace(live, gap="reconnected")
+            if live.gap:
                 ready += self._extractor.flush()
-            if live.gap == "reconnected" or is_other_picture:
+            if live.gap == "reconnected":
                 self._extractor.start()
             elif live.gap:
                 self._extractor.skip()
@@ -76,21 +81,41 @@ class LiveScorer:
         return self._score(self._extractor.flush())
 
     def _score(self, ready: Sequence[FrameCubes]) -> list[ScoredFrame]:
-        filled = [cubes for cubes in ready if len(cubes.boxes)]
+        frames = [self._admit(self._waiting.popleft(), cubes) for cubes in ready]
+        filled = [cubes for _, cubes in frames if cubes is not None and len(cubes.boxes)]
         errors: Errors = {}
         if filled:
             errors = collect_errors([join_cubes(filled)], lambda batch: self._scorer(*batch))
         scored, first = [], 0
-        for cubes in ready:
-            part = {name: each[first : first + len(cubes.boxes)] for name, each in errors.items()}
-            first += len(cubes.boxes)
-            scored.append(self._finish_frame(self._waiting.popleft(), cubes, part))
+        for live, cubes in frames:
+            count = 0 if cubes is None else len(cubes.boxes)
+            part = {name: each[first : first + count] for name, each in errors.items()}
+            first += count
+            scored.append(self._finish_frame(live, cubes, part))
         return scored
 
-    def _finish_frame(self, live: LiveFrame, cubes: FrameCubes, errors: Errors) -> ScoredFrame:
+    def _admit(self, live: LiveFrame, cubes: FrameCubes) -> tuple[LiveFrame, FrameCubes | None]:
+        """The frame with its cubes, or without them while the history fills."""
         if live.gap:
+            self._filling = self._trim
+        if not self._filling:
+            return live, cubes
+        self._filling -= 1
+        return live, None
+
+    def _finish_frame(
+        self, live: LiveFrame, cubes: FrameCubes | None, errors: Errors
+    ) -> ScoredFrame:
+        if live.gap == "reconnected":
             self._smoother.restart()
+        if cubes is None:
+            return ScoredFrame(live, _no_cubes(live.index), {}, np.zeros(0), None)
         has_cubes = len(cubes.boxes) > 0
         cube_scores = self._rule(errors) if has_cubes else np.zeros(0)
         raw = float(cube_scores.max()) if has_cubes else self._rule.zero_error_score
         return ScoredFrame(live, cubes, errors, cube_scores, self._smoother.push(raw))
+
+
+def _no_cubes(index: int) -> FrameCubes:
+    empty = np.zeros((0, 4), np.float32)
+    return FrameCubes(index, empty, empty, empty)

@@ -71,7 +71,9 @@ def _score_until_stopped(scorer: LiveScorer, frames: LiveFrames, out: LiveOutput
             began = time.monotonic()
             for scored in scorer.push(taken):
                 out.add(scored)
-            at_once = _affordable(time.monotonic() - began, len(taken), frames.max_delay)
+            spent = time.monotonic() - began
+            # Crowded frames take longer than empty ones, so this grows slowly and falls at once.
+            at_once = min(2 * at_once, _affordable(spent, len(taken), frames.max_delay))
             out.tick()
 
 
