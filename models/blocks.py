@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -93,6 +94,23 @@ class DoubleConv(nn.Module):
         return F.relu(self.norm2(self.conv2(x), num_groups), inplace=True)
 
 
+def dropout(x: Tensor, probability: float, training: bool) -> Tensor:
+    """Dropout as torch's, about four times as fast on a CPU.
+
+    Torch draws a double a value there. This draws 16 bits, so the probability is rounded to a
+    multiple of 2**-16, from a generator that torch's own generator seeds.
+    """
+    if not training or probability == 0 or x.device.type != "cpu":
+        return F.dropout(x, probability, training)
+    seed = int(torch.randint(2**63 - 1, ()))
+    words = np.random.SFC64(seed).random_raw(-(-x.numel() // 4))
+    noise = torch.from_numpy(words.view(np.int16)[: x.numel()])
+    kept = torch.empty_like(x)
+    in_memory_order = kept.as_strided((x.numel(),), (1,))
+    torch.ge(noise, round(probability * 2**16) - 2**15, out=in_memory_order)
+    return x * kept.mul_(1 / (1 - probability))
+
+
 class ResidualBlock(nn.Module):
     """Pre-activation residual block of VUNet, optionally merging a skip of the same width."""
 
@@ -109,7 +127,7 @@ class ResidualBlock(nn.Module):
         else:
             merged = torch.cat([x, self.skip_conv(F.elu(skip))], dim=1)
             residual = F.elu(merged, inplace=True)
-        residual = F.dropout(residual, self.dropout, self.training)
+        residual = dropout(residual, self.dropout, self.training)
         return x + self.conv(residual)
 
 

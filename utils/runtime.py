@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import platform
 import random
@@ -16,14 +17,34 @@ logger = logging.getLogger(__name__)
 
 
 def pick_device(wanted: str) -> torch.device:
-    """Resolve ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; a GPU that is not there gives the CPU."""
+    """Resolve ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; a GPU that is not there gives the CPU.
+
+    Where it is the CPU, freed memory is kept from then on: :func:`keep_freed_memory`.
+    """
     if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(wanted)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         logger.warning("device %s is not there; using the CPU", wanted)
-        return torch.device("cpu")
+        device = torch.device("cpu")
+    if device.type == "cpu":
+        keep_freed_memory()
     return device
+
+
+def keep_freed_memory() -> None:
+    """Have the C library keep large freed buffers for the next step (Linux with glibc).
+
+    By default it hands every buffer above 32 MB back to the system, and each training step
+    faults all its pages in again: a third of a step's time on a CPU. Memory stays at the peak.
+    """
+    if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
+        return
+    trim_threshold, top_pad, mmap_max = -1, -2, -4  # names of malloc.h
+    library = ctypes.CDLL(None)
+    library.mallopt(mmap_max, 0)
+    library.mallopt(trim_threshold, 2**31 - 1)
+    library.mallopt(top_pad, 64 * 2**20)
 
 
 def seed_everything(seed: int) -> None:
