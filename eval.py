@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from datasets.loader import CubeLoader, to_network_inputs
 from models.rebuild import errors_of, explain, rebuild_model
 from pre_process.test_data import TestData, open_test_data
+from utils import processes
 from utils.checkpoint import kept_checkpoints
 from utils.console import say, setup_logging
 from utils.errors import exit_on_user_error
@@ -25,8 +25,8 @@ from utils.evaluation import Evaluation
 from utils.judging import judge, origin, publish
 from utils.run_folder import sole_writer
 from utils.runtime import pick_device
-from utils.scoring import collect_errors
 from utils.selection import best_on_test
+from utils.shared_scoring import score_together
 
 
 class Scorer:
@@ -40,9 +40,10 @@ class Scorer:
         test, checkpoint = self.test, self.test.load(path)
         model = rebuild_model(checkpoint, str(path)).to(self.device)
         loader = CubeLoader(test.cubes, self.config.eval.batch_size)
-        errors = collect_errors(
-            tqdm(loader, desc=path.name, unit="batch", mininterval=1.0),
+        errors = score_together(
+            loader,
             lambda batch: errors_of(model, *self._inputs(batch.appearance, batch.motion)),
+            path.name,
         )
         return judge(errors, test.cubes, path, checkpoint, self.config, test.labels, test.regions)
 
@@ -87,6 +88,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Evaluate and write the results."""
     arguments = parse_arguments(argv)
+    processes.join()
     setup_logging()
     path: Path = arguments.model_save_path
     config, test = open_test_data(path, arguments.cfg_file, arguments.set, arguments.output)
@@ -100,7 +102,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             path = paths[place]
         else:
             evaluation = scorer.evaluate(path)
-        scorer.publish(path, evaluation, arguments.ablate)
+        if processes.is_first():
+            scorer.publish(path, evaluation, arguments.ablate)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     train_stage(
         setup,
         model,
-        loader=CubeLoader(cubes, settings.batch_size, shuffle=True, seed=config.run.seed),
+        loader=CubeLoader(
+            cubes, settings.batch_size, shuffle=True, seed=config.run.seed, **setup.share
+        ),
         loss=loss,
         normal_data=CubeLoader(cubes, config.eval.batch_size),
         score=lambda network, batch: cube_errors(network, *inputs(batch)),

@@ -16,6 +16,7 @@ from datasets.feature_labels import open_split
 from datasets.snippet_scores import save_snippet_values
 from models.frd_scorers import read_frd_checkpoint
 from pre_process.snippet_scoring import score_snippets
+from utils import processes
 from utils.checkpoint import kept_checkpoints
 from utils.config import scoring_config
 from utils.console import say, setup_logging
@@ -86,6 +87,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Evaluate and write the results."""
     arguments = parse_arguments(argv)
+    processes.join()
     setup_logging()
     path: Path = arguments.ckpt_path
     suffix = "_training" if arguments.split == "training" else ""
@@ -97,6 +99,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         say(f"{path}: {len(scorer.features)} snippets of {len(scorer.features.names)} videos")
         paths = kept_checkpoints(path) if arguments.select == "best-on-test" else [path]
         values = [scorer.score(each) for each in paths]
+        if not processes.is_first():
+            return
         if arguments.split == "testing":
             evaluations = [scorer.judge(*pair) for pair in zip(paths, values, strict=True)]
             place, evaluation = best_on_test(evaluations) if len(paths) > 1 else (0, evaluations[0])

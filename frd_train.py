@@ -83,7 +83,7 @@ def train(
     **more: Any,
 ) -> None:
     """Hand a stage to the training loop that all stages share."""
-    config, settings, processes = setup.config, setup.settings, setup.accelerator
+    config, settings = setup.config, setup.settings
     loader = FeatureLoader(
         features,
         settings.batch_size,
@@ -91,8 +91,7 @@ def train(
         seed=config.run.seed,
         pool_mb=config.data.pool_mb,
         block=config.data.block,
-        rank=processes.process_index,
-        world_size=processes.num_processes,
+        **setup.share,
     )
 
     def score(network: nn.Module, batch: FeatureBatch) -> dict[str, Tensor]:

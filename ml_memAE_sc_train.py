@@ -46,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     train_stage(
         setup,
         model,
-        loader=CubeLoader(cubes, settings.batch_size, shuffle=True, seed=config.run.seed),
+        loader=CubeLoader(
+            cubes, settings.batch_size, shuffle=True, seed=config.run.seed, **setup.share
+        ),
         loss=loss,
         normal_data=in_order,
         score=lambda network, batch: stage1_errors(network, last_flow(batch)),

@@ -80,9 +80,8 @@ class FeatureLoader:
         self._resident: np.ndarray | None = None
 
     def __len__(self) -> int:
-        """Steps an epoch; a last one with fewer items than processes is left out."""
-        whole, rest = divmod(len(self.features), self.batch_size)
-        return whole + (rest >= self.world_size)
+        """Steps an epoch; the last one may have fewer items, and some processes none."""
+        return -(-len(self.features) // self.batch_size)
 
     def __iter__(self) -> Iterator[FeatureBatch]:
         """The batches of epoch 0."""
@@ -136,6 +135,8 @@ class FeatureLoader:
             slots = np.searchsorted(plan.blocks[number], starts // self.block)
             shift = slots * self._block_rows - (starts // self.block) * self.block
             parts.append(memory.take(rows[pool_of == number] + shift[:, None], axis=0))
+        if not parts:  # other processes have all items of this step
+            parts = [np.empty(0, features.dtype)]
         joined = parts[0] if len(parts) == 1 else np.concatenate(parts)
         joined = joined.reshape(shape)
         if features.chosen is not None:
@@ -190,9 +191,14 @@ class InOrder:
 
     def __iter__(self) -> Iterator[FeatureBatch]:
         """Batches with ``features`` (B, crops, 1, D)."""
-        for start, rows in self.features.chunks(self.batch_size):
-            indices = torch.arange(start, start + len(rows))[:, None]
-            yield FeatureBatch(indices, torch.from_numpy(rows)[:, :, None])
+        return (self[step] for step in range(len(self)))
+
+    def __getitem__(self, step: int) -> FeatureBatch:
+        """One of the batches."""
+        start, stop = step * self.batch_size, (step + 1) * self.batch_size
+        rows = self.features.rows(start, min(stop, len(self.features)))
+        indices = torch.arange(start, start + len(rows))[:, None]
+        return FeatureBatch(indices, torch.from_numpy(rows)[:, :, None])
 
 
 class _Pools:

@@ -136,10 +136,17 @@ class FeatureSet:
             UserError: a value is not finite.
         """
         for start in range(0, len(self), max_snippets):
-            stop = min(start + max_snippets, len(self))
-            rows = self.read(start, stop).astype(np.float32, copy=False)
-            self.require_finite(rows, np.arange(start, stop))
-            yield start, rows if self.chosen is None else rows[:, self.chosen]
+            yield start, self.rows(start, min(start + max_snippets, len(self)))
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        """Snippets start..stop as (stop - start, crops, D) float32, checked for NaN.
+
+        Raises:
+            UserError: a value is not finite.
+        """
+        rows = self.read(start, stop).astype(np.float32, copy=False)
+        self.require_finite(rows, np.arange(start, stop))
+        return rows if self.chosen is None else rows[:, self.chosen]
 
     def require_size(self, feature_size: int) -> None:
         """Raise ``UserError`` when a model cannot read these features."""

@@ -52,6 +52,10 @@ class CubeLoader:
         """The batches of epoch 0."""
         return self.epoch(0)
 
+    def __getitem__(self, step: int) -> CubeBatch:
+        """The batch of one step of epoch 0, whole, whoever asks."""
+        return self._gather(self._order(0)[step * self.batch_size : (step + 1) * self.batch_size])
+
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[CubeBatch]:
         """The batches of an epoch, from ``first_step`` on (for resuming inside an epoch)."""
         order = self._order(epoch)

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from utils.processes import count, from_first, gather_rows, index
+
 
 def snippet_error(features: Tensor, reconstruction: Tensor) -> Tensor:
     """Mean squared error of each snippet, the largest over its crops.
@@ -46,6 +48,10 @@ def frd_loss(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Losses and pseudo labels of one training step (FRD-UVAD §III-C to III-E).
 
+    They depend on statistics of the whole step, so processes that share it put their errors and
+    scores together first; B and M below are then a process's own shares in what it is given,
+    and those of all processes in what it gets.
+
     Args:
         output: of the model's forward pass.
         features: (B + M, crops, K, D), the M = ``num_bank`` items of the bank last.
@@ -60,10 +66,12 @@ def frd_loss(
     """
     error = snippet_error(features, output["reconstruction"])
     batch_error, bank_error = error.split([len(features) - num_bank, num_bank])
-    error_threshold = threshold(error, 1.0)
+    batch_error, bank_error = gather_rows(batch_error), gather_rows(bank_error)
+    auxiliary = None if auxiliary is None else gather_rows(auxiliary)
+    error_threshold = threshold(torch.cat([batch_error, bank_error]), 1.0)
     error_labels = (batch_error >= error_threshold).to(error.dtype).detach()
     confirmed = error_labels if auxiliary is None else error_labels * (auxiliary >= aux_threshold)
-    scores = running_mean(output["scores"])
+    scores = running_mean(gather_rows(output["scores"]))
     terms = {
         "recon": batch_error.mean(),
         "bank": _bank_loss(bank_error, error_threshold),
@@ -123,19 +131,23 @@ class AnomalyBank:
         return 0 if self.items is None else len(self.items)
 
     def append_to(self, features: Tensor) -> Tensor:
-        """``features`` (B, crops, K, D) followed by the bank's items."""
+        """``features`` (B, crops, K, D) followed by this process's share of the bank's items."""
         if not len(self):
             return features
-        return torch.cat([features, self.items.to(features)])
+        return torch.cat([features, self.items[index() :: count()].to(features)])
 
     def add(self, items: Tensor) -> None:
-        """Take ``items`` (n, crops, K, D), then trim to the capacity."""
+        """Take ``items`` (n, crops, K, D), then trim to the capacity.
+
+        All processes hold the same bank, so all must be given the same items.
+        """
         if not len(items):
             return
-        held = self.append_to(items.new_empty((0, *items.shape[1:])))
-        held = torch.cat([held, items.detach()])
+        held = [] if self.items is None else [self.items.to(items)]
+        held = torch.cat([*held, items.detach()])
         if len(held) > self.capacity:
-            held = held[torch.randperm(len(held))[: self.capacity].to(held.device)]
+            kept = from_first(torch.randperm(len(held))[: self.capacity])
+            held = held[kept.to(held.device)]
         self.items = held
 
     def state_dict(self) -> dict[str, Tensor]:

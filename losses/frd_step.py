@@ -5,10 +5,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from losses.frd import AnomalyBank, bank_candidates, frd_loss, score_loss
+from utils.processes import pick_rows
 
 
 class FRDStep:
-    """Loss terms of a batch; keeps the latent anomaly memory bank.
+    """Loss terms of a batch; keeps the latent anomaly memory bank, the same on all processes.
 
     Args:
         bank: the bank; ``None``: switched off.
@@ -43,14 +44,14 @@ class FRDStep:
             Scalar terms ``recon``, ``bank``, ``score``, ``total``, and the shares of snippets that
             are pseudo-labelled by their error and after the auxiliary scorer.
         """
-        held = 0 if self.bank is None else len(self.bank)
         joined = items if self.bank is None else self.bank.append_to(items)
+        held = len(joined) - len(items)
         output = network(joined, num_bank=held)
         auxiliary = None if self.table is None else self.table[rows].to(items.device)
         terms, found = frd_loss(output, joined, auxiliary, held, self.weights, self.aux_threshold)
         if self.bank is not None:
             chosen = bank_candidates(found["scores"], found["labels"], self.delta, self.kind)
-            self.bank.add(items[chosen])
+            self.bank.add(pick_rows(items, chosen))
         shares = {f"share_{key}": found[key].mean() for key in ("error_labels", "labels")}
         return terms | shares
 

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.shared_norm import batch_norm_together
+from utils import processes
+
 ConvFactory = Callable[..., nn.Module]  # (in_channels, out_channels, kernel_size, stride=1)
 
 
@@ -54,20 +57,25 @@ class GroupedBatchNorm2d(nn.BatchNorm2d):
     """BatchNorm that can treat one batch as several: each group has statistics of its own.
 
     Sample ``i`` belongs to group ``i % num_groups``. Results, gradients and running statistics are
-    those of running the groups one after the other, at the cost of one pass.
+    those of running the groups one after the other, at the cost of one pass. Several processes
+    share the statistics of all their samples.
     """
 
     def forward(self, x: Tensor, num_groups: int = 1) -> Tensor:
         """Normalise ``x`` (num_groups * B, C, H, W)."""
-        if num_groups == 1 or not self.training:
+        together = processes.count() > 1
+        if not self.training or (num_groups == 1 and not together):
             return super().forward(x)
         # Group g's channel c becomes channel (g, c): a view, where x is contiguous.
         grouped = x.reshape(-1, num_groups * self.num_features, *x.shape[2:])
-        means = torch.zeros_like(self.running_mean).repeat(num_groups)
-        variances = torch.zeros_like(means)
         weight, bias = self.weight.repeat(num_groups), self.bias.repeat(num_groups)
-        # Momentum 1 leaves the batch's own statistics in the buffers.
-        result = F.batch_norm(grouped, means, variances, weight, bias, True, 1.0, self.eps)
+        if together:
+            result, means, variances = batch_norm_together(grouped, weight, bias, self.eps)
+        else:
+            means = torch.zeros_like(self.running_mean).repeat(num_groups)
+            variances = torch.zeros_like(means)
+            # Momentum 1 leaves the batch's own statistics in the buffers.
+            result = F.batch_norm(grouped, means, variances, weight, bias, True, 1.0, self.eps)
         self._track(means.view(num_groups, -1), variances.view(num_groups, -1))
         return result.view(x.shape)
 

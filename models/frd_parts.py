@@ -79,8 +79,8 @@ class DisruptedDecoder(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """``features`` (B, crops, K, D) -> reconstruction of the same shape."""
-        batch, crops, snippets, _ = features.shape
-        tokens = features.reshape(batch * crops, snippets, NUM_TOKENS, -1)
+        batch, crops, snippets, size = features.shape
+        tokens = features.reshape(batch * crops, snippets, NUM_TOKENS, size // NUM_TOKENS)
         tokens = self.decoder_embed(self.disruption(tokens)) + self.positions
         for block in self.decoder_blocks:
             tokens = block(tokens)

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from datasets.chunks import ChunkSet
 from datasets.cubes import CubeSet
@@ -26,6 +25,7 @@ from models.ml_memae_sc import MLMemAESC
 from models.rebuild import errors_of, rebuild_model
 from utils.errors import UserError
 from utils.files import read_json, sha256_file, write_json
+from utils.processes import from_first, is_first
 from utils.published import (
     FRAME_SIZES,
     PublishedConfig,
@@ -35,7 +35,8 @@ from utils.published import (
 )
 from utils.published_keys import from_published
 from utils.runtime import pick_device
-from utils.scoring import Errors, collect_errors, error_statistics
+from utils.scoring import Errors, error_statistics
+from utils.shared_scoring import score_together
 
 logger = logging.getLogger(__name__)
 
@@ -171,13 +172,14 @@ def with_statistics(run: PublishedRun, cache_folder: Path) -> dict[str, Any]:
         "model": run.checkpoint["config"]["model"],
         "chunks": training.fingerprint,
     }
-    cached = read_json(path) if path.is_file() else {}
+    cached = from_first(read_json(path) if path.is_file() else {})
     if cached.get("made_from") == made_from:
         logger.info("training statistics from %s", path)
     else:
         statistics = error_statistics(training_errors(run.checkpoint, training))
         cached = {"made_from": made_from, "statistics": statistics}
-        write_json(path, cached)
+        if is_first():
+            write_json(path, cached)
     return {**run.checkpoint, "statistics": cached["statistics"]}
 
 
@@ -186,8 +188,8 @@ def training_errors(checkpoint: dict[str, Any], cubes: ChunkSet | CubeSet) -> Er
     settings = checkpoint["config"]["run"], checkpoint["config"]["eval"]
     device = pick_device(settings[0]["device"])
     model = rebuild_model(checkpoint, checkpoint["provenance"]["published_file"]).to(device)
-    batches = tqdm(CubeLoader(cubes, settings[1]["batch_size"]), desc="training", unit="batch")
-    return collect_errors(
-        batches,
+    return score_together(
+        CubeLoader(cubes, settings[1]["batch_size"]),
         lambda batch: errors_of(model, *to_network_inputs(batch.appearance, batch.motion, device)),
+        "training",
     )

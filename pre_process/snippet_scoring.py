@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from datasets.feature_loader import InOrder
 from datasets.features import FeatureSet
@@ -23,7 +22,7 @@ from models.frd_scorers import (
 )
 from utils.config_frd import AuxiliaryConfig
 from utils.console import say
-from utils.scoring import collect_errors
+from utils.shared_scoring import score_together
 
 logger = logging.getLogger(__name__)
 ENOUGH = 0.01  # of the snippets confirmed; below it hardly any pseudo label is left
@@ -49,9 +48,10 @@ def score_snippets(
     reconstructor = rebuild_reconstructor(checkpoint, source)
     if reconstructor is not None:
         reconstructor = reconstructor.to(device)
-    batches = tqdm(InOrder(features, batch_size), desc="scoring", unit="batch", mininterval=1.0)
-    return collect_errors(
-        batches, lambda batch: score_batch(scorer, reconstructor, batch.features.to(device))
+    return score_together(
+        InOrder(features, batch_size),
+        lambda batch: score_batch(scorer, reconstructor, batch.features.to(device)),
+        "scoring",
     )
 
 

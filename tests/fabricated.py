@@ -12,7 +12,7 @@ from torch import nn
 
 from datasets.cube_files import write_cubes
 from datasets.labels import save_labels
-from datasets.manifest import DataSet, VideoEntry, save_dataset
+from datasets.manifest import DataSet, VideoEntry, load_dataset, save_dataset
 from datasets.regions import Region, write_regions
 from models.hf2vad import build_hf2vad
 from models.ml_memae_sc import MLMemAESC
@@ -59,6 +59,25 @@ def write_video_cubes(
             appearance = generator.integers(0, 255, (count, 5, 32, 32, 3), np.uint8)
             motion = generator.normal(0, 1 + label, (count, 4, 32, 32, 2)).astype(np.float16)
             writer.append(frame, boxes.reshape(-1, 4), appearance, motion)
+
+
+def write_training_cubes(root: Path) -> None:
+    """Add two training videos of 20 cubes each to ``write_scene``'s data set."""
+    generator = np.random.default_rng(1)
+    entries = list(load_dataset(root).entries)
+    for name in ("01", "02"):
+        entries.append(VideoEntry(name, "training", root, "frames", 0, 20, 64, 48))
+        facts = {"video": name, "split": "training", "num_frames": 20, "width": 64, "height": 48}
+        facts["settings"] = {"flow.preset": "fast"}
+        with write_cubes(root / "cubes" / "training" / name, facts) as writer:
+            for frame in range(20):
+                writer.append(
+                    frame,
+                    np.array([[4, 4, 20, 24]], np.float32),
+                    generator.integers(0, 255, (1, 5, 32, 32, 3), np.uint8),
+                    generator.normal(0, 1, (1, 4, 32, 32, 2)).astype(np.float16),
+                )
+    save_dataset(DataSet(root, "scene", tuple(entries)))
 
 
 def write_checkpoint(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -15,9 +14,7 @@ import eval as evaluation
 import finetune
 import ml_memAE_sc_train
 import train
-from datasets.cube_files import write_cubes
-from datasets.manifest import DataSet, VideoEntry, load_dataset, save_dataset
-from tests.fabricated import MEMAE, VUNET, write_scene
+from tests.fabricated import MEMAE, VUNET, write_scene, write_training_cubes
 from utils.checkpoint import load_checkpoint, save_checkpoint
 
 SCRIPTS = {"ml_memae_sc": ml_memAE_sc_train, "cvae": train, "finetune": finetune}
@@ -28,21 +25,7 @@ def scene(tmp_path_factory) -> Path:
     """Test videos of ``write_scene`` and two training videos of 20 cubes each."""
     root = tmp_path_factory.mktemp("scene")
     write_scene(root)
-    generator = np.random.default_rng(1)
-    entries = list(load_dataset(root).entries)
-    for name in ("01", "02"):
-        entries.append(VideoEntry(name, "training", root, "frames", 0, 20, 64, 48))
-        facts = {"video": name, "split": "training", "num_frames": 20, "width": 64, "height": 48}
-        facts["settings"] = {"flow.preset": "fast"}
-        with write_cubes(root / "cubes" / "training" / name, facts) as writer:
-            for frame in range(20):
-                writer.append(
-                    frame,
-                    np.array([[4, 4, 20, 24]], np.float32),
-                    generator.integers(0, 255, (1, 5, 32, 32, 3), np.uint8),
-                    generator.normal(0, 1, (1, 4, 32, 32, 2)).astype(np.float16),
-                )
-    save_dataset(DataSet(root, "scene", tuple(entries)))
+    write_training_cubes(root)
     return root
 
 

@@ -8,10 +8,20 @@ import math
 import sys
 from collections.abc import Sequence
 
+_silent = False
+
 
 def say(text: str = "") -> None:
-    """Print a line for the user."""
-    print(text, flush=True)
+    """Print a line for the user, unless another process speaks for this one."""
+    if not _silent:
+        print(text, flush=True)
+
+
+def silence() -> None:
+    """Say no more than errors: another process says the same."""
+    global _silent
+    _silent = True
+    logging.getLogger().setLevel(logging.ERROR)
 
 
 def positive(text: str) -> float:
@@ -27,7 +37,8 @@ def positive(text: str) -> float:
 
 def setup_logging() -> None:
     """Send the library's log records (warnings, mostly) to standard error."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    level = logging.ERROR if _silent else logging.INFO
+    logging.basicConfig(level=level, format="%(levelname)s %(message)s", stream=sys.stderr)
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

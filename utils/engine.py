@@ -15,18 +15,30 @@ from accelerate import Accelerator
 from torch import nn
 from tqdm import tqdm
 
+from utils import processes
 from utils.checkpoint import load_checkpoint, save_checkpoint
 from utils.config import save_config
 from utils.console import say
 from utils.errors import UserError
+from utils.loss_record import LossRecord
 from utils.run_folder import RunLog, StopSignal, sole_writer
-from utils.runtime import provenance
-from utils.stage import LossTerms, Stage, require_same_run
+from utils.runtime import provenance, seed_apart
+from utils.stage import Stage, require_same_run
+from utils.step import back_propagate, num_items
 from utils.training_state import TrainingState
 
 
 def make_accelerator(device: torch.device, precision: str) -> Accelerator:
-    """Device, precision and processes; ``accelerate launch`` and torchrun are seen by it."""
+    """Device and precision, whoever started the process.
+
+    Raises:
+        UserError: a machine has more processes than GPUs.
+    """
+    if device.type == "cuda" and processes.local_count() > torch.cuda.device_count():
+        raise UserError(
+            f"{processes.local_count()} processes on this machine, but {torch.cuda.device_count()} "
+            "GPU(s); start one process a GPU, or set run.device=cpu"
+        )
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
     mixed = "bf16" if precision == "bf16" else "no"
@@ -73,21 +85,27 @@ class _Fit:
         self.state = TrainingState(
             stage.model, stage.optimizer, scheduler, settings.ema_decay, stage.memory
         )
-        self.recent: list[LossTerms] = []  # of steps not yet checked and summed
+        self.losses = LossRecord(self.state, stage.name, self.path)
 
     def run(self, restart: bool) -> Path:
-        if self.path.exists() and not restart and self._resume():
+        seed_apart(self.run_config.seed)
+        resume = processes.from_first(self.path.exists() and not restart)
+        if resume and self._resume():
             return self.path
-        save_config(self.stage.config, self.stage.folder / "config.yaml")
-        wrapped, self.state.optimizer = self.accelerator.prepare(
-            self.state.model, self.state.optimizer
-        )
-        log = RunLog(self.stage.folder, self.state.step)
+        log = None
+        if processes.is_first():
+            save_config(self.stage.config, self.stage.folder / "config.yaml")
+            log = RunLog(self.stage.folder, self.state.step, self.state.epoch)
+        # Precision only: gradients are shared in back_propagate, which no wrapper would do as well.
+        wrapped = self.accelerator.prepare_model(self.state.model, evaluation_mode=True)
+        for model in (self.state.model, self.state.evaluated_model):
+            processes.copy_from_first(model.state_dict().values())
         try:
             while self.state.epoch < self.stage.settings.num_epochs:
                 self._train_epoch(wrapped, log)
         finally:
-            log.close()
+            if log is not None:
+                log.close()
         self._finish()
         return self.path
 
@@ -95,6 +113,7 @@ class _Fit:
         """Restore ``last.pth``; true when there is nothing left to train."""
         checkpoint = load_checkpoint(self.path, self.stage.system, (self.stage.name,))
         require_same_run(checkpoint, self.stage, self.path)
+        processes.require_alike(checkpoint["step"], f"the step of {self.path}")
         if checkpoint["finished"] and checkpoint["epoch"] >= self.stage.settings.num_epochs:
             say(
                 f"{self.path}: already finished ({checkpoint['epoch']} epochs); --restart redoes it"
@@ -104,7 +123,7 @@ class _Fit:
         say(f"{self.path}: going on after epoch {self.state.epoch}, step {self.state.step}")
         return False
 
-    def _train_epoch(self, wrapped: nn.Module, log: RunLog) -> None:
+    def _train_epoch(self, wrapped: nn.Module, log: RunLog | None) -> None:
         state, settings, started = self.state, self.stage.settings, time.perf_counter()
         steps = len(self.stage.loader)
         bar = tqdm(
@@ -112,18 +131,18 @@ class _Fit:
             total=steps,
             initial=state.step_in_epoch,
             desc=f"{self.stage.name} epoch {state.epoch + 1}/{settings.num_epochs}",
-            disable=not self.accelerator.is_main_process,
+            disable=not processes.is_first(),
             mininterval=1.0,
         )
         wrapped.train()
         for batch in bar:
             self._train_step(wrapped, batch)
             if self._check_due():
-                mean = self._check_losses()
+                mean = self.losses.check()
                 bar.set_postfix(loss=f"{mean['total']:.4g}", refresh=False)
-                if state.step % self.run_config.log_every == 0:
+                if log is not None and state.step % self.run_config.log_every == 0:
                     log.scalars("step", mean, state.step)
-            if self.stop.received:
+            if self._stop_wanted():
                 self._stop_here()
             if settings.save_every_steps and state.step % settings.save_every_steps == 0:
                 self._save(finished=False)
@@ -134,62 +153,35 @@ class _Fit:
         optimizer.zero_grad(set_to_none=True)
         with self.accelerator.autocast():
             terms = self.stage.loss(wrapped, batch)
-        self.accelerator.backward(terms["total"])
+        terms = back_propagate(terms, num_items(batch), self.state.model.parameters())
         optimizer.step()
         self.state.after_step()
-        self.recent.append({name: term.detach() for name, term in terms.items()})
+        self.losses.add(terms)
 
     def _check_due(self) -> bool:
         # Reading a loss waits for the GPU, so there it is done every log_every steps only.
         on_cpu = self.accelerator.device.type == "cpu"
         return on_cpu or self.state.step % self.run_config.log_every == 0
 
-    def _check_losses(self) -> dict[str, float]:
-        """Add the recent losses to the epoch's sums; return their means.
+    def _stop_wanted(self) -> bool:
+        if processes.count() == 1:
+            return self.stop.received
+        return self._check_due() and processes.any_of(self.stop.received)
 
-        Raises:
-            UserError: one of them is not finite.
-        """
-        if not self.recent:
-            return {}
-        first_step = self.state.step - len(self.recent) + 1
-        table = {
-            name: torch.stack([terms[name].float() for terms in self.recent]).cpu()
-            for name in self.recent[0]
-        }
-        bad = (~torch.isfinite(table["total"])).nonzero()
-        if len(bad):
-            self._refuse_loss(first_step + int(bad[0]), float(table["total"][int(bad[0])]))
-        for name, values in table.items():
-            self.state.loss_sums[name] = self.state.loss_sums.get(name, 0.0) + float(values.sum())
-        self.recent = []
-        return {name: float(values.mean()) for name, values in table.items()}
-
-    def _refuse_loss(self, step: int, value: float) -> None:
-        good = (
-            f"{self.path} is the last good checkpoint"
-            if self.path.exists()
-            else ("no checkpoint was written yet")
-        )
-        raise UserError(
-            f"{self.stage.name}: the loss is {value} at step {step}; {good}. Lower "
-            f"{self.stage.name}.lr, use run.precision=fp32, or look for broken input cubes"
-        )
-
-    def _close_epoch(self, steps: int, started: float, log: RunLog) -> None:
-        self._check_losses()
+    def _close_epoch(self, steps: int, started: float, log: RunLog | None) -> None:
+        self.losses.check()
         state = self.state
         means = {name: total / steps for name, total in state.loss_sums.items()}
         rate = state.optimizer.param_groups[0]["lr"]
         state.after_epoch()
         record = {"epoch": state.epoch, "step": state.step, "lr": rate, **means}
         record["seconds"] = round(time.perf_counter() - started, 3)
-        if self.accelerator.is_main_process:
+        if log is not None:
             log.epoch_line(record)
             log.scalars("epoch", means | {"lr": rate}, state.epoch)
             self._log_pictures(log)
+        self._keep_epoch()  # before last.pth tells that this epoch is over: a kill may fall between
         self._save(finished=False)
-        self._keep_epoch()
 
     def _log_pictures(self, log: RunLog) -> None:
         every = self.run_config.image_every
@@ -200,7 +192,7 @@ class _Fit:
             self.state.model.train()
 
     def _stop_here(self) -> None:
-        self._check_losses()
+        self.losses.check()
         self._save(finished=False)
         say(f"stopped by a signal at step {self.state.step}; {self.path} resumes from here")
         raise SystemExit(143)
@@ -214,6 +206,7 @@ class _Fit:
     def _finish(self) -> None:
         say(f"{self.stage.name}: computing score statistics on the training data")
         self._save(finished=True, normal=self._describe_normal())
+        processes.meet()  # whoever goes on finds the checkpoint finished
 
     def _describe_normal(self) -> dict[str, Any]:
         model = self.state.evaluated_model
@@ -225,10 +218,11 @@ class _Fit:
         return described
 
     def _save(self, finished: bool, path: Path | None = None, normal: Any = None) -> None:
-        self._check_losses()
-        if not self.accelerator.is_main_process:
-            return
+        self.losses.check()
         stage, state = self.stage, self.state
+        training = state.state_dict()  # of all processes
+        if not processes.is_first():
+            return
         checkpoint = {
             "system": stage.system,
             "stage": stage.name,
@@ -241,6 +235,6 @@ class _Fit:
             "threshold": None,
             "calibration": None,
             "provenance": provenance() | {"data": stage.fingerprint},
-            "training": state.state_dict(),
+            "training": training,
         }
         save_checkpoint(path or self.path, checkpoint | (normal or {}))

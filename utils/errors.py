@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 
 class UserError(Exception):
@@ -15,6 +16,28 @@ class UserError(Exception):
     """
 
 
+def _may_speak(code: int) -> bool:
+    """Alone a program always may; see ``ask_before_speaking``."""
+    return True
+
+
+def ask_before_speaking(may_speak: Callable[[int], bool]) -> None:
+    """Where processes work together: ``may_speak`` tells whether this one is to say why they end.
+
+    Args:
+        may_speak: called with the exit code before anything is said.
+    """
+    global _may_speak
+    _may_speak = may_speak
+
+
+def _end(message: str, code: int) -> NoReturn:
+    if _may_speak(code):
+        sys.stderr.write(message)
+        sys.stderr.flush()
+    raise SystemExit(code) from None
+
+
 def exit_on_user_error(main: Callable[..., None]) -> Callable[..., None]:
     """Wrap a script's ``main``: ``UserError`` ends it with code 2, Ctrl-C with code 130."""
 
@@ -23,16 +46,17 @@ def exit_on_user_error(main: Callable[..., None]) -> Callable[..., None]:
         try:
             main(*args, **kwargs)
         except UserError as error:
-            sys.stderr.write(f"error: {error}\n")
-            raise SystemExit(2) from None
+            _end(f"error: {error}\n", 2)
         except KeyboardInterrupt:
-            sys.stderr.write("interrupted; what was finished is kept, run again to go on\n")
-            raise SystemExit(130) from None
+            _end("interrupted; what was finished is kept, run again to go on\n", 130)
         except OSError as error:
             if error.errno is None:
                 raise
-            sys.stderr.write(f"error: {describe_os_error(error)}\n")
-            raise SystemExit(2) from None
+            _end(f"error: {describe_os_error(error)}\n", 2)
+        except Exception:
+            if not _may_speak(1):
+                raise SystemExit(1) from None
+            raise
 
     return guarded
 

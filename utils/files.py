@@ -50,6 +50,12 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def remove_parts(folder: Path) -> None:
+    """Remove what killed runs left half-written in ``folder``; the caller is its only writer."""
+    for path in Path(folder).glob(".*.part*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     with atomic_path(path) as temporary:

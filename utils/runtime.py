@@ -13,17 +13,22 @@ from typing import Any
 import numpy as np
 import torch
 
+from utils import processes
+
 logger = logging.getLogger(__name__)
 
 
 def pick_device(wanted: str) -> torch.device:
     """Resolve ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; a GPU that is not there gives the CPU.
 
+    Processes that a launcher started on one machine get a GPU each, while there are some.
     Where it is the CPU, freed memory is kept from then on: :func:`keep_freed_memory`.
     """
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(wanted)
+    if device.type == "cuda" and processes.local_count() > 1 and torch.cuda.is_available():
+        return torch.device("cuda", processes.local_index() % torch.cuda.device_count())
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         logger.warning("device %s is not there; using the CPU", wanted)
         device = torch.device("cpu")
@@ -52,6 +57,13 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+
+
+def seed_apart(*numbers: int) -> None:
+    """Let processes that work together draw other numbers from each other; the first one's stay."""
+    if not processes.is_first():
+        mixed = np.random.SeedSequence([*numbers, processes.index()]).generate_state(1)
+        torch.manual_seed(int(mixed[0]))
 
 
 def random_states() -> dict[str, Any]:

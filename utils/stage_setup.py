@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from utils import processes
 from utils.config import add_config_arguments, load_config
 from utils.console import say, setup_logging
 from utils.engine import adam, fit, make_accelerator
 from utils.runtime import pick_device, seed_everything
-from utils.scoring import Errors, collect_errors, error_statistics
+from utils.scoring import Errors, error_statistics
+from utils.shared_scoring import Batches, score_together
 from utils.stage import EpochLoader, LossTerms, Stage
 
 
@@ -36,6 +38,11 @@ class StageSetup:
     def device(self) -> torch.device:
         """Where this process computes."""
         return self.accelerator.device
+
+    @property
+    def share(self) -> dict[str, int]:
+        """What a loader of training batches must know about the processes."""
+        return {"rank": processes.index(), "world_size": processes.count()}
 
 
 def start_stage(
@@ -66,12 +73,13 @@ def start_stage(
         parser.add_argument("--stage", choices=names, help=f"what to train (default: {names[0]})")
     arguments = parser.parse_args(argv)
     stage = arguments.stage
+    processes.join()
     setup_logging()
     config = load_config(arguments.cfg_file, arguments.set, system)
+    accelerator = make_accelerator(pick_device(config.run.device), config.run.precision)
     if config.run.num_threads:
         torch.set_num_threads(config.run.num_threads)
     seed_everything(config.run.seed)
-    accelerator = make_accelerator(pick_device(config.run.device), config.run.precision)
     folder = config.stage_folder(stage)
     return StageSetup(stage, config, getattr(config, stage), folder, accelerator, arguments.restart)
 
@@ -81,7 +89,7 @@ def train_stage(
     model: nn.Module,
     loader: EpochLoader,
     loss: Callable[[nn.Module, Any], LossTerms],
-    normal_data: Iterable[Any],
+    normal_data: Batches,
     score: Callable[[nn.Module, Any], Mapping[str, Any]],
     pictures: Callable[[nn.Module], dict[str, np.ndarray]] | None,
     fingerprint: str,
@@ -94,7 +102,7 @@ def train_stage(
     Args:
         setup: from ``start_stage``.
         model: on the device; parameters that do not require gradients stay as they are.
-        loader: training batches.
+        loader: training batches, this process's share of them.
         loss: (model, batch) to named terms with ``total``.
         normal_data: batches of all training items in their order.
         score: (model, batch) to named errors, each (B,).
@@ -111,7 +119,7 @@ def train_stage(
     _announce(setup, model, len(loader))
 
     def describe_normal(network: nn.Module) -> dict[str, Any]:
-        errors = collect_errors(normal_data, lambda batch: score(network, batch))
+        errors = score_together(normal_data, lambda batch: score(network, batch))
         statistics = error_statistics(errors)
         thresholds = calibrate(errors, statistics) if calibrate else {}
         return {"statistics": statistics, **thresholds}
@@ -143,6 +151,7 @@ def _announce(setup: StageSetup, model: nn.Module, steps: int) -> None:
     say(
         f"{setup.stage}: {settings.num_epochs} epochs of {steps} steps, batches of "
         f"{settings.batch_size}, {trainable / 1e6:.2f} M trainable parameters, "
-        f"{setup.device} {setup.config.run.precision}, seed {setup.config.run.seed}"
+        f"{setup.device} {setup.config.run.precision}, {processes.count()} process(es), "
+        f"seed {setup.config.run.seed}"
     )
     say(f"writing to {setup.folder} (scalars: tensorboard --logdir {setup.folder}/tensorboard)")

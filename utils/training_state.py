@@ -8,8 +8,9 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from utils import processes
 from utils.errors import UserError
-from utils.runtime import random_states, restore_random_states
+from utils.runtime import random_states, restore_random_states, seed_apart
 
 
 def averaged_model(model: nn.Module, decay: float) -> AveragedModel:
@@ -74,13 +75,13 @@ class TrainingState:
         self.scheduler.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """What resuming needs, as tensors and plain containers."""
+        """What resuming needs, as tensors and plain containers (collective)."""
         state: dict[str, Any] = {
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "step_in_epoch": self.step_in_epoch,
             "loss_sums": dict(self.loss_sums),
-            "random": random_states(),
+            "random": processes.gather(random_states()),
         }
         if self.memory is not None:
             state["memory"] = self.memory.state_dict()
@@ -109,4 +110,12 @@ class TrainingState:
         self.epoch, self.step = checkpoint["epoch"], checkpoint["step"]
         self.step_in_epoch = training["step_in_epoch"]
         self.loss_sums = dict(training["loss_sums"])
-        restore_random_states(training["random"])
+        self._restore_random(training["random"])
+
+    def _restore_random(self, saved: list[dict[str, Any]] | dict[str, Any]) -> None:
+        """Each process its own; of other many processes only the first goes on as it was."""
+        states = saved if isinstance(saved, list) else [saved]  # one dict: of older checkpoints
+        if processes.is_first() or len(states) == processes.count():
+            restore_random_states(states[processes.index()])
+        else:
+            seed_apart(self.step)

@@ -1,0 +1,128 @@
+"""Two processes do what one does: all stages of both systems, statistics, scores, files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from datasets.toy_features import ToySettings, write_toy_features
+from pre_process.make_pseudo_labels import main as make_pseudo_labels
+from tests.fabricated import MEMAE, VUNET, write_scene, write_training_cubes
+from tests.launched import run_here, run_launched
+from utils.checkpoint import load_checkpoint
+
+STAGES = {"ml_memae_sc": "hf2vad", "cvae": "hf2vad", "finetune": "hf2vad"}
+STAGES |= {"c2fpl": "frd", "frd": "frd"}
+
+
+def write_configs(folder: Path) -> None:
+    """Both systems; 40 cubes in batches of 13: the last step has one, for one of the processes."""
+    write_scene(folder / "scene")
+    write_training_cubes(folder / "scene")
+    # Nothing that blows rounding up: two memories (three make this tiny model chaotic: one process
+    # that reads its batches backwards then differs as much), and a large eps for Adam.
+    memae = MEMAE | {"mem_usage": [False, False, True, True]}
+    stage = {"num_epochs": 2, "batch_size": 13, "lr": 1e-3, "adam_eps": 1e-2}
+    tree = {
+        "data": {"name": "scene", "root": str(folder / "scene")},
+        "run": {"device": "cpu", "num_threads": 1, "log_every": 1},
+        "model": {"memae": memae, "vunet": VUNET | {"dropout": 0.0}},
+        **{name: dict(stage) for name, system in STAGES.items() if system == "hf2vad"},
+        "eval": {"batch_size": 16, "median": 5},
+    }
+    tree["finetune"]["ema_decay"] = 0.9
+    (folder / "hf2vad.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    write_toy_features(folder / "toy", settings=ToySettings(6, snippets=(8, 14), crops=2))
+    tree = {
+        "system": "frd",
+        "data": {"name": "toy", "root": str(folder / "toy")},
+        "run": {"device": "cpu", "log_every": 1},
+        "model": {"feature_size": 256, "num_blocks": 2, "disruption": 0.0, "dropout": 0.0},
+        "c2fpl": {"num_epochs": 2, "batch_size": 13, "dropout": 0.0},
+        "frd": {"num_epochs": 2, "batch_size": 13, "cross_clip": 2, "lr": 2e-4},
+    }
+    tree["frd"]["bank"] = {"enabled": True, "beta": 0.4, "delta": 0.0}
+    tree["frd"]["auxiliary"] = {"kind": "c2fpl", "threshold": 0.0}
+    (folder / "frd.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    make_pseudo_labels(["--cfg_file", str(folder / "frd.yaml")])
+
+
+def commands(folder: Path, runs: Path) -> list[tuple[str, list[str]]]:
+    def config(system: str) -> list[str]:
+        return ["--cfg_file", f"{folder}/{system}.yaml", "--set", f"run.root={runs}"]
+
+    hf2vad = [(name, config("hf2vad")) for name in ("ml_memAE_sc_train", "train", "finetune")]
+    frd = [("frd_train", [*config("frd"), "--stage", stage]) for stage in ("c2fpl", "frd")]
+    return [
+        *hf2vad,
+        ("eval", ["--model_save_path", f"{runs}/scene/finetune/last.pth"]),
+        *frd,
+        ("frd_eval", ["--ckpt_path", f"{runs}/toy/frd/last.pth"]),
+    ]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> tuple[Path, Path, str]:
+    """Folders of the same runs by one process and by two, and what the two printed."""
+    folder = tmp_path_factory.mktemp("many")
+    write_configs(folder)
+    run_here(commands(folder, folder / "one"))
+    printed = run_launched(2, commands(folder, folder / "two"))
+    return folder / "one", folder / "two", printed
+
+
+def stage_folders(runs, stage: str) -> list[Path]:
+    return [root / ("scene" if STAGES[stage] == "hf2vad" else "toy") / stage for root in runs[:2]]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_loss_curve_and_weights_are_those_of_one_process(runs, stage):
+    one, two = stage_folders(runs, stage)
+    curves = [
+        [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+        for folder in (one, two)
+    ]
+    for ours, expected in zip(curves[1], curves[0], strict=True):
+        ours.pop("seconds"), expected.pop("seconds")
+        assert ours == pytest.approx(expected, rel=1e-5), stage
+    first, second = (load_checkpoint(each / "last.pth", STAGES[stage]) for each in (one, two))
+    for key, value in first["model"].items():
+        torch.testing.assert_close(second["model"][key], value, rtol=1e-5, atol=1e-5, msg=key)
+    for name, numbers in first["statistics"].items():
+        expected = numbers if isinstance(numbers, dict) else {name: numbers}
+        found = second["statistics"][name]
+        found = found if isinstance(found, dict) else {name: found}
+        for key, value in expected.items():
+            np.testing.assert_allclose(found[key], value, rtol=1e-4, err_msg=f"{name} {key}")
+
+
+def test_a_bank_is_kept(runs):
+    one, two = (load_checkpoint(each / "last.pth", "frd") for each in stage_folders(runs, "frd"))
+    items = [each["training"]["memory"]["items"] for each in (one, two)]
+    assert len(items[0]) == 5
+    torch.testing.assert_close(*items)
+
+
+@pytest.mark.parametrize("stage", ["finetune", "frd"])
+def test_scores_are_those_of_one_process(runs, stage):
+    one, two = stage_folders(runs, stage)
+    tables = [
+        np.loadtxt(folder / "eval" / "frame_scores.csv", delimiter=",", skiprows=1, usecols=(1, 2))
+        for folder in (one, two)
+    ]
+    np.testing.assert_allclose(tables[1], tables[0], rtol=1e-4, atol=1e-4)
+
+
+def test_one_process_writes_and_speaks(runs):
+    printed = runs[2]
+    for line in ("ml_memae_sc: done", "finetune: done", "frd: done", "scores and metrics"):
+        assert printed.count(line) == (2 if line == "scores and metrics" else 1), printed
+    assert "2 process(es)" in printed
+    for folder in (stage_folders(runs, stage)[1] for stage in STAGES):
+        assert len((folder / "log.jsonl").read_text().splitlines()) == 2
+        assert len(list((folder / "tensorboard").iterdir())) == 1
