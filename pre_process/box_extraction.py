@@ -17,7 +17,7 @@ from datasets.videos import read_frames
 from pre_process.box_files import box_file, load_box_settings, load_boxes, save_boxes
 from pre_process.detectors import BoxSource, build_box_source
 from pre_process.drawing import draw_boxes, spread
-from pre_process.parallel import Task
+from pre_process.workers import Task
 from utils.config_schema import PreProcessConfig
 from utils.errors import UserError
 from utils.files import atomic_path
@@ -41,6 +41,10 @@ class BoxJob:
             save_boxes(box_file(self.dataset.root, entry), boxes, self.settings)
 
         return detect
+
+    def product(self, entry: VideoEntry) -> Path:
+        """The file that appears when a video is finished."""
+        return box_file(self.dataset.root, entry)
 
 
 def detect_in_video(

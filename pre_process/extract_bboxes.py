@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from datasets.manifest import load_dataset
 from pre_process.box_extraction import BoxJob, draw_dataset, find_without_boxes
-from pre_process.parallel import add_work_arguments, clear_leftovers, pick_workers, run_over_videos
+from pre_process.parallel import add_work_arguments, pick_workers, run_over_videos
 from pre_process.settings import box_settings, is_network
 from utils.config import add_config_arguments, load_config
 from utils.console import say, setup_logging
@@ -57,7 +57,6 @@ def main(arguments: list[str] | None = None) -> None:
     workers = pick_workers(options.workers, is_network(boxes.backend))
     say(f"{dataset.root}: {len(dataset.entries)} videos, {len(entries)} to do")
     say(f"detector: {boxes.backend}, {workers} process(es)")
-    clear_leftovers(dataset.root / "boxes")
     run_over_videos(BoxJob(config.pre_process, dataset, settings), entries, workers, "boxes")
     if options.draw:
         say(f"drawn frames: {draw_dataset(dataset, options.draw)}")

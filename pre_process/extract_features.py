@@ -58,11 +58,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     needed = snippets * job.config.crops * BYTES_PER_CROP
     require_free_space(dataset.root, needed, "feature extraction")
     started = time.perf_counter()
-    run_over_videos(job, unfinished, workers, "snippets")
+    frames = run_over_videos(job, unfinished, workers, "snippets")
     seconds = time.perf_counter() - started
     if unfinished:
-        frames = sum(entry.num_frames for entry in unfinished)
-        say(f"{snippets} snippets, {frames} frames in {seconds:.1f} s: {frames / seconds:.0f}/s")
+        say(f"{frames} frames in {seconds:.1f} s: {frames / seconds:.0f}/s")
     say(f"features in {dataset.root / 'features'}")
 
 

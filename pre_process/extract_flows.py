@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from datasets.manifest import load_dataset
 from pre_process.flow_extraction import FlowJob, find_without_flow, flow_bytes
-from pre_process.parallel import add_work_arguments, clear_leftovers, pick_workers, run_over_videos
+from pre_process.parallel import add_work_arguments, pick_workers, run_over_videos
 from pre_process.settings import flow_settings, is_network
 from utils.config import add_config_arguments, load_config
 from utils.console import say, setup_logging
@@ -53,7 +53,6 @@ def main(arguments: list[str] | None = None) -> None:
     say(f"{dataset.root}: {len(dataset.entries)} videos, {len(entries)} to do")
     say(f"flow: {flow.backend}, {needed / 2**20:.0f} MiB of disk, {workers} process(es)")
     require_free_space(dataset.root, needed, "flow")
-    clear_leftovers(dataset.root / "flows")
     run_over_videos(FlowJob(config.pre_process, dataset, settings), entries, workers, "flow")
     say(f"flow: {dataset.root / 'flows'}")
 

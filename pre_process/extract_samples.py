@@ -21,7 +21,7 @@ from pre_process.extraction import (
     find_unfinished,
     require_long_enough,
 )
-from pre_process.parallel import add_work_arguments, clear_leftovers, pick_workers, run_over_videos
+from pre_process.parallel import add_work_arguments, pick_workers, run_over_videos
 from pre_process.settings import cube_settings, is_network
 from utils.config import add_config_arguments, load_config
 from utils.console import say, setup_logging
@@ -58,11 +58,10 @@ def main(arguments: list[str] | None = None) -> None:
         needed = estimate_cube_bytes(config.pre_process, dataset, entries)
         say(f"about {needed / 2**20:.0f} MiB of disk, {workers} process(es)")
         require_free_space(dataset.root, needed, "cube extraction")
-        clear_leftovers(dataset.root / "cubes")
         start = time.perf_counter()
-        run_over_videos(CubeJob(config.pre_process, dataset, settings), entries, workers, "cubes")
+        job = CubeJob(config.pre_process, dataset, settings)
+        frames = run_over_videos(job, entries, workers, "cubes")
         seconds = time.perf_counter() - start
-        frames = sum(entry.num_frames for entry in entries)
         say(f"{frames} frames in {seconds:.1f} s: {frames / seconds:.0f} frames/s")
     say(describe_cubes(dataset))
 

@@ -12,9 +12,9 @@ from datasets.cubes import changed_settings
 from datasets.manifest import SPLITS, DataSet, VideoEntry
 from datasets.videos import read_frames
 from pre_process.detectors import build_box_source
-from pre_process.parallel import Task
 from pre_process.settings import source_fingerprint
 from pre_process.streaming import CubeExtractor, build_extractor
+from pre_process.workers import Task
 from utils.config_schema import PreProcessConfig
 from utils.errors import UserError
 
@@ -38,6 +38,10 @@ class CubeJob:
             write_video_cubes(extractor, self.dataset.root, entry, self.settings, report)
 
         return extract
+
+    def product(self, entry: VideoEntry) -> Path:
+        """The folder that appears when a video is finished."""
+        return cube_folder(self.dataset.root, entry)
 
 
 def cube_folder(root: Path, entry: VideoEntry) -> Path:

@@ -12,7 +12,7 @@ import numpy as np
 from datasets.manifest import VideoEntry
 from datasets.videos import read_frames
 from pre_process.backbones import Backbone, build_backbone
-from pre_process.parallel import Task
+from pre_process.workers import Task
 from utils.config_frd import FeatureConfig
 from utils.errors import UserError
 from utils.files import atomic_path, read_json, sha256_file, write_json
@@ -44,6 +44,10 @@ class FeatureJob:
                 array.flush()
 
         return extract
+
+    def product(self, entry: VideoEntry) -> Path:
+        """The file that appears when a video is finished."""
+        return feature_file(self.root, entry)
 
     def num_snippets(self, entry: VideoEntry) -> int:
         """Whole snippets of a video; frames left over at its end belong to none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from datasets.manifest import DataSet, VideoEntry
 from datasets.videos import read_frames
 from pre_process.flow_base import FlowEstimator, flow_file
 from pre_process.flows import build_flow
-from pre_process.parallel import Task
+from pre_process.workers import Task
 from utils.config_schema import PreProcessConfig
 from utils.errors import UserError
 from utils.files import atomic_path, read_json, write_json
@@ -46,6 +47,10 @@ class FlowJob:
             write_json(path.with_suffix(".json"), self.settings)
 
         return estimate
+
+    def product(self, entry: VideoEntry) -> Path:
+        """The file that appears when a video is finished."""
+        return flow_file(self.dataset.root, entry).with_suffix(".json")
 
 
 def flow_of_video(

@@ -1,16 +1,16 @@
-"""Videos shared out over processes, with progress counted in frames."""
+"""Videos shared out over processes, here and on other machines, with progress in frames."""
 
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
+import logging
 import multiprocessing
 import os
-import shutil
 import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
+import time
+import traceback
+from collections.abc import Sequence
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import cv2
@@ -18,40 +18,42 @@ import torch
 from tqdm import tqdm
 
 from datasets.manifest import VideoEntry
-from utils.errors import UserError, describe_os_error
+from pre_process.workers import Job, Signature, Worker, signature
+from utils.errors import UserError
 
-# Works on one video and calls its second argument with the number of frames done.
-Task = Callable[[VideoEntry, Callable[[int], None]], None]
+logger = logging.getLogger(__name__)
 
-_task: Task | None = None
-_counter: Any = None
+_REPORT_SECONDS = 0.2
 
 
-def run_over_videos(
-    make_task: Callable[[], Task], entries: Sequence[VideoEntry], workers: int, what: str
-) -> None:
+def run_over_videos(job: Job, entries: Sequence[VideoEntry], workers: int, what: str) -> int:
     """Do one task a video, in ``workers`` processes (1: in this one), longest videos first.
 
+    The same command on other machines that see the same folders takes part: every worker claims
+    the videos it works on, waits for those of others, and takes over those of killed ones.
+
     Args:
-        make_task: builds the task once a process, so that models are loaded once; it must be
-            picklable.
+        job: the work.
         entries: the videos.
         workers: number of processes, at least 1.
         what: word in front of the progress bar.
 
+    Returns:
+        The number of frames done here.
+
     Raises:
         UserError: of the first video that fails, naming it; running videos are finished or
-            given up whole, those not begun are left.
+            given up whole, those not begun are left. Or all worker processes were killed.
     """
     entries = sorted(entries, key=lambda entry: -entry.num_frames)
+    before = [signature(job.product(entry)) for entry in entries]
     total = sum(entry.num_frames for entry in entries)
     with tqdm(total=total, desc=what, unit="frame", file=sys.stderr) as bar:
         if workers == 1:
-            task = make_task()
-            for entry in entries:
-                _do(task, entry, bar.update)
+            Worker(job, entries, before).run(bar.update, lambda: False)
         elif entries:
-            _run_in_pool(make_task, entries, min(workers, len(entries)), bar)
+            _Crew(job, entries, before, min(workers, len(entries))).run(bar)
+        return bar.n
 
 
 def add_work_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,17 +62,12 @@ def add_work_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers",
         type=int,
         default=0,
-        help="processes; default: one a core, or one in all for large networks",
+        help="processes; default: one a core, or one in all for large networks; the same command "
+        "on another machine that sees the same data folder takes part",
     )
     parser.add_argument(
         "--overwrite", action="store_true", help="do finished videos again (else: skip them)"
     )
-
-
-def clear_leftovers(folder: Path) -> None:
-    """Remove half-written parts in ``folder/SPLIT`` that a killed process left behind."""
-    for path in Path(folder).glob("*/.*.part*"):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def pick_workers(wanted: int, uses_network: bool) -> int:
@@ -82,30 +79,56 @@ def pick_workers(wanted: int, uses_network: bool) -> int:
     return 1 if uses_network else len(os.sched_getaffinity(0))
 
 
-def _run_in_pool(
-    make_task: Callable[[], Task], entries: Sequence[VideoEntry], workers: int, bar: tqdm
-) -> None:
-    context = _process_context()
-    counter = context.Value("q", 0)
-    pool = concurrent.futures.ProcessPoolExecutor(
-        workers, context, _start_worker, (make_task, counter)
-    )
-    try:
-        futures = [pool.submit(_work, entry) for entry in entries]
-        while True:
-            done, waiting = concurrent.futures.wait(futures, timeout=0.5)
-            bar.update(counter.value - bar.n)
-            for future in done:
-                future.result()
-            if not waiting:
-                return
-    except BrokenProcessPool:
-        raise UserError(
-            "a worker process ended without a word, most often for lack of memory; run the same "
-            "command again with fewer --workers (finished videos are kept)"
-        ) from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+class _Crew:
+    """Worker processes; each has a pipe of its own, so that killing one blocks no other."""
+
+    def __init__(
+        self, job: Job, entries: Sequence[VideoEntry], before: Sequence[Signature], size: int
+    ) -> None:
+        context = _process_context()
+        self._processes: dict[Connection, Any] = {}
+        self._all_done = False
+        for _ in range(size):
+            ours, theirs = context.Pipe()
+            arguments = (theirs, job, entries, before)
+            process = context.Process(target=_work, args=arguments, daemon=True)
+            process.start()
+            theirs.close()
+            self._processes[ours] = process
+
+    def run(self, bar: tqdm) -> None:
+        """Wait for all of them; ``bar`` shows what they report."""
+        try:
+            while self._processes:
+                for pipe in wait(list(self._processes), timeout=1.0):
+                    self._receive(pipe, bar)
+            if not self._all_done:
+                raise UserError(
+                    "all worker processes were killed, most often for lack of memory; run the same "
+                    "command again with fewer --workers (finished videos are kept)"
+                )
+        finally:
+            for pipe, process in self._processes.items():
+                pipe.close()  # which tells the worker to take no more videos
+                process.join()
+
+    def _receive(self, pipe: Connection, bar: tqdm) -> None:
+        try:
+            message = pipe.recv()
+        except EOFError:
+            process = self._processes.pop(pipe)
+            process.join()
+            if process.exitcode == 0:
+                self._all_done = True
+            else:
+                logger.warning(
+                    "a worker process was killed (exit code %d); the others do its videos",
+                    process.exitcode,
+                )
+            return
+        if isinstance(message, Exception):
+            raise message
+        bar.update(message)
 
 
 def _process_context() -> Any:
@@ -118,34 +141,36 @@ def _process_context() -> Any:
     return context
 
 
-def _start_worker(make_task: Callable[[], Task], counter: Any) -> None:
-    global _task, _counter
+def _work(
+    pipe: Connection, job: Job, entries: Sequence[VideoEntry], before: Sequence[Signature]
+) -> None:
     cv2.setNumThreads(1)  # the processes share the cores already
     torch.set_num_threads(1)
-    _counter = counter
-    _task = make_task()
-
-
-def _work(entry: VideoEntry) -> None:
-    assert _task is not None
-    _do(_task, entry, _count)
-
-
-def _count(frames: int) -> None:
-    with _counter.get_lock():
-        _counter.value += frames
-
-
-def _do(task: Task, entry: VideoEntry, report: Callable[[int], None]) -> None:
-    where = f"{entry.split} video {entry.name}"
+    reporter = _Reporter(pipe)
     try:
-        task(entry, report)
+        Worker(job, entries, before).run(reporter, pipe.poll)
+        reporter.flush()
+    except (KeyboardInterrupt, BrokenPipeError):  # the parent ends, too, or has ended
+        sys.exit(130)
     except UserError as error:
-        raise UserError(f"{where}: {error}") from None
-    except OSError as error:
-        if error.errno is None:
-            raise
-        raise UserError(f"{where}: {describe_os_error(error)}") from None
+        pipe.send(error)
     except Exception as error:
-        error.add_note(f"while working on {where}")
-        raise
+        error.add_note(traceback.format_exc())
+        pipe.send(error)
+
+
+class _Reporter:
+    """Sends frame counts, a few times a second."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe, self._frames, self._sent = pipe, 0, time.monotonic()
+
+    def __call__(self, frames: int) -> None:
+        self._frames += frames
+        if time.monotonic() - self._sent > _REPORT_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what was not sent yet."""
+        self._pipe.send(self._frames)
+        self._frames, self._sent = 0, time.monotonic()
