@@ -20,7 +20,7 @@ STAGES = {"ml_memae_sc": "hf2vad", "cvae": "hf2vad", "finetune": "hf2vad"}
 STAGES |= {"c2fpl": "frd", "frd": "frd"}
 
 
-def write_configs(folder: Path) -> None:
+def write_configs(folder: Path, dropout: float = 0.0) -> None:
     """Both systems; 40 cubes in batches of 13: the last step has one, for one of the processes."""
     write_scene(folder / "scene")
     write_training_cubes(folder / "scene")
@@ -31,7 +31,7 @@ def write_configs(folder: Path) -> None:
     tree = {
         "data": {"name": "scene", "root": str(folder / "scene")},
         "run": {"device": "cpu", "num_threads": 1, "log_every": 1},
-        "model": {"memae": memae, "vunet": VUNET | {"dropout": 0.0}},
+        "model": {"memae": memae, "vunet": VUNET | {"dropout": dropout}},
         **{name: dict(stage) for name, system in STAGES.items() if system == "hf2vad"},
         "eval": {"batch_size": 16, "median": 5},
     }
@@ -42,8 +42,8 @@ def write_configs(folder: Path) -> None:
         "system": "frd",
         "data": {"name": "toy", "root": str(folder / "toy")},
         "run": {"device": "cpu", "log_every": 1},
-        "model": {"feature_size": 256, "num_blocks": 2, "disruption": 0.0, "dropout": 0.0},
-        "c2fpl": {"num_epochs": 2, "batch_size": 13, "dropout": 0.0},
+        "model": {"feature_size": 256, "num_blocks": 2, "disruption": dropout, "dropout": dropout},
+        "c2fpl": {"num_epochs": 2, "batch_size": 13, "dropout": dropout},
         "frd": {"num_epochs": 2, "batch_size": 13, "cross_clip": 2, "lr": 2e-4},
     }
     tree["frd"]["bank"] = {"enabled": True, "beta": 0.4, "delta": 0.0}
@@ -72,7 +72,8 @@ def runs(tmp_path_factory) -> tuple[Path, Path, str]:
     folder = tmp_path_factory.mktemp("many")
     write_configs(folder)
     run_here(commands(folder, folder / "one"))
-    printed = run_launched(2, commands(folder, folder / "two"))
+    again = [commands(folder, folder / "again")[place] for place in (0, 4, 5)]
+    printed = run_launched(2, [*commands(folder, folder / "two"), *again])
     return folder / "one", folder / "two", printed
 
 
@@ -120,9 +121,19 @@ def test_scores_are_those_of_one_process(runs, stage):
 
 def test_one_process_writes_and_speaks(runs):
     printed = runs[2]
-    for line in ("ml_memae_sc: done", "finetune: done", "frd: done", "scores and metrics"):
-        assert printed.count(line) == (2 if line == "scores and metrics" else 1), printed
+    for line in ("cvae: done", "finetune: done", "frd: done", "scores and metrics"):
+        times = 1 if line in ("cvae: done", "finetune: done") else 2
+        assert printed.count(line) == times, printed
     assert "2 process(es)" in printed
     for folder in (stage_folders(runs, stage)[1] for stage in STAGES):
         assert len((folder / "log.jsonl").read_text().splitlines()) == 2
         assert len(list((folder / "tensorboard").iterdir())) == 1
+
+
+@pytest.mark.parametrize("stage", ["ml_memae_sc", "c2fpl", "frd"])
+def test_two_processes_repeat_bit_for_bit(runs, stage):
+    second = stage_folders(runs, stage)[1] / "last.pth"
+    third = runs[1].parent / "again" / second.relative_to(runs[1])
+    first, again = (load_checkpoint(path, STAGES[stage])["model"] for path in (second, third))
+    for key, value in first.items():
+        assert torch.equal(again[key], value), key
