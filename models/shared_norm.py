@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from utils import processes
 
@@ -34,39 +35,50 @@ class _BatchNormTogether(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        mean, square_sum, number = _moments(x.float())
-        inverse = (square_sum / number + eps).rsqrt()
-        ctx.save_for_backward(x, weight, mean, inverse, number)
-        scale = weight * inverse
-        y = torch.addcmul(_wide(bias - mean * scale), x.float(), _wide(scale)).to(x.dtype)
-        variance = square_sum / (number - 1).clamp_min(1)
-        ctx.mark_non_differentiable(mean, variance)
-        return y, mean, variance
+        mean, square_sum, number = _moments(x)
+        variance = square_sum / number
+        y = F.batch_norm(x, mean, variance, weight, bias, training=False, eps=eps)
+        ctx.save_for_backward(x, weight, mean, (variance + eps).rsqrt(), number)
+        unbiased = square_sum / (number - 1).clamp_min(1)
+        ctx.mark_non_differentiable(mean, unbiased)
+        return y, mean, unbiased
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor, None]:
         x, weight, mean, inverse, number = ctx.saved_tensors
-        gradient, normal = gradient.float(), (x.float() - _wide(mean)) * _wide(inverse)
-        own = torch.stack([gradient.sum(_DIMS), (gradient * normal).sum(_DIMS)])
+        own = _sums(gradient, x, mean, inverse)
         total = own.clone()
         processes.sum_in_place(total)
         shift, slope = total / number
-        changed = gradient - _wide(shift) - normal * _wide(slope)
-        return (changed * _wide(weight * inverse)).to(x.dtype), own[1], own[0], None
+        # weight * inverse * (gradient - shift - (x - mean) * inverse * slope), in two passes
+        scale = weight * inverse
+        factor = -scale * inverse * slope
+        result = torch.addcmul(_wide(-scale * shift - factor * mean), x, _wide(factor))
+        return result.addcmul_(gradient, _wide(scale)).to(x.dtype), own[1], own[0], None
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean, sum of squared distances from it, and number of values, each channel, of all."""
-    number = x.new_tensor(x.numel() // x.shape[1])
-    mean = x.sum(_DIMS) / number.clamp_min(1)
-    square_sum = (x - _wide(mean)).square().sum(_DIMS)
-    # Summing means first and distances from the common mean next does not cancel digits.
-    everywhere = torch.cat([mean * number, number[None]])
-    processes.sum_in_place(everywhere)
-    common = everywhere[:-1] / everywhere[-1]
-    square_sum += number * (mean - common).square()
-    processes.sum_in_place(square_sum)
-    return common, square_sum, everywhere[-1]
+    number = torch.tensor([float(x.numel() // x.shape[1])], device=x.device)
+    mean = x.sum(_DIMS, dtype=torch.float32) / number.clamp_min(1)
+    square_sum = _sums(x, x, mean, torch.ones_like(mean))[1]  # x * (x - mean) sums to it
+    # Distances from each process's own mean, moved to the common one: no digits cancel.
+    everywhere = processes.stack(torch.cat([number, mean, square_sum]))
+    numbers, means, square_sums = everywhere.split([1, len(mean), len(mean)], dim=1)
+    total = numbers.sum()
+    common = (numbers * means).sum(0) / total
+    return common, (square_sums + numbers * (means - common).square()).sum(0), total
+
+
+def _sums(a: Tensor, x: Tensor, mean: Tensor, inverse: Tensor) -> Tensor:
+    """Of this process: sums of ``a`` and of ``a * (x - mean) * inverse``, (2, C) float32."""
+    if not len(x):
+        return torch.zeros(2, len(mean), device=mean.device)
+    # What BatchNorm's own backward pass sums, in one fused pass over both.
+    _, product, plain = torch.ops.aten.native_batch_norm_backward(
+        a, x, inverse, None, None, mean, inverse, True, 0.0, [False, True, True]
+    )
+    return torch.stack([plain, product]).float()
 
 
 def _wide(values: Tensor) -> Tensor:

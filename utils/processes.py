@@ -133,6 +133,13 @@ def sum_in_place(*tensors: Tensor) -> None:
         each.copy_(part.view_as(each))
 
 
+def stack(tensor: Tensor) -> Tensor:
+    """A tensor of the same shape on all processes, of all of them: (count(), ...) (collective)."""
+    parts = [torch.empty_like(tensor) for _ in range(count())]
+    _collect(distributed.all_gather, parts, tensor)
+    return torch.stack(parts)
+
+
 def copy_from_first(tensors: Iterable[Tensor]) -> None:
     """Overwrite tensors by the first process's (collective)."""
     if count() > 1:
