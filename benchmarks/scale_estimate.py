@@ -30,7 +30,7 @@ INSIDE = 100e9  # bytes a second of an exchange inside a machine of 8 GPUs
 BETWEEN = 12.5e9  # and between machines: 100 Gbit/s
 CUBES_A_FRAME = 6  # ShanghaiTech
 CUBE_BYTES = 31_764
-NORM_EXCHANGES = 3 * 14  # collectives of the 14 BatchNorms: two forward, one backward
+NORM_EXCHANGES = 2 * 14  # collectives of the 14 BatchNorms: one forward, one backward
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import yaml
 from datasets.toy_features import ToySettings, write_toy_features
 from pre_process.make_pseudo_labels import main as make_pseudo_labels
 from tests.fabricated import MEMAE, VUNET, write_scene, write_training_cubes
-from tests.launched import run_here, run_launched
+from tests.launched import ROOT, launch, run_here, run_launched
 from utils.checkpoint import load_checkpoint
 
 STAGES = {"ml_memae_sc": "hf2vad", "cvae": "hf2vad", "finetune": "hf2vad"}
@@ -137,3 +137,9 @@ def test_two_processes_repeat_bit_for_bit(runs, stage):
     first, again = (load_checkpoint(path, STAGES[stage])["model"] for path in (second, third))
     for key, value in first.items():
         assert torch.equal(again[key], value), key
+
+
+def test_gradients_of_uneven_and_empty_shares_are_those_of_one_process():
+    process = launch(3, ROOT / "tests" / "launched_gradients.py")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0 and output.count("agrees") == 3, output
