@@ -29,12 +29,15 @@ def run_here(commands: Commands) -> None:
         torch.randn_like = sampled
 
 
-def launch(number: int, program: str | Path, *arguments: str) -> subprocess.Popen:
+def launch(
+    number: int, program: str | Path, *arguments: str, restarts: int = 0
+) -> subprocess.Popen:
     """Start ``program`` in ``number`` processes; their output is in the pipe."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += [f"--nproc_per_node={number}", str(program), *arguments]
+    command += [f"--nproc_per_node={number}", f"--max_restarts={restarts}", str(program)]
     return subprocess.Popen(
-        command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        [*command, *arguments],
+        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 

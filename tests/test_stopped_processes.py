@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -65,14 +66,18 @@ def test_a_signal_leaves_a_checkpoint_that_one_process_goes_on_from(folder):
         torch.testing.assert_close(resumed["model"][key], value, rtol=1e-3, atol=1e-3, msg=key)
 
 
-def test_one_killed_process_ends_the_others(folder):
-    process = launch(2, SCRIPT, *arguments(folder, "killed", 500))
-    wait_for(folder / "killed" / "scene" / "ml_memae_sc" / "last.pth")
+def test_one_killed_process_ends_the_others_and_all_start_again(folder):
+    last = folder / "killed" / "scene" / "ml_memae_sc" / "last.pth"
+    process = launch(2, SCRIPT, *arguments(folder, "killed", 12), restarts=1)
+    wait_for(last)
     os.kill(workers(process.pid)[1], signal.SIGKILL)
     killed = time.monotonic()
-    process.communicate(timeout=60)
-    assert time.monotonic() - killed < 20 and process.returncode != 0
-    assert load_checkpoint(folder / "killed" / "scene" / "ml_memae_sc" / "last.pth")["step"] > 0
+    output, _ = process.communicate(timeout=60)
+    assert time.monotonic() - killed < 40 and process.returncode == 0, output
+    assert "going on after epoch" in output and load_checkpoint(last)["finished"]
+    assert [json.loads(line)["epoch"] for line in last.with_name("log.jsonl").open()] == [
+        *range(1, 13)
+    ]
 
 
 def test_an_error_of_all_is_said_once(folder):

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import atexit
 import os
-import threading
-import time
+import re
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -18,15 +17,13 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, distributed
 
-from utils import errors
 from utils.console import silence
 from utils.errors import UserError
+from utils.shared_fate import share_fate
 
 T = TypeVar("T")
 
 PATIENCE = timedelta(hours=1)  # for the others; the first one alone writes reports
-_WATCH_SECONDS = 0.5
-_FAILED, _FAILED_CODE = "program_failed", "program_failed_code"
 
 
 def join() -> None:
@@ -43,17 +40,21 @@ def join() -> None:
     try:
         both = torch.cuda.is_available() and distributed.is_nccl_available()
         backend = "cpu:gloo,cuda:nccl" if both else "gloo"
-        distributed.init_process_group(backend, timeout=PATIENCE)
+        store, rank, size = next(distributed.rendezvous("env://", timeout=PATIENCE))
+        # torchrun keeps its store when it restarts the processes; old entries must not count.
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        store = distributed.PrefixStore(f"attempt_{attempt}", store)
+        distributed.init_process_group(
+            backend, store=store, rank=rank, world_size=size, timeout=PATIENCE
+        )
     except (RuntimeError, ValueError) as error:
         raise UserError(
             f"process {os.environ['RANK']} of {wanted} did not find the others "
-            f"({str(error).splitlines()[0]}); check MASTER_ADDR, MASTER_PORT and the firewall"
+            f"({_reason(error)}); check MASTER_ADDR, MASTER_PORT and the firewall"
         ) from None
-    store = distributed.distributed_c10d._get_default_store()
     if not is_first():
         silence()
-    errors.ask_before_speaking(lambda code: _claim_failure(store, code))
-    threading.Thread(target=_watch, args=(store.clone(),), daemon=True).start()
+    share_fate(store)
     atexit.register(_leave)
 
 
@@ -209,32 +210,14 @@ def _collect(function: Callable[..., Any], *arguments: Any) -> None:
         function(*arguments)
     except RuntimeError as error:
         raise UserError(
-            f"process {index()} lost another one ({str(error).splitlines()[0]}); look at what that "
-            "one said, and run the same command again: training goes on from its checkpoint"
+            f"process {index()} lost another one ({_reason(error)}); look at what that one said, "
+            "and run the same command again: training goes on from its checkpoint"
         ) from None
 
 
-def _claim_failure(store: Any, code: int) -> bool:
-    """Tell all processes that this one fails; true for the first to do so, who may say why."""
-    try:
-        first = store.add(_FAILED, 1) == 1
-        if first:
-            store.set(_FAILED_CODE, str(code))
-    except RuntimeError:  # whoever kept the store is gone, and has spoken
-        return False
-    return first
-
-
-def _watch(store: Any) -> None:
-    """End this process once another one has failed, wherever it waits."""
-    try:
-        while not store.check([_FAILED_CODE]):
-            time.sleep(_WATCH_SECONDS)
-        code = int(store.get(_FAILED_CODE))
-    except RuntimeError:  # the store closes when the program ends
-        return
-    time.sleep(2 * _WATCH_SECONDS)  # this one may be on its way out, too
-    os._exit(code)
+def _reason(error: Exception) -> str:
+    """The first sentence, without the source file that gloo puts in front of it."""
+    return re.sub(r"\[/\S+\] ", "", str(error).splitlines()[0]).split(". ")[0]
 
 
 def _leave() -> None:

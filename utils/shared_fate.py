@@ -1,0 +1,45 @@
+"""One process's failure ends all that work together, and one of them says why."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+from torch.distributed import Store
+
+from utils import errors
+
+_WATCH_SECONDS = 0.5
+_FAILED, _FAILED_CODE = "program_failed", "program_failed_code"
+
+
+def share_fate(store: Store) -> None:
+    """From here on a failure of any process that holds ``store`` ends this one.
+
+    It is ended wherever it waits, with the exit code of the one that failed first; that one alone
+    speaks.
+    """
+    errors.ask_before_speaking(lambda code: _is_first_to_fail(store, code))
+    threading.Thread(target=_watch, args=(store.clone(),), daemon=True).start()
+
+
+def _is_first_to_fail(store: Store, code: int) -> bool:
+    try:
+        first = store.add(_FAILED, 1) == 1
+        if first:
+            store.set(_FAILED_CODE, str(code))
+    except RuntimeError:  # whoever kept the store is gone, perhaps without a word
+        return True
+    return first
+
+
+def _watch(store: Store) -> None:
+    try:
+        while not store.check([_FAILED_CODE]):
+            time.sleep(_WATCH_SECONDS)
+        code = int(store.get(_FAILED_CODE))
+    except RuntimeError:  # the store closes when the program ends
+        return
+    time.sleep(2 * _WATCH_SECONDS)  # this one may be on its way out by itself
+    os._exit(code)
