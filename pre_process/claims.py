@@ -19,6 +19,7 @@ from pathlib import Path
 
 BEAT_SECONDS = 10.0
 PATIENCE_SECONDS = 90.0
+_NAMELESS_SECONDS = 5.0  # of an empty claim: who makes one writes into it at once
 _SETTLE_SECONDS = 0.3
 
 
@@ -82,8 +83,12 @@ class Claims:
             return self._take_over(path, token) if self._is_left(name) else None
         except FileNotFoundError:  # another worker removed the empty folder just now
             return None
-        with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
-            handle.write(_content(token, 0))
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
+                handle.write(_content(token, 0))
+        except OSError:  # the disk is full
+            path.unlink(missing_ok=True)
+            raise
         return Claim(path, token, self._beat)
 
     def _take_over(self, path: Path, token: str) -> Claim | None:
@@ -104,7 +109,8 @@ class Claims:
         machine, process = _owner(content)
         if machine == _this_machine() and not _is_running(process):
             return True
-        return time.monotonic() - self._seen[name][1] > self._patience
+        patience = self._patience if machine else min(self._patience, _NAMELESS_SECONDS)
+        return time.monotonic() - self._seen[name][1] > patience
 
 
 def _this_machine() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -150,13 +151,13 @@ def _work(
     try:
         Worker(job, entries, before).run(reporter, pipe.poll)
         reporter.flush()
-    except (KeyboardInterrupt, BrokenPipeError):  # the parent ends, too, or has ended
+    except KeyboardInterrupt:  # the parent gets one, too
         sys.exit(130)
-    except UserError as error:
-        pipe.send(error)
     except Exception as error:
-        error.add_note(traceback.format_exc())
-        pipe.send(error)
+        if not isinstance(error, UserError):
+            error.add_note(traceback.format_exc())
+        with contextlib.suppress(OSError):
+            pipe.send(error)
 
 
 class _Reporter:
@@ -171,6 +172,9 @@ class _Reporter:
             self.flush()
 
     def flush(self) -> None:
-        """Send what was not sent yet."""
-        self._pipe.send(self._frames)
+        """Send what was not sent yet; ends this process where the parent has ended."""
+        try:
+            self._pipe.send(self._frames)
+        except OSError:
+            sys.exit(130)
         self._frames, self._sent = 0, time.monotonic()
