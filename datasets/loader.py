@@ -52,9 +52,10 @@ class CubeLoader:
         """The batches of epoch 0."""
         return self.epoch(0)
 
-    def __getitem__(self, step: int) -> CubeBatch:
-        """The batch of one step of epoch 0, whole, whoever asks."""
-        return self._gather(self._order(0)[step * self.batch_size : (step + 1) * self.batch_size])
+    def __getitem__(self, number: int) -> CubeBatch:
+        """A whole batch of the cubes in their stored order, whichever process asks."""
+        start = number * self.batch_size
+        return self._gather(np.arange(start, min(start + self.batch_size, len(self.cubes))))
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[CubeBatch]:
         """The batches of an epoch, from ``first_step`` on (for resuming inside an epoch)."""

@@ -15,6 +15,9 @@ from pre_process.make_pseudo_labels import main as make_pseudo_labels
 from tests.fabricated import MEMAE, VUNET, write_scene, write_training_cubes
 from tests.launched import ROOT, launch, run_here, run_launched
 from utils.checkpoint import load_checkpoint
+from utils.engine import make_accelerator
+from utils.errors import UserError
+from utils.runtime import pick_device
 
 STAGES = {"ml_memae_sc": "hf2vad", "cvae": "hf2vad", "finetune": "hf2vad"}
 STAGES |= {"c2fpl": "frd", "frd": "frd"}
@@ -143,3 +146,14 @@ def test_gradients_of_uneven_and_empty_shares_are_those_of_one_process():
     process = launch(3, ROOT / "tests" / "launched_gradients.py")
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0 and output.count("agrees") == 3, output
+
+
+def test_processes_of_a_machine_get_a_gpu_each(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert pick_device("auto") == pick_device("cuda:0") == torch.device("cuda", 1)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    with pytest.raises(UserError, match="3 processes on this machine, but 2 GPU"):
+        make_accelerator(torch.device("cuda", 0), "fp32")
