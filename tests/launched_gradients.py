@@ -1,4 +1,4 @@
-"""In each of three processes: gradients of shared steps are those of one process (for tests)."""
+"""In each of three processes: gradients of shared steps are those of one (for tests)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from losses.hf2vad import memae_loss
 from models.frd import FRD
 from models.ml_memae_sc import MLMemAESC
 from utils import processes
+from utils.errors import UserError, exit_on_user_error
 from utils.step import back_propagate
 
 Result = dict[str, Tensor]
@@ -60,7 +61,9 @@ def compare(alone: Result, together: Result) -> None:
         )
 
 
-if __name__ == "__main__":
+@exit_on_user_error
+def main() -> None:
+    """Compare, then end with an error that all processes have."""
     cases = [(autoencoder_step, 7), (autoencoder_step, 2), (frd_steps, 8), (frd_steps, 2)]
     expected = [function(count) for function, count in cases]
     processes.join()
@@ -74,3 +77,8 @@ if __name__ == "__main__":
     assert processes.gather(processes.index()) == [0, 1, 2]
     assert processes.any_of(processes.index() == 2) and not processes.any_of(False)
     print(f"process {processes.index()} agrees")
+    raise UserError("all say this")
+
+
+if __name__ == "__main__":
+    main()

@@ -80,14 +80,6 @@ def test_one_killed_process_ends_the_others_and_all_start_again(folder):
     ]
 
 
-def test_an_error_of_all_is_said_once(folder):
-    process = launch(2, SCRIPT, *arguments(folder, "wrong", 1), "data.root=/nowhere")
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode != 0
-    assert len(re.findall("^error: .*prepare_dataset.py", output, re.MULTILINE)) == 1, output
-    assert set(re.findall(r"exitcode *: (\d+)", output)) == {"2"}, output
-
-
 def test_an_error_of_the_first_alone_ends_the_others(folder):
     runs = folder / "locked" / "scene" / "ml_memae_sc"
     with sole_writer(runs):
