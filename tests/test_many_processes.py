@@ -15,6 +15,7 @@ from datasets.toy_features import ToySettings, write_toy_features
 from pre_process.make_pseudo_labels import main as make_pseudo_labels
 from tests.fabricated import MEMAE, VUNET, write_scene, write_training_cubes
 from tests.launched import ROOT, launch, run_here, run_launched
+from utils import processes
 from utils.checkpoint import load_checkpoint
 from utils.engine import make_accelerator
 from utils.errors import UserError
@@ -169,5 +170,6 @@ def test_processes_of_a_machine_get_a_gpu_each(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert pick_device("auto") == pick_device("cuda:0") == torch.device("cuda", 1)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    monkeypatch.setattr(processes, "count", lambda: 3)
     with pytest.raises(UserError, match="3 processes on this machine, but 2 GPU"):
         make_accelerator(torch.device("cuda", 0), "fp32")

@@ -34,7 +34,8 @@ def make_accelerator(device: torch.device, precision: str) -> Accelerator:
     Raises:
         UserError: a machine has more processes than GPUs.
     """
-    if device.type == "cuda" and processes.local_count() > torch.cuda.device_count():
+    too_many = processes.local_count() > torch.cuda.device_count()
+    if device.type == "cuda" and processes.count() > 1 and too_many:
         raise UserError(
             f"{processes.local_count()} processes on this machine, but {torch.cuda.device_count()} "
             "GPU(s); start one process a GPU, or set run.device=cpu"

@@ -79,8 +79,8 @@ def local_index() -> int:
 
 
 def local_count() -> int:
-    """How many processes a launcher started on this machine, joined or not."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("SLURM_NTASKS_PER_NODE", 1)))
+    """How many processes a launcher started on this machine, joined or not (srun: or more)."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", local_index() + 1))
 
 
 def gather(value: T) -> list[T]:
