@@ -6,7 +6,7 @@ SEED ?= 0
 TOY := toy$(if $(filter-out 0,$(SEED)),_$(SEED))
 DEMO := --cfg_file cfgs/toy.yaml --set run.seed=$(SEED) run.name=$(TOY) data.root=data/$(TOY)
 
-.PHONY: demo test lint clean-demo
+.PHONY: demo test kill lint clean-demo
 
 demo: $(VENV)/.run-ready
 	$(RUN) pre_process/prepare_dataset.py --name toy --toy --seed $(SEED) --output data/$(TOY)
@@ -18,6 +18,10 @@ demo: $(VENV)/.run-ready
 
 test: $(VENV)/.test-ready
 	$(RUN) -m pytest -n 2
+
+# Kills every program a hundred times (about five minutes): docs/robustness.md.
+kill: $(VENV)/.test-ready
+	$(RUN) -m tests.harness.kill --kills 100 --seed $(SEED)
 
 lint: $(VENV)/.test-ready
 	$(VENV)/bin/ruff check .

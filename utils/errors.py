@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 
@@ -39,16 +42,22 @@ def _end(message: str, code: int) -> NoReturn:
 
 
 def exit_on_user_error(main: Callable[..., None]) -> Callable[..., None]:
-    """Wrap a script's ``main``: ``UserError`` ends it with code 2, Ctrl-C with code 130."""
+    """Wrap a script's ``main``: ``UserError`` ends it with code 2, Ctrl-C with code 130.
+
+    SIGTERM ends it as Ctrl-C does, with code 143, where the script has no other plan for it.
+    """
 
     @functools.wraps(main)
     def guarded(*args, **kwargs) -> None:
         try:
-            main(*args, **kwargs)
+            with _tidy_on_sigterm():
+                main(*args, **kwargs)
         except UserError as error:
             _end(f"error: {error}\n", 2)
         except KeyboardInterrupt:
             _end("interrupted; what was finished is kept, run again to go on\n", 130)
+        except _Terminated:
+            _end("terminated; what was finished is kept, run again to go on\n", 143)
         except OSError as error:
             if error.errno is None:
                 raise
@@ -59,6 +68,28 @@ def exit_on_user_error(main: Callable[..., None]) -> Callable[..., None]:
             raise
 
     return guarded
+
+
+class _Terminated(BaseException):
+    """SIGTERM came; as with ``KeyboardInterrupt``, half-written files are removed on the way."""
+
+
+@contextlib.contextmanager
+def _tidy_on_sigterm() -> Iterator[None]:
+    """By default SIGTERM ends a process at once, with its temporary files left behind."""
+
+    def end(*_: object) -> None:
+        raise _Terminated
+
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def describe_os_error(error: OSError) -> str:

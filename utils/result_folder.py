@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from utils.errors import UserError
+from utils.files import remove_parts
 from utils.run_folder import sole_writer
 
 _RESULTS = (
@@ -36,4 +37,6 @@ def claimed_folder(folder: Path, overwrite: bool) -> Iterator[None]:
             )
         for path in old:
             path.unlink()
+        for each in (folder, folder / "annotated"):
+            remove_parts(each)
         yield
