@@ -1,6 +1,6 @@
 """HF2-VAD stage 2: train the CVAE that predicts frames from rebuilt flows (arXiv 2108.06852, §3.2).
 
-The flow autoencoder of stage 1 is frozen.
+The flow autoencoder of stage 1 is frozen, so each flow is rebuilt once and kept on disk.
 
 python train.py --cfg_file cfgs/ped2.yaml --set cvae.num_epochs=5
 """
@@ -8,15 +8,18 @@ python train.py --cfg_file cfgs/ped2.yaml --set cvae.num_epochs=5
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from torch import nn
 
 from datasets.cubes import CubeSet
+from datasets.kept_flow_recon import KeptFlowRecon
 from datasets.loader import CubeBatch, CubeLoader, to_network_inputs
 from losses.hf2vad import cvae_loss
 from models.hf2vad import build_hf2vad
+from models.ml_memae_sc import rebuild_flows
 from models.scorers import cube_errors
 from utils.calibration import stage_calibration
 from utils.checkpoint import load_finished, load_weights
@@ -40,8 +43,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     model.to(device)
     cubes = CubeSet.open(config.data.folder, "training")
 
+    fingerprint = digest([cubes.fingerprint, sha256_file(source)])
+    kept = KeptFlowRecon(setup.folder, len(cubes), fingerprint, partial(rebuild_flows, model.memae))
+
     def inputs(batch: CubeBatch) -> Any:
-        return to_network_inputs(batch.appearance, batch.motion, device)
+        frames, flows = to_network_inputs(batch.appearance, batch.motion, device)
+        return frames, flows, kept(batch.indices, flows) if settings.keep_flow_recon else None
 
     def loss(network: nn.Module, batch: CubeBatch) -> LossTerms:
         return cvae_loss(
@@ -54,8 +61,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
 
     def pictures(network: nn.Module) -> dict[str, np.ndarray]:
-        frames, flows = inputs(next(CubeLoader(cubes, 8, shuffle=True).epoch(0)))
-        return prediction_pictures(flows, network(frames, flows))
+        frames, flows, flow_recon = inputs(next(CubeLoader(cubes, 8, shuffle=True).epoch(0)))
+        return prediction_pictures(flows, network(frames, flows, flow_recon))
 
     train_stage(
         setup,
@@ -67,9 +74,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         normal_data=CubeLoader(cubes, config.eval.batch_size),
         score=lambda network, batch: cube_errors(network, *inputs(batch)),
         pictures=pictures,
-        fingerprint=digest([cubes.fingerprint, sha256_file(source)]),
+        fingerprint=fingerprint,
         calibrate=stage_calibration(setup.stage, cubes, config.eval),
     )
+    kept.remove()
 
 
 if __name__ == "__main__":

@@ -10,13 +10,16 @@ from models.ml_memae_sc import FLOW_CHANNELS, MLMemAESC
 
 
 @torch.inference_mode()
-def cube_errors(model: HF2VAD, frames: Tensor, flows: Tensor) -> dict[str, Tensor]:
+def cube_errors(
+    model: HF2VAD, frames: Tensor, flows: Tensor, flow_recon: Tensor | None = None
+) -> dict[str, Tensor]:
     """Errors of the full model (HF2-VAD §3.3).
 
     Args:
         model: in evaluation mode.
         frames: (B, 15, 32, 32) in [0, 1].
         flows: (B, 8, 32, 32), pixels.
+        flow_recon: the reconstruction of ``flows`` where it is known already.
 
     Returns:
         Each (B,) float32: ``flow_error`` S_r and ``frame_error`` S_p, sums of squared differences,
@@ -26,7 +29,7 @@ def cube_errors(model: HF2VAD, frames: Tensor, flows: Tensor) -> dict[str, Tenso
         ValueError: the model is in training mode.
     """
     _require_eval(model)
-    output = model(frames, flows)
+    output = model(frames, flows, flow_recon)
     return {
         "flow_error": _squared_sum(output["flow_recon"] - flows.float()),
         "frame_error": _squared_sum(output["frame_pred"] - output["frame_target"].float()),

@@ -192,10 +192,10 @@ class MemAEStageConfig(StageConfig):
     lam_sparse: NonNegative = 2e-4
 
 
-class CVAEStageConfig(StageConfig):
-    """Stage 2: frame prediction with the memory autoencoder frozen."""
+class FrameStageConfig(StageConfig):
+    """What the stages that train the frame predictor have."""
 
-    init_from: str = ""  # stage-1 checkpoint; empty: this run's
+    init_from: str = ""  # checkpoint of the stage before; empty: this run's
     lr_milestones: list[Positive] = [50, 100, 150]
     lam_kl: NonNegative = 1.0
     lam_frame: NonNegative = 1.0
@@ -204,7 +204,13 @@ class CVAEStageConfig(StageConfig):
     alpha: Annotated[float, Field(gt=0)] = 1.0
 
 
-class FinetuneStageConfig(CVAEStageConfig):
+class CVAEStageConfig(FrameStageConfig):
+    """Stage 2: frame prediction with the memory autoencoder frozen."""
+
+    keep_flow_recon: bool = True  # 16 kB a cube on disk while it trains
+
+
+class FinetuneStageConfig(FrameStageConfig):
     """Stage 3: both networks together."""
 
     lr: Annotated[float, Field(gt=0)] = 8e-5

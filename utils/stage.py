@@ -54,7 +54,7 @@ class Stage:
 
 def require_same_run(checkpoint: dict[str, Any], stage: Stage, path: Path) -> None:
     """Resuming under other numbers would be neither the old run nor the new one."""
-    free = {"num_epochs", "save_every_steps", "keep_every"}
+    free = {"num_epochs", "save_every_steps", "keep_every", "keep_flow_recon"}
     pairs = {
         "data or starting weights": (checkpoint["provenance"].get("data"), stage.fingerprint),
         "model": (checkpoint["config"].get("model"), stage.config.get("model")),
