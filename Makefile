@@ -6,7 +6,9 @@ SEED ?= 0
 TOY := toy$(if $(filter-out 0,$(SEED)),_$(SEED))
 DEMO := --cfg_file cfgs/toy.yaml --set run.seed=$(SEED) run.name=$(TOY) data.root=data/$(TOY)
 
-.PHONY: demo test kill lint clean-demo
+SEEDS ?= 0 1 2
+
+.PHONY: demo seeds test kill lint clean-demo
 
 demo: $(VENV)/.run-ready
 	$(RUN) pre_process/prepare_dataset.py --name toy --toy --seed $(SEED) --output data/$(TOY)
@@ -15,6 +17,13 @@ demo: $(VENV)/.run-ready
 	$(RUN) train.py $(DEMO)
 	$(RUN) finetune.py $(DEMO)
 	$(RUN) eval.py --model_save_path runs/$(TOY)/finetune/last.pth
+
+# The demo with several seeds, then mean and deviation.
+seeds: $(foreach s,$(SEEDS),seed_$(s))
+	$(RUN) benchmarks/seeds.py $(foreach s,$(SEEDS),runs/toy$(if $(filter-out 0,$(s)),_$(s))/finetune)
+
+seed_%:
+	$(MAKE) demo SEED=$*
 
 test: $(VENV)/.test-ready
 	$(RUN) -m pytest -n 2
