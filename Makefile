@@ -32,6 +32,9 @@ test: $(VENV)/.test-ready
 kill: $(VENV)/.test-ready
 	$(RUN) -m tests.harness.kill --kills 100 --seed $(SEED)
 
+licences: $(VENV)/.test-ready
+	$(RUN) benchmarks/licences.py > docs/dependencies.md
+
 lint: $(VENV)/.test-ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .

@@ -13,6 +13,7 @@ import numpy as np
 from datasets.growing_array import GrowingArray
 from utils.errors import UserError
 from utils.files import atomic_folder, digest, read_json, sha256_file, write_json
+from utils.formats import require_format
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -106,12 +107,14 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         return None
     manifest = read_json(path)
     keys = {"num_cubes", "num_frames", "width", "height", "settings", "settings_hash", "checksums"}
-    version = manifest.get("format_version") if isinstance(manifest, dict) else None
-    if version != FORMAT_VERSION or not keys <= set(manifest):
-        raise UserError(
-            f"{path}: not a manifest of format version {FORMAT_VERSION}; remove {folder} and run "
-            "pre_process/extract_samples.py again"
-        )
+    if not isinstance(manifest, dict):
+        _refuse(path, "not a manifest")
+    version = manifest.get("format_version")
+    remedy = f"remove {folder} and run pre_process/extract_samples.py again"
+    require_format(version, FORMAT_VERSION, path, remedy)
+    if not keys <= set(manifest):
+        missing = ", ".join(sorted(keys - set(manifest)))
+        raise UserError(f"{path}: not a whole manifest, it lacks {missing}; {remedy}")
     return manifest
 
 

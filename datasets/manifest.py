@@ -10,6 +10,7 @@ from typing import Any
 
 from utils.errors import UserError
 from utils.files import read_json, write_json
+from utils.formats import require_format
 
 FORMAT_VERSION = 1
 FILE_NAME = "dataset.json"
@@ -81,11 +82,9 @@ def load_dataset(root: str | Path) -> DataSet:
             "--source FOLDER first"
         )
     tree = read_json(path)
-    if not isinstance(tree, dict) or tree.get("format_version") != FORMAT_VERSION:
-        raise UserError(
-            f"{path}: format_version must be {FORMAT_VERSION}; "
-            "write the data set again with pre_process/prepare_dataset.py"
-        )
+    version = tree.get("format_version") if isinstance(tree, dict) else None
+    remedy = "write the data set again with pre_process/prepare_dataset.py"
+    require_format(version, FORMAT_VERSION, path, remedy)
     videos = tree.get("videos")
     if not isinstance(videos, list) or not isinstance(tree.get("name"), str):
         raise UserError(f"{path}: must hold 'name' and a list 'videos'; prepare the data set again")

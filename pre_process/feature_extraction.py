@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from datasets.growing_array import GrowingArray
 from datasets.manifest import VideoEntry
 from datasets.videos import read_frames
 from pre_process.backbones import Backbone, build_backbone
@@ -16,8 +17,10 @@ from pre_process.workers import Task
 from utils.config_frd import FeatureConfig
 from utils.errors import UserError
 from utils.files import atomic_path, read_json, sha256_file, write_json
+from utils.formats import require_format
 
 SETTINGS_FILE = "settings.json"
+FORMAT_VERSION = 1  # of a feature folder; a settings file without one is of version 1
 EXTRACTOR_VERSION = 1  # to be raised when the same settings begin to give other features
 
 
@@ -34,14 +37,14 @@ class FeatureJob:
         backbone = build_backbone(self.config, self.frames)
 
         def extract(entry: VideoEntry, report: Callable[[int], None]) -> None:
-            shape = (self.num_snippets(entry), self.config.crops, backbone.feature_size)
-            with atomic_path(feature_file(self.root, entry)) as temporary:
-                array = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
-                done = 0
+            # Not a memory map: a full disk would end the process without a word.
+            row_shape = (self.config.crops, backbone.feature_size)
+            with (
+                atomic_path(feature_file(self.root, entry)) as temporary,
+                GrowingArray(temporary, row_shape, "<f4") as array,
+            ):
                 for batch in self._batches(backbone, entry, report):
-                    array[done : done + len(batch)] = backbone(batch)
-                    done += len(batch)
-                array.flush()
+                    array.append(backbone(batch))
 
         return extract
 
@@ -111,11 +114,14 @@ def find_unfinished(
         noted = folder / SETTINGS_FILE
         if noted.exists() and any(folder.glob("*.npy")):
             _require_same_settings(read_json(noted), settings, folder)
-        write_json(noted, settings)
+        write_json(noted, {"format_version": FORMAT_VERSION, **settings})
     return unfinished
 
 
 def _require_same_settings(old: dict[str, Any], new: dict[str, Any], folder: Path) -> None:
+    version = old.pop("format_version", 1) if isinstance(old, dict) else None
+    remedy = "pass --overwrite to extract the features again"
+    require_format(version, FORMAT_VERSION, folder / SETTINGS_FILE, remedy)
     changed = [
         f"{key} {old.get(key)!r}, now {new[key]!r}" for key in new if old.get(key) != new[key]
     ]

@@ -42,7 +42,7 @@ def test_wrong_stage_system_version_or_key(tmp_path):
     with pytest.raises(UserError, match="'frd' is needed"):
         load_checkpoint(path, system="frd")
     torch.save({**content(), "format_version": 99}, path)
-    with pytest.raises(UserError, match="format 99"):
+    with pytest.raises(UserError, match="format version 99 of newer code"):
         load_checkpoint(path)
     torch.save({"format_version": 1, "system": "hf2vad"}, path)
     with pytest.raises(UserError, match="lacks stage, config"):

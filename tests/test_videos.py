@@ -155,7 +155,7 @@ def test_dataset_json_survives_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format_version": 2}, "format_version must be 1"),
+        ({"format_version": 2}, "reads format version 1"),
         ({"videos": None}, "a list 'videos'"),
         ({"videos": [{"name": "a"}]}, "video 'a' is not whole"),
         ({"videos": ["a"]}, "is not whole"),

@@ -17,6 +17,7 @@ import torch
 
 from utils.errors import UserError
 from utils.files import atomic_path
+from utils.formats import require_format
 
 FORMAT_VERSION = 1
 REQUIRED = ("system", "stage", "config", "model", "finished", "epoch", "step", "provenance")
@@ -49,11 +50,8 @@ def load_checkpoint(
             "weights are evaluated with their own --cfg_file (eval.py) or imported first "
             "(pre_process/import_published.py)"
         )
-    if checkpoint["format_version"] != FORMAT_VERSION:
-        raise UserError(
-            f"{path}: checkpoint format {checkpoint['format_version']!r}, this code reads format "
-            f"{FORMAT_VERSION}; use the code it was written with (see its 'provenance')"
-        )
+    remedy = "use the code it was written with (see its 'provenance')"
+    require_format(checkpoint["format_version"], FORMAT_VERSION, f"{path}: checkpoint", remedy)
     missing = [key for key in REQUIRED if key not in checkpoint]
     if missing:
         raise UserError(f"{path}: checkpoint lacks {', '.join(missing)}; train that stage again")
