@@ -1,0 +1,52 @@
+"""The machine a benchmark ran on, and how fast it multiplies matrices."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from utils.runtime import provenance
+
+SIZE = 2048
+
+
+def describe_machine(device: torch.device, threads: int) -> dict[str, Any]:
+    """Processor, versions, threads, and GFLOP/s of a square matrix product."""
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "threads": threads,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "platform": platform.platform(),
+        "load_before": round(os.getloadavg()[0], 2),
+        **provenance(),
+        "matmul_gflops": matmul_rate(device, torch.float32),
+        "matmul_gflops_bf16": matmul_rate(device, torch.bfloat16),
+    }
+
+
+def matmul_rate(device: torch.device, dtype: torch.dtype, seconds: float = 1.5) -> float:
+    """GFLOP/s of a 2048 x 2048 product: the best of many, so that other programs matter little."""
+    a, b = (torch.randn(SIZE, SIZE, device=device).to(dtype) for _ in range(2))
+    best, end = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        a @ b
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - start)
+    return round(2 * SIZE**3 / best / 1e9, 1)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()

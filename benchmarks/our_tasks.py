@@ -1,0 +1,214 @@
+"""What our side of the benchmarks does, a method a row; see ``benchmarks.worker``."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import multiprocessing
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.scene import write_video_set
+from datasets.cube_files import write_cubes
+from datasets.cubes import CubeSet
+from datasets.loader import CubeLoader, to_network_inputs
+from datasets.manifest import DataSet, VideoEntry
+from losses.hf2vad import cvae_loss, finetune_loss, memae_loss
+from models.fuse import fuse_for_inference
+from models.hf2vad import HF2VAD, build_hf2vad
+from models.ml_memae_sc import MLMemAESC
+from models.scorers import cube_errors, stage1_errors
+from pre_process.cube_scorers import random_cubes
+from pre_process.extraction import write_video_cubes
+from pre_process.streaming import CubeExtractor, build_extractor
+from utils.config import load_config
+from utils.config_schema import PreProcessConfig
+from utils.engine import adam
+from utils.runtime import pick_device
+
+ROOT = Path(__file__).resolve().parent.parent
+BATCHES = {"stage1": 256, "stage2": 128, "stage3": 128}
+BLOCKS = {"stage1": "ml_memae_sc", "stage2": "cvae", "stage3": "finetune"}
+BOXES_GIVEN = PreProcessConfig.model_validate(
+    {"boxes": {"backend": "file", "moving_regions": {"enabled": False}}}
+)
+
+
+class OurTasks:
+    """Timed work; every method returns ``seconds`` and what it counted.
+
+    Args:
+        device: ``cpu`` or ``cuda``.
+        folder: for files.
+        sizes: ``cubes`` of the loader's set and ``frames`` of each video.
+    """
+
+    def __init__(self, device: str, folder: Path, sizes: dict[str, int]) -> None:
+        self.device, self.folder, self.sizes = pick_device(device), folder, sizes
+        self._steps: dict[str, Callable[[], None]] = {}
+        self._prepared: dict[str, Any] = {}
+
+    def step(self, stage: str) -> dict[str, float]:
+        """One optimizer step of the published model."""
+        if stage not in self._steps:
+            self._steps = {stage: self._build_step(stage)}  # the last stage's memory is freed
+            self._steps[stage]()
+        return self._time(self._steps[stage])
+
+    def count_flops(self, stage: str) -> dict[str, float]:
+        """Floating-point operations of one step, counted."""
+        with FlopCounterMode(display=False) as counter:
+            self._build_step(stage)()
+        return {"flops": counter.get_total_flops()}
+
+    def score(self, what: str) -> dict[str, float]:
+        """Errors of 128 cubes: ``full`` model or ``stage1``."""
+        if f"score {what}" not in self._prepared:
+            fused = fuse_for_inference(new_model()).to(self.device)
+            self._prepared[f"score {what}"] = fused
+        model: HF2VAD = self._prepared[f"score {what}"]
+        frames, flows = inputs(128, self.device)
+        if what == "full":
+            return self._time(lambda: cube_errors(model, frames, flows))
+        return self._time(lambda: stage1_errors(model.memae, flows))
+
+    def rebuild_flows(self) -> dict[str, float]:
+        """What stage 2 does once for each cube: 128 cubes through the frozen autoencoder."""
+        memae: MLMemAESC = self._prepared.setdefault("memae", new_model().memae.eval())
+        flows = inputs(128, self.device)[1]
+        with torch.no_grad():
+            return self._time(lambda: memae.to(self.device)(flows))
+
+    def load(self) -> dict[str, float]:
+        """All cubes in random order, and what their conversion adds."""
+        if "cubes" not in self._prepared:
+            self._prepared["cubes"] = write_cube_set(self.folder / "cubes", self.sizes["cubes"])
+            self._read_all()
+        gathering = self._time(self._read_all)["seconds"]
+        batch = next(iter(CubeLoader(self._prepared["cubes"], 256)))
+        converting = self._time(
+            lambda: to_network_inputs(batch.appearance, batch.motion, self.device)
+        )["seconds"]
+        count = len(self._prepared["cubes"])
+        return {
+            "seconds": gathering,
+            "count": count,
+            "seconds_converted": gathering + converting * count / 256,
+        }
+
+    def _read_all(self) -> None:
+        for _ in CubeLoader(self._prepared["cubes"], 256, shuffle=True).epoch(0):
+            pass
+
+    def extract(self, width: int, height: int) -> dict[str, float]:
+        """Two videos in two processes that are there already; their memory, and disk a frame."""
+        name = f"video {width}x{height}"
+        if name not in self._prepared:
+            frames = self.sizes["frames"]
+            dataset = write_video_set(self.folder / name, frames, width, height)
+            context = multiprocessing.get_context("spawn")
+            pool = concurrent.futures.ProcessPoolExecutor(2, context, start_worker, (dataset,))
+            list(pool.map(extract_video, dataset.entries))
+            self._prepared[name] = dataset, pool
+        dataset, pool = self._prepared[name]
+        start = time.perf_counter()
+        peaks = list(pool.map(extract_video, dataset.entries))
+        seconds = time.perf_counter() - start
+        files = [path for path in (dataset.root / "cubes").rglob("*") if path.is_file()]
+        return {
+            "seconds": seconds,
+            "count": 2 * self.sizes["frames"],
+            "bytes": sum(path.stat().st_size for path in files),
+            "peak_bytes": max(peaks),
+        }
+
+    def _build_step(self, stage: str) -> Callable[[], None]:
+        model, settings = new_model().train().to(self.device), getattr(_config(), BLOCKS[stage])
+        frames, flows = inputs(BATCHES[stage], self.device)
+        flow_recon = None
+        if stage == "stage2":
+            model.freeze_memae()
+            flow_recon = flows.clone()  # kept from the first epoch on
+        last = flows[:, -2:].contiguous(memory_format=torch.channels_last)
+        trained = model.memae if stage == "stage1" else model
+        optimizer = adam(trained.parameters(), settings, self.device)
+
+        def loss() -> torch.Tensor:
+            if stage == "stage1":
+                return memae_loss(model.memae(last), last)["total"]
+            output = model(frames, flows, flow_recon)
+            if stage == "stage2":
+                return cvae_loss(output)["total"]
+            return finetune_loss(output, flows)["total"]
+
+        def step() -> None:
+            optimizer.zero_grad(set_to_none=True)
+            loss().backward()
+            optimizer.step()
+
+        return step
+
+    def _time(self, work: Callable[[], Any]) -> dict[str, float]:
+        self._wait()
+        start = time.perf_counter()
+        work()
+        self._wait()
+        return {"seconds": time.perf_counter() - start}
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+
+def new_model() -> HF2VAD:
+    """The published model with fixed random weights."""
+    torch.manual_seed(0)
+    config = _config()
+    return build_hf2vad(config.model.memae.model_dump(), config.model.vunet.model_dump())
+
+
+def inputs(count: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Network inputs of made-up cubes."""
+    return to_network_inputs(*map(torch.from_numpy, random_cubes(count, 0)), device)
+
+
+def write_cube_set(folder: Path, count: int) -> CubeSet:
+    """Made-up cubes of eight videos."""
+    appearance, motion = random_cubes(count // 8, 1)
+    boxes = np.zeros((count // 8, 4), np.float32)
+    names = [f"{number:02d}" for number in range(8)]
+    for name in names:
+        about = {"num_frames": count, "width": 360, "height": 240, "settings": {}}
+        with write_cubes(folder / "cubes" / "training" / name, about) as writer:
+            writer.append(0, boxes, appearance, motion)
+    return CubeSet.open(folder, "training", names)
+
+
+_extractor: CubeExtractor
+_dataset: DataSet
+
+
+def start_worker(dataset: DataSet) -> None:
+    """In each process of the pool, once."""
+    global _extractor, _dataset
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    _extractor, _dataset = build_extractor(BOXES_GIVEN, dataset, 8), dataset
+
+
+def extract_video(entry: VideoEntry) -> int:
+    """Write a video's cubes; returns this process's largest memory so far, bytes."""
+    write_video_cubes(_extractor, _dataset.root, entry, {})
+    # Not getrusage: a new process begins there with the peak of the one that started it.
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
+
+
+def _config() -> Any:
+    return load_config(ROOT / "cfgs" / "ped2.yaml", [], "hf2vad")
