@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from datasets.loader import CubeLoader, to_network_inputs
+from models.fuse import fuse_for_inference
 from models.rebuild import errors_of, explain, rebuild_model
 from pre_process.test_data import TestData, open_test_data
 from utils import processes
@@ -38,7 +39,7 @@ class Scorer:
     def evaluate(self, path: Path) -> Evaluation:
         """Score every cube with a checkpoint and measure what comes out."""
         test, checkpoint = self.test, self.test.load(path)
-        model = rebuild_model(checkpoint, str(path)).to(self.device)
+        model = fuse_for_inference(rebuild_model(checkpoint, str(path))).to(self.device)
         loader = CubeLoader(test.cubes, self.config.eval.batch_size)
         errors = score_together(
             loader,
