@@ -11,11 +11,11 @@ import numpy as np
 SIZE = 32
 
 
-def extract_frames(video: Path, folder: Path, stop: int) -> list[Path]:
+def extract_frames(video: Path, folder: Path, stop: int, suffix: str = ".jpg") -> list[Path]:
     """Decode the first ``stop`` frames into images, which both passes read."""
     folder.mkdir(parents=True, exist_ok=True)
     capture = cv2.VideoCapture(str(video))
-    paths = [folder / f"{index:04d}.jpg" for index in range(stop)]
+    paths = [folder / f"{index:04d}{suffix}" for index in range(stop)]
     for path in paths:
         cv2.imwrite(str(path), capture.read()[1])
     return paths
