@@ -8,7 +8,7 @@ DEMO := --cfg_file cfgs/toy.yaml --set run.seed=$(SEED) run.name=$(TOY) data.roo
 
 SEEDS ?= 0 1 2
 
-.PHONY: demo seeds test kill lint clean-demo
+.PHONY: demo seeds test kill fuzz licences lint clean-demo
 
 demo: $(VENV)/.run-ready
 	$(RUN) pre_process/prepare_dataset.py --name toy --toy --seed $(SEED) --output data/$(TOY)
@@ -31,6 +31,10 @@ test: $(VENV)/.test-ready
 # Kills every program a hundred times (about five minutes): docs/robustness.md.
 kill: $(VENV)/.test-ready
 	$(RUN) -m tests.harness.kill --kills 100 --seed $(SEED)
+
+# Ten thousand damaged and hostile files: docs/robustness.md.
+fuzz: $(VENV)/.test-ready
+	$(RUN) -m tests.harness.fuzz --cases 10000 --seed $(SEED)
 
 licences: $(VENV)/.test-ready
 	$(RUN) benchmarks/licences.py > docs/dependencies.md

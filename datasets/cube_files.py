@@ -12,7 +12,7 @@ import numpy as np
 
 from datasets.growing_array import GrowingArray
 from utils.errors import UserError
-from utils.files import atomic_folder, digest, read_json, sha256_file, write_json
+from utils.files import DAMAGED_ARRAY, atomic_folder, digest, read_json, sha256_file, write_json
 from utils.formats import require_format
 
 FORMAT_VERSION = 1
@@ -134,7 +134,7 @@ def locate_array(folder: Path, name: str, num_cubes: int) -> StoredArray:
                 raise ValueError(f"version {version}")
             shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(handle)
             offset = handle.tell()
-    except (OSError, ValueError) as error:
+    except DAMAGED_ARRAY as error:
         _refuse(path, f"not readable ({error})")
     if shape != expected or dtype != np.dtype(kind) or fortran_order:
         _refuse(path, f"holds {shape} {dtype}, the manifest tells {expected} {np.dtype(kind)}")

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.errors import UserError
+from utils.files import DAMAGED_ARRAY
 
 SHAPES = "(snippets, crops, D), or (snippets, D) for one crop"
 
@@ -61,7 +62,7 @@ def open_feature_file(path: Path) -> FeatureFile:
         raise UserError(
             f"{path}: no such feature file; run pre_process/extract_features.py or correct the path"
         ) from None
-    except (ValueError, EOFError, OSError) as error:
+    except DAMAGED_ARRAY as error:
         raise UserError(f"{path}: not a readable .npy array ({error}); write it again") from None
     if not isinstance(array, np.memmap) or array.ndim not in (2, 3) or not array.size:
         shape = getattr(array, "shape", "an archive")

@@ -16,7 +16,7 @@ import numpy as np
 
 from datasets.feature_files import FeatureFile, open_feature_file, require_alike
 from utils.errors import UserError
-from utils.files import digest
+from utils.files import DAMAGED_ARRAY, digest
 
 
 class FeatureSet:
@@ -239,7 +239,7 @@ def read_ranges(path: Path) -> tuple[list[str], np.ndarray]:
         names = None if isinstance(loaded, np.ndarray) else [str(name) for name in loaded["names"]]
     except FileNotFoundError:
         raise UserError(f"{path}: no such file of snippet ranges; correct the path") from None
-    except (ValueError, KeyError, TypeError, EOFError, OSError) as error:
+    except (KeyError, TypeError, *DAMAGED_ARRAY) as error:
         raise UserError(f"{path}: not readable as snippet ranges ({error})") from None
     if table.ndim != 2 or table.shape[1] != 2 or (names is not None and len(names) != len(table)):
         raise UserError(f"{path}: ranges are (videos, 2) start, stop; this is {table.shape}")

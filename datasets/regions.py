@@ -52,8 +52,11 @@ def read_regions(path: str | Path) -> list[Region]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file; region labels are optional and not here")
-    with path.open(newline="", encoding="utf-8") as handle:
-        rows = list(csv.reader(handle))
+    try:
+        with path.open(newline="", encoding="utf-8") as handle:
+            rows = list(csv.reader(handle))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: not a text file ({error}); write it again") from None
     if not rows or tuple(rows[0]) != HEADER:
         raise UserError(f"{path}: the first line must be {','.join(HEADER)}")
     return [_parse(row, path, line) for line, row in enumerate(rows[1:], 2)]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import lzma
 import shutil
+import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +18,13 @@ from tqdm import tqdm
 
 from utils.errors import UserError
 from utils.files import atomic_folder, require_free_space
+
+# zipfile and tarfile let the errors of many parts through: bad numbers, names, methods, passwords.
+_DAMAGED = (
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError,
+    ValueError, NotImplementedError, RuntimeError,
+)  # fmt: skip
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
 
 
 @dataclass(frozen=True)
@@ -47,7 +58,11 @@ def unpack(archive: Path, parent: Path) -> Path:
             with atomic_folder(folder) as temporary:
                 for member in tqdm(members, desc=f"unpack {archive.name}", unit="file"):
                     _extract(member, temporary, archive)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zipfile.zlib.error) as error:
+    except OSError as error:
+        if error.errno in _OF_THE_DISK:
+            raise
+        raise UserError(f"{archive}: damaged archive ({error}); fetch it again") from None
+    except _DAMAGED as error:
         raise UserError(f"{archive}: damaged archive ({error}); fetch it again") from None
     return folder
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 
 from datasets.manifest import DataSet, VideoEntry
 from utils.errors import UserError
-from utils.files import atomic_path
+from utils.files import DAMAGED_ARRAY, atomic_path
 from utils.safe_pickle import load_npy
 
 
@@ -122,7 +121,7 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
             f"{path}: no such boxes; run pre_process/extract_bboxes.py with a backend other than "
             "'file', or name files in pre_process.boxes.training_file and testing_file"
         ) from None
-    except (ValueError, EOFError, zipfile.BadZipFile, OSError) as error:
+    except (NotImplementedError, RuntimeError, *DAMAGED_ARRAY) as error:
         raise UserError(f"{path}: not a readable .npz file ({error}); extract it again") from None
     missing = {"boxes", "frames", "num_frames"} - set(found)
     if missing:

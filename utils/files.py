@@ -7,12 +7,20 @@ import json
 import os
 import shutil
 import tempfile
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError
+
+# What NumPy raises on damaged .npy and .npz files: the header is parsed as Python.
+DAMAGED_ARRAY = (
+    ValueError, EOFError, OSError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 @contextmanager

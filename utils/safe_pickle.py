@@ -53,7 +53,10 @@ def load_npy(path: str | Path) -> np.ndarray:
         handle.seek(0)
         return np.load(handle, allow_pickle=False)
 
-    return _read(Path(path), read)
+    array = _read(Path(path), read)
+    if not isinstance(array, np.ndarray):
+        raise UserError(f"{path}: damaged: holds a {type(array).__name__} instead of an array")
+    return array
 
 
 def load_joblib(path: str | Path, memory_map: bool = False) -> Any:
