@@ -8,7 +8,7 @@ DEMO := --cfg_file cfgs/toy.yaml --set run.seed=$(SEED) run.name=$(TOY) data.roo
 
 SEEDS ?= 0 1 2
 
-.PHONY: demo seeds test kill fuzz licences lint clean-demo
+.PHONY: demo seeds test kill fuzz bench licences lint clean-demo
 
 demo: $(VENV)/.run-ready
 	$(RUN) pre_process/prepare_dataset.py --name toy --toy --seed $(SEED) --output data/$(TOY)
@@ -35,6 +35,10 @@ kill: $(VENV)/.test-ready
 # Ten thousand damaged and hostile files: docs/robustness.md.
 fuzz: $(VENV)/.test-ready
 	$(RUN) -m tests.harness.fuzz --cases 10000 --seed $(SEED)
+
+# The speed table, ours beside a plain implementation: docs/speed.md.
+bench: $(VENV)/.run-ready
+	$(RUN) benchmarks/run.py --all
 
 licences: $(VENV)/.test-ready
 	$(RUN) benchmarks/licences.py > docs/dependencies.md
