@@ -72,6 +72,7 @@ class OurTasks:
         if f"score {what}" not in self._prepared:
             fused = fuse_for_inference(new_model()).to(self.device)
             self._prepared[f"score {what}"] = fused
+            self.score(what)
         model: HF2VAD = self._prepared[f"score {what}"]
         frames, flows = inputs(128, self.device)
         if what == "full":

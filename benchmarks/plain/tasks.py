@@ -37,7 +37,10 @@ class PlainTasks:
 
     def score(self, what: str) -> dict[str, float]:
         """Errors of 128 cubes: ``full`` model or ``stage1``."""
-        model = self._prepared.setdefault("model", self._new_model())
+        if "model" not in self._prepared:
+            self._prepared["model"] = self._new_model()
+            self.score(what)
+        model = self._prepared["model"]
         frames, flows = self._inputs(128)
         if what == "full":
             return self._time(lambda: plain_errors(model, frames, flows))
