@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,16 @@ def describe_machine(device: torch.device, threads: int) -> dict[str, Any]:
         "matmul_gflops": matmul_rate(device, torch.float32),
         "matmul_gflops_bf16": matmul_rate(device, torch.bfloat16),
     }
+
+
+def timed(device: torch.device, work: Callable[[], Any]) -> dict[str, float]:
+    """``seconds`` that ``work`` takes on ``device``, from an idle device to an idle device."""
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    wait()
+    start = time.perf_counter()
+    work()
+    wait()
+    return {"seconds": time.perf_counter() - start}
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype, seconds: float = 1.5) -> float:

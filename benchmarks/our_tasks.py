@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.machine import timed
 from benchmarks.scene import write_video_set
 from datasets.cube_files import write_cubes
 from datasets.cubes import CubeSet
@@ -59,7 +60,7 @@ class OurTasks:
         if stage not in self._steps:
             self._steps = {stage: self._build_step(stage)}  # the last stage's memory is freed
             self._steps[stage]()
-        return self._time(self._steps[stage])
+        return timed(self.device, self._steps[stage])
 
     def count_flops(self, stage: str) -> dict[str, float]:
         """Floating-point operations of one step, counted."""
@@ -76,25 +77,25 @@ class OurTasks:
         model: HF2VAD = self._prepared[f"score {what}"]
         frames, flows = inputs(128, self.device)
         if what == "full":
-            return self._time(lambda: cube_errors(model, frames, flows))
-        return self._time(lambda: stage1_errors(model.memae, flows))
+            return timed(self.device, lambda: cube_errors(model, frames, flows))
+        return timed(self.device, lambda: stage1_errors(model.memae, flows))
 
     def rebuild_flows(self) -> dict[str, float]:
         """What stage 2 does once for each cube: 128 cubes through the frozen autoencoder."""
         memae: MLMemAESC = self._prepared.setdefault("memae", new_model().memae.eval())
         flows = inputs(128, self.device)[1]
         with torch.no_grad():
-            return self._time(lambda: memae.to(self.device)(flows))
+            return timed(self.device, lambda: memae.to(self.device)(flows))
 
     def load(self) -> dict[str, float]:
         """All cubes in random order, and what their conversion adds."""
         if "cubes" not in self._prepared:
             self._prepared["cubes"] = write_cube_set(self.folder / "cubes", self.sizes["cubes"])
             self._read_all()
-        gathering = self._time(self._read_all)["seconds"]
+        gathering = timed(self.device, self._read_all)["seconds"]
         batch = next(iter(CubeLoader(self._prepared["cubes"], 256)))
-        converting = self._time(
-            lambda: to_network_inputs(batch.appearance, batch.motion, self.device)
+        converting = timed(
+            self.device, lambda: to_network_inputs(batch.appearance, batch.motion, self.device)
         )["seconds"]
         count = len(self._prepared["cubes"])
         return {
@@ -154,17 +155,6 @@ class OurTasks:
             optimizer.step()
 
         return step
-
-    def _time(self, work: Callable[[], Any]) -> dict[str, float]:
-        self._wait()
-        start = time.perf_counter()
-        work()
-        self._wait()
-        return {"seconds": time.perf_counter() - start}
-
-    def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
 
 
 def new_model() -> HF2VAD:

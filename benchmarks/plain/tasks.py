@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.machine import timed
 from benchmarks.our_tasks import BATCHES, inputs, new_model
 from benchmarks.plain.cubes import plain_loader, write_chunk
 from benchmarks.plain.extraction import extract_frames, write_cubes, write_flows
@@ -33,7 +32,7 @@ class PlainTasks:
         if stage not in self._trainers:
             self._trainers = {stage: PlainTrainer(self._new_model(), stage)}
             self._trainers[stage].step(*batch)
-        return self._time(lambda: self._trainers[stage].step(*batch))
+        return timed(self.device, lambda: self._trainers[stage].step(*batch))
 
     def score(self, what: str) -> dict[str, float]:
         """Errors of 128 cubes: ``full`` model or ``stage1``."""
@@ -43,8 +42,8 @@ class PlainTasks:
         model = self._prepared["model"]
         frames, flows = self._inputs(128)
         if what == "full":
-            return self._time(lambda: plain_errors(model, frames, flows))
-        return self._time(lambda: plain_flow_errors(model, flows))
+            return timed(self.device, lambda: plain_errors(model, frames, flows))
+        return timed(self.device, lambda: plain_flow_errors(model, flows))
 
     def load(self) -> dict[str, float]:
         """All cubes of a chunk in random order, converted."""
@@ -53,7 +52,9 @@ class PlainTasks:
             path = self.folder / "chunked_samples_00.pkl"
             write_chunk(path, *random_cubes(count, 1))
             self._prepared["loader"] = plain_loader(path, 256)
-        result = self._time(lambda: sum(len(batch[0]) for batch in self._prepared["loader"]))
+        result = timed(
+            self.device, lambda: sum(len(batch[0]) for batch in self._prepared["loader"])
+        )
         return {**result, "count": count}
 
     def extract(self, width: int, height: int) -> dict[str, float]:
@@ -66,8 +67,8 @@ class PlainTasks:
             self._prepared[folder] = frames, load_boxes(box_file(folder, entry), count)
         frames, boxes = self._prepared[folder]
         flows, chunk = folder / "flows", folder / "chunk.pkl"
-        first = self._time(lambda: write_flows(frames, flows))["seconds"]
-        second = self._time(lambda: write_cubes(frames, flows, boxes, chunk))["seconds"]
+        first = timed(self.device, lambda: write_flows(frames, flows))["seconds"]
+        second = timed(self.device, lambda: write_cubes(frames, flows, boxes, chunk))["seconds"]
         written = [*flows.iterdir(), chunk]
         return {
             "seconds": first + second,
@@ -91,14 +92,3 @@ class PlainTasks:
     def _inputs(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
         frames, flows = inputs(count, self.device)
         return frames.contiguous(), flows.contiguous()
-
-    def _time(self, work: Callable[[], Any]) -> dict[str, float]:
-        self._wait()
-        start = time.perf_counter()
-        work()
-        self._wait()
-        return {"seconds": time.perf_counter() - start}
-
-    def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
