@@ -23,7 +23,6 @@ VIDEO_SUFFIXES = (
     ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
 )
 # fmt: on
-# Containers may declare a frame or two that no decoder gives; more than that is a cut file.
 _DECLARED_SLACK = 0.01
 
 
@@ -102,12 +101,20 @@ def probe(path: str | Path) -> VideoInfo:
         num_frames = 1
         while capture.grab():
             num_frames += 1
-    if declared - num_frames > max(2, _DECLARED_SLACK * declared):
+    if is_cut_short(num_frames, declared):
         raise UserError(
             f"{path}: cut short: the video declares {declared} frames, {num_frames} can be read; "
             "replace the file"
         )
     return VideoInfo("video", num_frames, frame.shape[1], frame.shape[0])
+
+
+def is_cut_short(num_frames: int, declared: float) -> bool:
+    """Whether a video gave far fewer frames than it declares.
+
+    Containers may declare a frame or two that no decoder gives; more than that is a cut file.
+    """
+    return declared - num_frames > max(2, _DECLARED_SLACK * declared)
 
 
 def describe_video(path: str | Path, split: str, name: str | None = None) -> VideoEntry:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from datasets.videos import read_frames
+from datasets.videos import is_cut_short, read_frames
 from pre_process.live_frames import Camera, LiveFrames
 from pre_process.sources import find_entries, frame_rate, is_stream, plausible_rate
 from utils.errors import UserError
@@ -17,7 +17,7 @@ _TIMEOUT_MS = 10_000  # of opening a stream and of waiting for its next frame
 
 
 class PacedVideo:
-    """Plays a video file or folder of frames at its own speed, as a camera would show it."""
+    """Plays a video or folder of frames at its own speed, as a camera would show it."""
 
     has_end = True
 
@@ -58,6 +58,9 @@ def open_live(
 ) -> LiveFrames:
     """Open ``--source`` for live use.
 
+    A recording at an address, which unlike a stream knows its length, is played as a file is: once
+    and at its own speed.
+
     Args:
         source: a camera's number, a stream's address, or one video, which is played at its speed.
         fps: frames a second; ``None``: as the source tells.
@@ -69,13 +72,42 @@ def open_live(
     """
     if not is_stream(source):
         return _play_video(source, fps, default_fps, max_delay)
-    opened = [open_stream(source)]
-    rate = fps or (plausible_rate(opened[0], default_fps) if opened[0] else default_fps)
+    first = open_stream(source)
+    rate = fps or (plausible_rate(first, default_fps) if first else default_fps)
+    if first is not None and not source.isdecimal() and (length := _num_frames(first)) > 0:
+        recording = PacedVideo(_read_recording(first, source, length), rate)
+        return LiveFrames(lambda: recording, source, max_delay, fps=rate)
+    opened = [first]
 
     def open_camera() -> Camera | None:
         return opened.pop() if opened else open_stream(source)
 
     return LiveFrames(open_camera, source, max_delay, give_up_after, rate)
+
+
+def _num_frames(capture: cv2.VideoCapture) -> float:
+    """Frames that a capture declares; FFmpeg gives 0 or nonsense below it for endless streams."""
+    return capture.get(cv2.CAP_PROP_FRAME_COUNT)
+
+
+def _read_recording(
+    capture: cv2.VideoCapture, source: str, declared: float
+) -> Iterator[np.ndarray]:
+    """The frames of a recording at an address.
+
+    Raises:
+        UserError: it broke off before its end.
+    """
+    num_frames = 0
+    while (read := capture.read())[0]:
+        num_frames += 1
+        yield read[1]
+    capture.release()
+    if is_cut_short(num_frames, declared):
+        raise UserError(
+            f"{source}: broke off after {num_frames} of {declared:.0f} frames; all results so far "
+            "are kept. Start again, or download the recording and give the file as --source"
+        )
 
 
 def _play_video(source: str, fps: float | None, default_fps: float, max_delay: float) -> LiveFrames:

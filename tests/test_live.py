@@ -24,7 +24,7 @@ from pre_process.sources import find_entries
 from pre_process.watch_live import watch_live
 from pre_process.watch_videos import watch_videos
 from tests.tiny_checkpoint import write_checkpoint
-from tests.tiny_videos import moving_squares
+from tests.tiny_videos import moving_squares, write_video
 from utils.errors import UserError
 from utils.files import read_json
 from utils.scoring import causal_median, frame_scores
@@ -60,14 +60,6 @@ def score_all(judge, frames, at_once=1):
 def table(path):
     with path.open(newline="") as handle:
         return list(csv.DictReader(handle))
-
-
-def write_video(path, num_frames=30, fps=200.0):
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), fps, (96, 64))
-    for frame in moving_squares(num_frames):
-        writer.write(frame)
-    writer.release()
-    return path
 
 
 class Script:
@@ -135,7 +127,7 @@ def test_a_reconnected_camera_may_have_another_size(judge):
 
 
 def test_a_live_run_on_a_video_writes_what_the_video_gives(judge, tmp_path):
-    clip = write_video(tmp_path / "clip.avi")
+    clip = write_video(tmp_path / "clip.avi", 30, fps=200.0)
     infer.main(["--model", str(judge.path), "--source", str(clip), "--live", "--max_delay", "inf",
                 "--threshold", "0", "--output", str(tmp_path / "live")])  # fmt: skip
     frames = table(tmp_path / "live" / "frame_scores.csv")

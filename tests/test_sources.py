@@ -15,7 +15,7 @@ from pre_process import live_frames
 from pre_process.cameras import PacedVideo, open_live
 from pre_process.live_frames import LiveFrames
 from pre_process.sources import find_entries, frame_rate, is_stream, source_name
-from tests.tiny_videos import moving_squares
+from tests.tiny_videos import moving_squares, write_video
 from utils.errors import UserError
 
 
@@ -82,14 +82,6 @@ def take_all(frames):
     while (batch := frames.take(4, timeout=1.0)) is not None:
         taken += batch
     return taken
-
-
-def write_video(path, num_frames=12, fps=5.0):
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), fps, (96, 64))
-    for frame in moving_squares(num_frames):
-        writer.write(frame)
-    writer.release()
-    return path
 
 
 @pytest.fixture

@@ -26,6 +26,15 @@ def moving_squares(num_frames: int, seed: int = 0, sizes: tuple[int, ...] = (14,
     return frames
 
 
+def write_video(path: Path, num_frames: int = 12, fps: float = 5.0) -> Path:
+    """Write motion JPEG in an AVI file, of which every OpenCV is capable."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), fps, (WIDTH, HEIGHT))
+    for frame in moving_squares(num_frames):
+        writer.write(frame)
+    writer.release()
+    return path
+
+
 def make_dataset(root: Path, lengths: dict[str, tuple[int, ...]] | None = None) -> DataSet:
     """Write folders of PNG frames and ``dataset.json`` under ``root``."""
     lengths = lengths or {"training": (9, 12), "testing": (10,)}
