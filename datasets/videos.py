@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image, UnidentifiedImageError
 
 from datasets.manifest import VideoEntry, natural_key
 from utils.errors import UserError
@@ -88,7 +89,7 @@ def probe(path: str | Path) -> VideoInfo:
     A video file is decoded once: what containers declare is not to be relied on.
 
     Raises:
-        UserError: missing, unreadable, without frames, or cut short.
+        UserError: missing, unreadable, without frames, cut short, or of images that differ in size.
     """
     path = Path(path)
     if path.is_dir():
@@ -148,11 +149,7 @@ def read_frames(entry: VideoEntry) -> Iterator[np.ndarray]:
     index = entry.start - 1
     for index, frame in enumerate(frames(entry), entry.start):
         if frame.shape != expected:
-            raise UserError(
-                f"{entry.source}: frames of mixed size: frame {index} is "
-                f"{frame.shape[1]}x{frame.shape[0]}, the video is {entry.width}x{entry.height}; "
-                "make them one size"
-            )
+            raise _mixed_size(entry.source, f"frame {index}", frame.shape, expected)
         yield frame
     if index + 1 < entry.stop:
         raise UserError(
@@ -223,5 +220,30 @@ def _probe_folder(folder: Path) -> VideoInfo:
     images = list_images(folder)
     if not images:
         raise UserError(f"{folder}: empty video folder: no image in it; remove or fill it")
-    height, width = read_image(images[0]).shape[:2]
-    return VideoInfo("frames", len(images), width, height)
+    shape, size = read_image(images[0]).shape, _size_in_header(images[0])
+    for index, path in enumerate(images):
+        if size is not None and _size_in_header(path) == size:
+            continue
+        # The header tells the size before turning by EXIF orientation; the picture decides.
+        found = read_image(path).shape
+        if found != shape:
+            raise _mixed_size(folder, f"frame {index} ({path.name})", found, shape)
+    return VideoInfo("frames", len(images), shape[1], shape[0])
+
+
+def _size_in_header(path: Path) -> tuple[int, int] | None:
+    """Width and height that an image declares, without decoding it; ``None``: not known."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError):
+        return None  # OpenCV may know the format
+
+
+def _mixed_size(
+    source: Path, frame: str, found: tuple[int, ...], expected: tuple[int, ...]
+) -> UserError:
+    return UserError(
+        f"{source}: frames of mixed size: {frame} is {found[1]}x{found[0]}, the video is "
+        f"{expected[1]}x{expected[0]}; make them one size"
+    )

@@ -8,6 +8,7 @@ import pickle
 import tarfile
 import zipfile
 
+import cv2
 import numpy as np
 import pytest
 
@@ -171,6 +172,16 @@ def test_errors_name_the_video(tmp_path, fails):
     assert "labels of 1 videos" in message or "7 labels in a row" in message
     (test_folder / "Test001" / "001.tif").write_bytes(b"II*")
     assert "Test001" in fails("--source", source)
+
+
+def test_a_frame_of_another_size_is_found_when_preparing(tmp_path, fails):
+    source = ucsd(tmp_path / "in", "UCSDped2", 2, LABELS)
+    frame = source / "UCSD_Anomaly_Dataset.v1p2" / "UCSDped2" / "Train" / "Train001" / "004.tif"
+    cv2.imwrite(str(frame), np.zeros((16, 26, 3), np.uint8))
+    message = fails("--source", source)
+    assert (
+        "Train001: frames of mixed size: frame 3 (004.tif) is 26x16, the video is 24x16" in message
+    )
 
 
 def test_bad_arguments(tmp_path, fails):

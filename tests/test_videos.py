@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import ExifTags, Image
 
 from datasets.manifest import DataSet, VideoEntry, load_dataset, natural_key, save_dataset
 from datasets.videos import describe_video, find_videos, probe, read_frames
@@ -122,9 +123,33 @@ def test_truncated_images(tmp_path, suffix, share):
 
 def test_frames_of_mixed_size(tmp_path):
     folder = write_frames(tmp_path / "video7", 3)
+    before = describe_video(folder, "training")
     cv2.imwrite(str(folder / "2.png"), picture(0, width=44))
-    with pytest.raises(UserError, match=r"video7: frames of mixed size: frame 1 is 44x24"):
-        list(read_frames(describe_video(folder, "training")))
+    message = r"video7: frames of mixed size: frame 1 {}is 44x24, the video is 40x24"
+    with pytest.raises(UserError, match=message.format(r"\(2\.png\) ")):
+        describe_video(folder, "training")
+    with pytest.raises(UserError, match=message.format("")):
+        list(read_frames(before))
+
+
+def test_one_image_that_cannot_be_read_is_found_at_once(tmp_path):
+    folder = write_frames(tmp_path / "video7", 3)
+    (folder / "3.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"3\.png: not a whole image .video video7"):
+        describe_video(folder, "training")
+
+
+def test_turned_photographs_have_the_size_that_is_read(tmp_path):
+    """Two files of other sizes in their headers, one of them turned by its EXIF orientation."""
+    folder = tmp_path / "phone"
+    folder.mkdir()
+    upright, lying = Image.new("RGB", (40, 24)), Image.new("RGB", (24, 40))
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    upright.save(folder / "1.jpg")
+    lying.save(folder / "2.jpg", exif=turned)
+    entry = describe_video(folder, "training")
+    assert (entry.width, entry.height) == (40, 24) and len(list(read_frames(entry))) == 2
 
 
 def test_a_video_that_changed_since(tmp_path):
