@@ -14,6 +14,7 @@ from torch import nn
 from datasets.cubes import CubeSet
 from datasets.loader import CubeBatch, CubeLoader, to_network_inputs
 from losses.hf2vad import finetune_loss
+from models.fuse import fuse_for_inference
 from models.hf2vad import build_hf2vad
 from models.scorers import cube_errors
 from utils.calibration import stage_calibration
@@ -70,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         pictures=pictures,
         fingerprint=digest([cubes.fingerprint, sha256_file(source)]),
         calibrate=stage_calibration(setup.stage, cubes, config.eval),
+        for_scoring=fuse_for_inference,
     )
 
 

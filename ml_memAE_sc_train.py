@@ -14,6 +14,7 @@ from torch import nn
 from datasets.cubes import CubeSet
 from datasets.loader import CubeBatch, CubeLoader, to_network_inputs
 from losses.hf2vad import memae_loss
+from models.fuse import fuse_for_inference
 from models.ml_memae_sc import MLMemAESC
 from models.scorers import stage1_errors
 from utils.calibration import stage_calibration
@@ -55,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         pictures=pictures,
         fingerprint=cubes.fingerprint,
         calibrate=stage_calibration(setup.stage, cubes, config.eval),
+        for_scoring=fuse_for_inference,
     )
 
 

@@ -18,6 +18,7 @@ from datasets.cubes import CubeSet
 from datasets.kept_flow_recon import KeptFlowRecon
 from datasets.loader import CubeBatch, CubeLoader, to_network_inputs
 from losses.hf2vad import cvae_loss
+from models.fuse import fuse_for_inference
 from models.hf2vad import build_hf2vad
 from models.ml_memae_sc import rebuild_flows
 from models.scorers import cube_errors
@@ -76,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         pictures=pictures,
         fingerprint=fingerprint,
         calibrate=stage_calibration(setup.stage, cubes, config.eval),
+        for_scoring=fuse_for_inference,
     )
     kept.remove()
 

@@ -19,7 +19,7 @@ import cv2
 import matplotlib.pyplot as plt
 import torch
 
-from benchmarks.our_tasks import BOXES_GIVEN, write_cube_set
+from benchmarks.our_tasks import boxes_given, write_cube_set
 from benchmarks.scene import write_video_set
 from datasets.loader import CubeLoader, to_network_inputs
 from losses.hf2vad import finetune_loss
@@ -57,7 +57,7 @@ def train_epoch(folder: Path, factor: int) -> Callable[[], None]:
 def extract(folder: Path, factor: int) -> Callable[[], None]:
     """Cubes of one video, boxes given, DIS flow."""
     dataset = write_video_set(folder / f"video{factor}", factor * FRAMES, 360, 240)
-    extractor = build_extractor(BOXES_GIVEN, dataset, 8)
+    extractor = build_extractor(boxes_given("medium"), dataset, 8)
     return lambda: write_video_cubes(extractor, dataset.root, dataset.entries[0], {})
 
 

@@ -36,9 +36,6 @@ from utils.runtime import pick_device
 ROOT = Path(__file__).resolve().parent.parent
 BATCHES = {"stage1": 256, "stage2": 128, "stage3": 128}
 BLOCKS = {"stage1": "ml_memae_sc", "stage2": "cvae", "stage3": "finetune"}
-BOXES_GIVEN = PreProcessConfig.model_validate(
-    {"boxes": {"backend": "file", "moving_regions": {"enabled": False}}}
-)
 
 
 class OurTasks:
@@ -108,14 +105,16 @@ class OurTasks:
         for _ in CubeLoader(self._prepared["cubes"], 256, shuffle=True).epoch(0):
             pass
 
-    def extract(self, width: int, height: int) -> dict[str, float]:
+    def extract(self, width: int, height: int, preset: str) -> dict[str, float]:
         """Two videos in two processes that are there already; their memory, and disk a frame."""
-        name = f"video {width}x{height}"
+        name = f"video {width}x{height} {preset}"
         if name not in self._prepared:
             frames = self.sizes["frames"]
             dataset = write_video_set(self.folder / name, frames, width, height)
             context = multiprocessing.get_context("spawn")
-            pool = concurrent.futures.ProcessPoolExecutor(2, context, start_worker, (dataset,))
+            pool = concurrent.futures.ProcessPoolExecutor(
+                2, context, start_worker, (dataset, preset)
+            )
             list(pool.map(extract_video, dataset.entries))
             self._prepared[name] = dataset, pool
         dataset, pool = self._prepared[name]
@@ -185,12 +184,18 @@ _extractor: CubeExtractor
 _dataset: DataSet
 
 
-def start_worker(dataset: DataSet) -> None:
+def start_worker(dataset: DataSet, preset: str) -> None:
     """In each process of the pool, once."""
     global _extractor, _dataset
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    _extractor, _dataset = build_extractor(BOXES_GIVEN, dataset, 8), dataset
+    _extractor, _dataset = build_extractor(boxes_given(preset), dataset, 8), dataset
+
+
+def boxes_given(preset: str) -> PreProcessConfig:
+    """Boxes from a file, DIS flow."""
+    boxes = {"backend": "file", "moving_regions": {"enabled": False}}
+    return PreProcessConfig.model_validate({"boxes": boxes, "flow": {"preset": preset}})
 
 
 def extract_video(entry: VideoEntry) -> int:

@@ -38,7 +38,8 @@ def fuse_for_inference(model: Model) -> Model:
         for name, child in list(module.named_children()):
             if isinstance(child, NormConv2d):
                 setattr(module, name, _as_plain_conv(child))
-    return fused
+    # Inputs are channels-last; weights of another layout would be rearranged in each call.
+    return fused.to(memory_format=torch.channels_last)
 
 
 def _as_plain_conv(layer: NormConv2d) -> nn.Conv2d:

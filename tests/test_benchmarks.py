@@ -6,7 +6,7 @@ import joblib
 import numpy as np
 import pytest
 
-from benchmarks.our_tasks import BOXES_GIVEN, write_cube_set
+from benchmarks.our_tasks import boxes_given, write_cube_set
 from benchmarks.plain.extraction import extract_frames, write_cubes, write_flows
 from benchmarks.rows import EPOCHS, TESTING, TRAINING, Costs, as_table, median_of
 from benchmarks.scene import PEOPLE, write_video_set
@@ -50,11 +50,11 @@ def test_medians_of_each_value():
 def test_both_sides_extract_the_same_cubes(tmp_path):
     dataset = write_video_set(tmp_path, FRAMES, 120, 90)
     entry = dataset.entries[0]
-    write_video_cubes(build_extractor(BOXES_GIVEN, dataset, 4), tmp_path, entry, {})
+    write_video_cubes(build_extractor(boxes_given("fast"), dataset, 4), tmp_path, entry, {})
     ours = CubeSet.open(tmp_path, "training", [entry.name])
     frames = extract_frames(entry.source, tmp_path / "frames", FRAMES, ".png")
     boxes = load_boxes(box_file(tmp_path, entry), FRAMES)
-    write_flows(frames, tmp_path / "flows")
+    write_flows(frames, tmp_path / "flows", "fast")
     count = write_cubes(frames, tmp_path / "flows", boxes, tmp_path / "chunk.pkl")
     assert count == len(ours) == FRAMES * PEOPLE
     plain = joblib.load(tmp_path / "chunk.pkl")

@@ -96,6 +96,7 @@ def train_stage(
     calibrate: Callable[[Errors, dict[str, Any]], dict[str, Any]] | None = None,
     optimizer: torch.optim.Optimizer | None = None,
     memory: Any = None,
+    for_scoring: Callable[[nn.Module], nn.Module] = lambda network: network,
 ) -> Path:
     """Train; the finished checkpoint holds the score statistics of ``normal_data``.
 
@@ -112,6 +113,7 @@ def train_stage(
             the checkpoint, ``threshold`` and ``calibration``.
         optimizer: ``None``: Adam with the stage's settings.
         memory: what the loss keeps from step to step.
+        for_scoring: maps the finished model to an equal one that scores faster.
 
     Returns:
         The path of the finished checkpoint.
@@ -119,7 +121,8 @@ def train_stage(
     _announce(setup, model, len(loader))
 
     def describe_normal(network: nn.Module) -> dict[str, Any]:
-        errors = score_together(normal_data, lambda batch: score(network, batch))
+        scored_by = for_scoring(network)
+        errors = score_together(normal_data, lambda batch: score(scored_by, batch))
         statistics = error_statistics(errors)
         thresholds = calibrate(errors, statistics) if calibrate else {}
         return {"statistics": statistics, **thresholds}

@@ -8,6 +8,8 @@ import cv2
 import joblib
 import numpy as np
 
+from pre_process.flow_dis import PRESETS
+
 SIZE = 32
 
 
@@ -21,10 +23,10 @@ def extract_frames(video: Path, folder: Path, stop: int, suffix: str = ".jpg") -
     return paths
 
 
-def write_flows(frames: list[Path], folder: Path) -> None:
+def write_flows(frames: list[Path], folder: Path, preset: str) -> None:
     """First pass: one ``.npy`` file a frame, float32 (H,W,2), from the frame before to it."""
     folder.mkdir(parents=True, exist_ok=True)
-    search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    search = cv2.DISOpticalFlow_create(PRESETS[preset])
     for index, path in enumerate(frames):
         pair = [cv2.imread(str(each)) for each in (frames[max(index - 1, 0)], path)]
         before, after = (cv2.cvtColor(each, cv2.COLOR_BGR2GRAY) for each in pair)

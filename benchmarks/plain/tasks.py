@@ -57,7 +57,7 @@ class PlainTasks:
         )
         return {**result, "count": count}
 
-    def extract(self, width: int, height: int) -> dict[str, float]:
+    def extract(self, width: int, height: int, preset: str) -> dict[str, float]:
         """Two passes over one video, from its frames; their time and disk."""
         folder, count = self.folder / f"plain {width}x{height}", self.sizes["frames"]
         if not folder.exists():
@@ -67,7 +67,7 @@ class PlainTasks:
             self._prepared[folder] = frames, load_boxes(box_file(folder, entry), count)
         frames, boxes = self._prepared[folder]
         flows, chunk = folder / "flows", folder / "chunk.pkl"
-        first = timed(self.device, lambda: write_flows(frames, flows))["seconds"]
+        first = timed(self.device, lambda: write_flows(frames, flows, preset))["seconds"]
         second = timed(self.device, lambda: write_cubes(frames, flows, boxes, chunk))["seconds"]
         written = [*flows.iterdir(), chunk]
         return {
