@@ -23,18 +23,20 @@ _CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os
 
 @dataclass(frozen=True)
 class Kill:
-    """When to kill a run; one of the first three is set.
+    """When to kill a run, or to fill its disk; one of the first four is set.
 
     Attributes:
         after_seconds: SIGKILL from outside, this long after the start.
         at_operation: SIGKILL at the n-th change of a file (opened for writing, renamed, removed).
         at_byte: the system ends the process in the middle of the write that makes a file longer.
+        full_at_byte: no kill: writes that make a file longer fail, as those on a full disk do.
         delay: seconds from the operation to the kill.
     """
 
     after_seconds: float | None = None
     at_operation: int | None = None
     at_byte: int | None = None
+    full_at_byte: int | None = None
     delay: float = 0.0
 
 
@@ -104,7 +106,9 @@ def _run_child(
         # inside the write, with no chance to clean up.
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (kill.at_byte, kill.at_byte))
+    longest = kill and (kill.at_byte or kill.full_at_byte)
+    if longest:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (longest, longest))
     code = 0
     try:
         main([str(each) for each in argv])
