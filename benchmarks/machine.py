@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -43,15 +44,24 @@ def timed(device: torch.device, work: Callable[[], Any]) -> dict[str, float]:
 
 def matmul_rate(device: torch.device, dtype: torch.dtype, seconds: float = 1.5) -> float:
     """GFLOP/s of a 2048 x 2048 product: the best of many, so that other programs matter little."""
+    return _as_rate(min(_product_times(device, dtype, seconds)))
+
+
+def matmul_rate_now(device: torch.device, seconds: float = 0.5) -> float:
+    """GFLOP/s of a float32 product at this moment, the median of some: clocks and hosts vary."""
+    return _as_rate(statistics.median(_product_times(device, torch.float32, seconds)))
+
+
+def _product_times(device: torch.device, dtype: torch.dtype, seconds: float) -> list[float]:
     a, b = (torch.randn(SIZE, SIZE, device=device).to(dtype) for _ in range(2))
-    best, end = float("inf"), time.perf_counter() + seconds
+    times, end = [], time.perf_counter() + seconds
     while time.perf_counter() < end:
-        start = time.perf_counter()
-        a @ b
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - start)
-    return round(2 * SIZE**3 / best / 1e9, 1)
+        times.append(timed(device, lambda: a @ b)["seconds"])
+    return times
+
+
+def _as_rate(seconds: float) -> float:
+    return round(2 * SIZE**3 / seconds / 1e9, 1)
 
 
 def _processor() -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.machine import timed
+from benchmarks.machine import matmul_rate_now, timed
 from benchmarks.scene import write_video_set
 from datasets.cube_files import write_cubes
 from datasets.cubes import CubeSet
@@ -53,11 +53,12 @@ class OurTasks:
         self._prepared: dict[str, Any] = {}
 
     def step(self, stage: str) -> dict[str, float]:
-        """One optimizer step of the published model."""
+        """One optimizer step of the published model, and the matrix-product rate right after it."""
         if stage not in self._steps:
             self._steps = {stage: self._build_step(stage)}  # the last stage's memory is freed
             self._steps[stage]()
-        return timed(self.device, self._steps[stage])
+        result = timed(self.device, self._steps[stage])
+        return {**result, "matmul_gflops": matmul_rate_now(self.device)}
 
     def count_flops(self, stage: str) -> dict[str, float]:
         """Floating-point operations of one step, counted."""
