@@ -45,6 +45,9 @@ def fuse_for_inference(model: Model) -> Model:
 def _as_plain_conv(layer: NormConv2d) -> nn.Conv2d:
     weight, bias = layer.folded()
     out_channels, in_channels, *kernel_size = weight.shape
-    conv = nn.Conv2d(in_channels, out_channels, kernel_size, layer.stride, layer.padding)
+    # Without initial values: drawing them would move the generator that a resumed run goes on with.
+    conv = nn.utils.skip_init(
+        nn.Conv2d, in_channels, out_channels, kernel_size, layer.stride, layer.padding
+    )
     conv.weight, conv.bias = nn.Parameter(weight, False), nn.Parameter(bias, False)
     return conv.eval()

@@ -126,7 +126,9 @@ def test_fused_model_is_equal(final_act: bool) -> None:
     model, (frames, flows) = make_model(), make_inputs()
     model.vunet = VUnet(8, 4, final_act=final_act)
     model.train()(frames, flows)  # moves the running statistics away from their start
+    before = torch.get_rng_state()
     fused = fuse_for_inference(model)
+    assert torch.equal(torch.get_rng_state(), before)  # a resumed run goes on with it
     assert not any(isinstance(m, NormConv2d | nn.BatchNorm2d) for m in fused.modules())
     assert any(isinstance(m, nn.BatchNorm2d) for m in model.modules()) and model.training
     expected, found = cube_errors(model.eval(), frames, flows), cube_errors(fused, frames, flows)
