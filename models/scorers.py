@@ -22,8 +22,9 @@ def cube_errors(
         flow_recon: the reconstruction of ``flows`` where it is known already.
 
     Returns:
-        Each (B,) float32: ``flow_error`` S_r and ``frame_error`` S_p, sums of squared differences,
-        and ``energy``, the sum of the squared flows.
+        Each (B,) float32: ``flow_error`` S_r and ``frame_error`` S_p, sums of squared differences;
+        ``energy``, the sum of the squared flows; and ``steady_energy``, the same from the middle two
+        of the four flows' energies, so that one flow that failed does not count.
 
     Raises:
         ValueError: the model is in training mode.
@@ -34,6 +35,7 @@ def cube_errors(
         "flow_error": _squared_sum(output["flow_recon"] - flows.float()),
         "frame_error": _squared_sum(output["frame_pred"] - output["frame_target"].float()),
         "energy": _squared_sum(flows),
+        "steady_energy": _steady_energy(flows),
     }
 
 
@@ -58,6 +60,13 @@ def stage1_errors(memae: MLMemAESC, flows: Tensor) -> dict[str, Tensor]:
         "flow_error": _squared_sum(flow_recon - last_flow.float()),
         "energy": _squared_sum(last_flow),
     }
+
+
+def _steady_energy(flows: Tensor) -> Tensor:
+    energies = flows.float().square().unflatten(1, (-1, FLOW_CHANNELS)).sum(dim=(2, 3, 4))
+    count = energies.shape[1]
+    middle = energies.sum(1) - energies.amin(1) - energies.amax(1)
+    return middle * (count / (count - 2))
 
 
 def _squared_sum(x: Tensor) -> Tensor:

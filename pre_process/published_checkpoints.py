@@ -67,11 +67,13 @@ def export_checkpoint(path: Path, output: Path) -> tuple[Path, Path]:
     """
     checkpoint = load_checkpoint(path, stages=STAGES)
     config = build_config(checkpoint["config"], str(path))
-    if config.eval.w_energy:
-        raise UserError(
-            f"{path}: its scores weigh the flow's energy (eval.w_energy={config.eval.w_energy}), "
-            "which the published code cannot; evaluate it here"
-        )
+    for key in ("w_energy", "w_steady_energy"):
+        weight = getattr(config.eval, key)
+        if weight:
+            raise UserError(
+                f"{path}: its scores weigh the flow's energy (eval.{key}={weight}), "
+                "which the published code cannot; evaluate it here"
+            )
     state = to_published(checkpoint["model"])
     with atomic_path(output) as temporary:
         torch.save({"step": checkpoint["step"], "model_state_dict": state}, temporary)

@@ -113,8 +113,10 @@ def test_scores_are_sums_of_squares_of_each_cube() -> None:
     expected = (output["flow_recon"] - flows).square().sum((1, 2, 3))
     torch.testing.assert_close(errors["flow_error"], expected)
     assert {name: value.shape for name, value in errors.items()} == dict.fromkeys(
-        ["flow_error", "frame_error", "energy"], (3,)
+        ["flow_error", "frame_error", "energy", "steady_energy"], (3,)
     )
+    four = flows.unflatten(1, (4, 2)).square().sum((2, 3, 4)).sort(dim=1).values
+    torch.testing.assert_close(errors["steady_energy"], 2 * (four[:, 1] + four[:, 2]))
     last = stage1_errors(model.memae, flows)
     torch.testing.assert_close(last["energy"], flows[:, 6:].square().sum((1, 2, 3)))
     with pytest.raises(ValueError, match="training mode"):

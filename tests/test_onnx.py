@@ -30,7 +30,7 @@ def test_onnxruntime_equals_pytorch(exported, count):
     checkpoint, cubes = load_finished(exported), random_cubes(count, seed=9)
     ours = build_scorer("torch", checkpoint, exported, torch.device("cpu"))(*cubes)
     theirs = build_scorer("onnx", checkpoint, exported, torch.device("cpu"))(*cubes)
-    assert list(ours) == list(theirs) == ["flow_error", "frame_error", "energy"]
+    assert list(ours) == list(theirs) == ["flow_error", "frame_error", "energy", "steady_energy"]
     for name, expected in ours.items():
         assert theirs[name].shape == (count,)
         np.testing.assert_allclose(theirs[name], expected.numpy(), rtol=1e-3)

@@ -63,16 +63,18 @@ def test_hybrid_rule_by_hand():
         "flow_error": {"mean": 10.0, "std": 2.0},
         "frame_error": {"mean": 4.0, "std": 4.0},
         "energy": {"mean": 1.0, "std": 0.5},
+        "steady_energy": {"mean": 2.0, "std": 1.0},
     }
-    weights = EvalConfig(w_flow=1.0, w_frame=0.5, w_energy=2.0)
+    weights = EvalConfig(w_flow=1.0, w_frame=0.5, w_energy=2.0, w_steady_energy=3.0)
     rules = score_rules("finetune", statistics, weights, "x.pth")
     errors = {
         "flow_error": np.array([14.0]),
         "frame_error": np.array([0.0]),
         "energy": np.array([3.0]),
+        "steady_energy": np.array([6.0]),
     }
-    assert rules["hybrid"](errors) == pytest.approx(2.0 - 0.5 + 8.0)
-    assert rules["hybrid"].zero_error_score == pytest.approx(-5.0 - 0.5 - 4.0)
+    assert rules["hybrid"](errors) == pytest.approx(2.0 - 0.5 + 8.0 + 12.0)
+    assert rules["hybrid"].zero_error_score == pytest.approx(-5.0 - 0.5 - 4.0 - 6.0)
     assert rules["flow branch"](errors) == pytest.approx(2.0)
     assert rules["frame branch"](errors) == pytest.approx(-1.0)
     assert rules["no learning"](errors) == pytest.approx(3.0)

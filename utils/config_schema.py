@@ -224,6 +224,9 @@ class EvalConfig(Block):
     w_flow: NonNegative = 1.0  # published name: w_r
     w_frame: NonNegative = 0.1  # published name: w_p
     w_energy: NonNegative = 0.0  # ours: squared flow itself; 0 is the paper
+    w_steady_energy: NonNegative = (
+        0.0  # ours: the same, without the largest and least of four flows
+    )
     trim: Annotated[int, Field(ge=0)] = 4
     median: Annotated[int, Field(ge=1)] = 17
     # of normal training video at or above the threshold that a finished stage keeps

@@ -18,7 +18,13 @@ from utils.errors import UserError
 Errors = dict[str, np.ndarray]
 STAGES = ("ml_memae_sc", "cvae", "finetune")
 QUANTILE_LEVELS = (0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 1)
-ERRORS = ("flow_error", "frame_error", "energy")
+# error -> its weight's name in the configuration's ``eval`` block
+WEIGHTS = {
+    "flow_error": "w_flow",
+    "frame_error": "w_frame",
+    "energy": "w_energy",
+    "steady_energy": "w_steady_energy",
+}
 BASELINE = "no learning"
 RAW = (0.0, 1.0)  # mean and deviation that leave an error as it is
 
@@ -121,7 +127,7 @@ def score_rules(
     Args:
         stage: stage of the checkpoint.
         statistics: as made by ``error_statistics``, on training data.
-        settings: the configuration's ``eval`` block, for its ``w_flow``, ``w_frame``, ``w_energy``.
+        settings: the configuration's ``eval`` block, for its ``w_...``.
         source: the checkpoint, for messages.
 
     Raises:
@@ -131,10 +137,11 @@ def score_rules(
     if stage == STAGES[0]:
         rules = [ScoreRule("flow branch", (("flow_error", 1.0, *RAW),)), baseline]
         return {rule.name: rule for rule in rules}
-    weights = (settings.w_flow, settings.w_frame, settings.w_energy)
-    used = {name: weight for name, weight in zip(ERRORS, weights, strict=True) if weight > 0}
+    weights = {error: getattr(settings, key) for error, key in WEIGHTS.items()}
+    used = {error: weight for error, weight in weights.items() if weight > 0}
     if not used:
-        raise UserError("eval.w_flow, eval.w_frame, eval.w_energy: one of them must be above zero")
+        keys = ", ".join(f"eval.{key}" for key in WEIGHTS.values())
+        raise UserError(f"{keys}: one of them must be above zero")
 
     def rule(name: str, chosen: Mapping[str, float]) -> ScoreRule:
         moments = {error: _moments(statistics, error, source) for error in chosen}
