@@ -24,9 +24,20 @@ REQUIRED = ("system", "stage", "config", "model", "finished", "epoch", "step", "
 
 
 def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
-    """Write a checkpoint atomically; ``path`` holds the old or the new one, never a part."""
+    """Write a checkpoint atomically; ``path`` holds the old or the new one, never a part.
+
+    Raises:
+        UserError: it could not be written; the old one is named where there is one.
+    """
     with atomic_path(path) as temporary:
-        torch.save({"format_version": FORMAT_VERSION, **checkpoint}, temporary)
+        try:
+            torch.save({"format_version": FORMAT_VERSION, **checkpoint}, temporary)
+        except RuntimeError as error:  # torch tells no reason of the system
+            kept = "the checkpoint before is kept, training goes on from it; " * path.exists()
+            raise UserError(
+                f"{path}: cannot be written ({str(error).splitlines()[0]}); {kept}most often the "
+                "disk is full: free some space and run the same command again"
+            ) from None
 
 
 def load_checkpoint(

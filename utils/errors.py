@@ -97,6 +97,10 @@ def describe_os_error(error: OSError) -> str:
     import errno
 
     remedies = {
+        errno.EDQUOT: "free some of your space and run the same command again; finished parts are "
+        "kept",
+        errno.EFBIG: "a limit of the file system, or of 'ulimit -f', is in the way; lift it and "
+        "run the same command again; finished parts are kept",
         errno.ENOSPC: "free some space and run the same command again; finished parts are kept",
         errno.EACCES: "check the permissions or choose another folder",
         errno.EROFS: "the folder is read-only; choose another one",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -21,6 +22,27 @@ from utils.errors import UserError
 DAMAGED_ARRAY = (
     ValueError, EOFError, OSError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def naming(target: Path) -> Iterator[None]:
+    """Have the error of a write that found no space tell which file it was.
+
+    Raises:
+        UserError: NumPy wrote a part of an array, which it tells without the system's reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None and "requested and" in str(error):
+            raise UserError(
+                f"{target}: not written whole ({error}); most often the disk is full: free some "
+                "space and run the same command again"
+            ) from None
+        if error.errno in _NO_SPACE and error.filename is None:
+            error.filename = str(target)
+        raise
 
 
 @contextmanager
@@ -34,10 +56,11 @@ def atomic_path(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
     try:
-        yield temporary
-        with temporary.open("rb+") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(target)
+        with naming(target):
+            yield temporary
+            with temporary.open("rb+") as handle:
+                os.fsync(handle.fileno())
+            temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -50,10 +73,11 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
     temporary.chmod(0o755)
     try:
-        yield temporary
-        if target.exists():
-            shutil.rmtree(target)
-        temporary.replace(target)
+        with naming(target):
+            yield temporary
+            if target.exists():
+                shutil.rmtree(target)
+            temporary.replace(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -124,11 +124,15 @@ def whole_files(folder: Path) -> dict[str, Any]:
 
 
 def whole_checkpoints(folder: Path) -> dict[str, Any]:
-    """All that checkpoints hold, to the last bit, and the log without its clock."""
+    """All that checkpoints hold, to the last bit, and the log without its clock.
+
+    The revision of the code is left out: a commit may come between two runs.
+    """
     found = {path.name: path.exists() for path in folder.rglob(".*.part*")}
     for path in sorted(folder.rglob("*.pth")):
         for key, value in _leaves(torch.load(path, weights_only=True), path.name):
-            found[key] = value.numpy().tobytes() if isinstance(value, torch.Tensor) else value
+            if not key.endswith("git_revision"):
+                found[key] = value.numpy().tobytes() if isinstance(value, torch.Tensor) else value
     for path in folder.rglob("log.jsonl"):
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         found["log.jsonl"] = [{**line, "seconds": 0} for line in lines]
