@@ -23,8 +23,8 @@ def cube_errors(
 
     Returns:
         Each (B,) float32: ``flow_error`` S_r and ``frame_error`` S_p, sums of squared differences;
-        ``energy``, the sum of the squared flows; and ``steady_energy``, the same from the middle two
-        of the four flows' energies, so that one flow that failed does not count.
+        ``energy``, the sum of the squared flows; and ``steady_energy``, the same from the middle
+        two of the four flows' energies, so that one flow that failed does not count.
 
     Raises:
         ValueError: the model is in training mode.

@@ -20,7 +20,8 @@ from utils.errors import UserError
 from utils.evaluation import Threshold
 from utils.judging import calibrated_threshold
 from utils.runtime import pick_device
-from utils.scoring import STAGES, ScoreRule, Smoothing, score_rules
+from utils.scoring import STAGES, ScoreRule, score_rules
+from utils.smoothing import Smoothing
 
 logger = logging.getLogger(__name__)
 

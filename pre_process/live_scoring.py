@@ -13,7 +13,8 @@ from pre_process.live_frames import LiveFrame
 from pre_process.stream_cubes import join_cubes
 from pre_process.streaming import CubeExtractor, FrameCubes
 from utils.causal import CausalSmoother
-from utils.scoring import Errors, ScoreRule, Smoothing, collect_errors
+from utils.scoring import Errors, ScoreRule, collect_errors
+from utils.smoothing import Smoothing
 
 
 @dataclass(frozen=True)

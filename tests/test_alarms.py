@@ -23,7 +23,8 @@ from utils.causal import CausalSmoother
 from utils.config_schema import EvalConfig
 from utils.errors import UserError
 from utils.metrics import runs
-from utils.scoring import ScoreRule, Smoothing, causal_median, error_statistics
+from utils.scoring import ScoreRule, error_statistics
+from utils.smoothing import Smoothing, causal_median
 
 SCORES = st.lists(st.integers(-5, 5), min_size=1, max_size=60).map(lambda v: np.array(v, float))
 RULE, SMOOTHING = ScoreRule("x", (("flow_error", 1.0, 0.0, 1.0),)), Smoothing()

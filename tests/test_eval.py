@@ -20,7 +20,8 @@ from utils.calibration import calibrate
 from utils.metrics import auc
 from utils.results import FILES
 from utils.run_folder import sole_writer
-from utils.scoring import ScoreRule, centred_median
+from utils.scoring import ScoreRule
+from utils.smoothing import centred_median
 
 
 @pytest.fixture

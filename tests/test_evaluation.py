@@ -11,8 +11,9 @@ from utils.evaluation import Threshold, ablate, evaluate
 from utils.metrics import micro_auc
 from utils.region_metrics import Regions
 from utils.scored_cubes import ScoredCubes, frame_numbers, match_labels
-from utils.scoring import ScoreRule, Smoothing
+from utils.scoring import ScoreRule
 from utils.selection import best_on_test
+from utils.smoothing import Smoothing
 
 RULES = {
     "hybrid": ScoreRule("hybrid", (("flow_error", 2.0, 1.0, 1.0),)),

@@ -27,7 +27,8 @@ from tests.tiny_checkpoint import write_checkpoint
 from tests.tiny_videos import moving_squares, write_video
 from utils.errors import UserError
 from utils.files import read_json
-from utils.scoring import causal_median, frame_scores
+from utils.scoring import frame_scores
+from utils.smoothing import causal_median
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -19,7 +19,8 @@ from utils.gallery import Gallery, choose_highlights, make_gallery
 from utils.report import curve_pictures, number, percent, render_report
 from utils.results import json_ready, results_table
 from utils.scored_cubes import ScoredCubes
-from utils.scoring import Smoothing, error_statistics, score_rules
+from utils.scoring import error_statistics, score_rules
+from utils.smoothing import Smoothing
 from utils.thumbnails import cube_strip, error_map, frame_with_box
 
 EVIL = "<script>alert('x')</script>&\""

@@ -15,15 +15,12 @@ from utils.errors import UserError
 from utils.metrics import micro_auc
 from utils.scoring import (
     QUANTILE_LEVELS,
-    Smoothing,
-    causal_median,
-    centred_median,
     collect_errors,
     error_statistics,
     frame_scores,
     score_rules,
-    stretch,
 )
+from utils.smoothing import Smoothing, causal_median, centred_median, stretch
 
 WEIGHTS = EvalConfig(w_flow=1.0, w_frame=0.1, w_energy=0.0)
 SCORES = arrays(np.float64, st.integers(1, 40), elements=st.floats(-100, 100))

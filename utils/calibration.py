@@ -19,7 +19,8 @@ import numpy as np
 from utils.console import positive
 from utils.errors import UserError
 from utils.metrics import runs
-from utils.scoring import Errors, ScoreRule, Smoothing, frame_scores, score_rules
+from utils.scoring import Errors, ScoreRule, frame_scores, score_rules
+from utils.smoothing import Smoothing
 
 logger = logging.getLogger(__name__)
 

@@ -224,12 +224,10 @@ class EvalConfig(Block):
     w_flow: NonNegative = 1.0  # published name: w_r
     w_frame: NonNegative = 0.1  # published name: w_p
     w_energy: NonNegative = 0.0  # ours: squared flow itself; 0 is the paper
-    w_steady_energy: NonNegative = (
-        0.0  # ours: the same, without the largest and least of four flows
-    )
+    w_steady_energy: NonNegative = 0.0  # ours: the same, from the middle two of four flows
     trim: Annotated[int, Field(ge=0)] = 4
     median: Annotated[int, Field(ge=1)] = 17
-    # of normal training video at or above the threshold that a finished stage keeps
+    # of normal training video, at or above the threshold that a finished stage keeps
     false_frames_per_thousand: Annotated[float, Field(gt=0, lt=1000)] = 1.0
     batch_size: Positive = 128
 

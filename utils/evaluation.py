@@ -16,7 +16,8 @@ from utils import metrics
 from utils.errors import UserError
 from utils.region_metrics import Regions, region_metrics
 from utils.scored_cubes import ScoredCubes, Videos, frame_numbers, match_labels
-from utils.scoring import ScoreRule, Smoothing, frame_scores
+from utils.scoring import ScoreRule, frame_scores
+from utils.smoothing import Smoothing
 
 
 @dataclass(frozen=True)

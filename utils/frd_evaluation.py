@@ -17,7 +17,8 @@ from utils.plots import video_picture
 from utils.report import percent
 from utils.runtime import provenance
 from utils.scored_cubes import ScoredCubes
-from utils.scoring import BASELINE, RAW, ScoreRule, Smoothing
+from utils.scoring import BASELINE, RAW, ScoreRule
+from utils.smoothing import Smoothing
 
 # What a snippet is scored by -> name in tables, the one to be judged by first.
 BRANCHES = {"score": "scorer", "reconstruction": "reconstruction", "feature_norm": BASELINE}

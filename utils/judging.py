@@ -17,7 +17,8 @@ from utils.report import curve_pictures, render_report
 from utils.results import ablation_table, results_table, write_results
 from utils.runtime import provenance
 from utils.scored_cubes import ScoredCubes
-from utils.scoring import Errors, ScoreRule, Smoothing, score_rules
+from utils.scoring import Errors, ScoreRule, score_rules
+from utils.smoothing import Smoothing
 
 
 class CubeIndex(Protocol):
