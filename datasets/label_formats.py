@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.io
 
 from datasets.label_masks import has_masks, read_masks
 from datasets.manifest import natural_key
+from datasets.mat_files import read_mat
 from utils.errors import UserError
 from utils.safe_pickle import load_npy, load_pickle
 
@@ -128,18 +128,11 @@ def _read_pickle(path: Path) -> RawLabels:
 
 def _read_mat(path: Path) -> RawLabels:
     """``gt``: a cell of 2 x n arrays, 1-based inclusive [start; end]; or one variable a video."""
-    try:
-        variables = scipy.io.loadmat(path)
-    except NotImplementedError:
-        raise UserError(f"{path}: a MATLAB 7.3 file; save it again with -v7") from None
-    except Exception as error:  # loadmat lets errors of its many parts through
-        raise UserError(f"{path}: not a MATLAB file or damaged ({error})") from None
-    variables = {name: value for name, value in variables.items() if not name.startswith("__")}
+    variables = read_mat(path)
     if "gt" in variables:
         gt = variables["gt"]
-        return RawLabels(
-            None, [_cell(each, path) for each in (gt.flat if gt.dtype == object else [gt])]
-        )
+        cells = gt if isinstance(gt, list) else [gt]
+        return RawLabels(None, [_cell(each, path) for each in cells])
     return from_tree(variables, path)
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import scipy.io
 
 from datasets.manifest import natural_key
+from datasets.mat_files import read_mat
 from datasets.videos import list_images
 from utils.errors import UserError
 
@@ -74,11 +74,10 @@ def _read_grey(path: Path) -> np.ndarray:
 
 
 def _read_volume(path: Path) -> list[np.ndarray]:
-    try:
-        volume = scipy.io.loadmat(path, variable_names=["volLabel"])["volLabel"]
-    except Exception as error:  # loadmat lets errors of its many parts through
-        raise UserError(f"{path}: no readable 'volLabel' in it ({error}); fetch it again") from None
-    return list(volume.ravel()) if volume.dtype == object else [volume]
+    volume = read_mat(path, ["volLabel"]).get("volLabel")
+    if volume is None:
+        raise UserError(f"{path}: no 'volLabel' in it; fetch it again")
+    return volume if isinstance(volume, list) else [volume]
 
 
 def _read_stack(path: Path) -> np.ndarray:
