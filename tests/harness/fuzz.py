@@ -6,141 +6,74 @@ python -m tests.harness.fuzz --cases 10000 --seed 0
 from __future__ import annotations
 
 import argparse
-import io
-import json
-import os
-import pickle
-import random
+import math
 import signal
-import tarfile
 import tempfile
 import time
-import zipfile
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import cv2
-import numpy as np
+import hypothesis
+from hypothesis import strategies as st
 
-from datasets.feature_files import open_feature_file
-from datasets.labels import read_labels
-from datasets.regions import read_regions
-from datasets.ucf_crime import read_annotations
-from datasets.videos import read_image
-from pre_process.archives import unpack
-from pre_process.box_files import load_boxes
-from tests.test_structure import ROOT
-from tests.tiny_checkpoint import write_checkpoint
-from utils.checkpoint import load_checkpoint
-from utils.config import load_config
+from tests.harness.fuzz_readers import CANARY, Reader, readers
 from utils.errors import UserError
-from utils.safe_pickle import load_npy, load_pickle
 
 _LONGEST = 10  # seconds a case may take
-_LENGTHS = {"01": 12, "02": 9}
+_HEADER = 512  # bytes from either end that half of the edits fall into
 _NASTY = (b"", b"\0", b"\xff" * 8, b"-1", b"nan", b"1e999", b"99999999999999999999", b"../",
           b"null", b"[", b"{", b"'", b"\n", b": ",
           b"!!python/object/apply:os.system ['x']")  # fmt: skip
 
 
-class _Evil:
-    """Runs a command when it is unpickled without care."""
+class Edit(NamedTuple):
+    """One change of a file's bytes.
 
-    def __init__(self, canary: Path) -> None:
-        self.canary = canary
-
-    def __reduce__(self) -> tuple:
-        return os.system, (f"touch {self.canary}",)
-
-
-def damaged(seed: bytes, chance: random.Random) -> bytes:
-    """A few random edits: bytes changed, put in, cut out, doubled, the end cut off."""
-    data = bytearray(seed)
-    for _ in range(chance.choice((1, 1, 2, 4, 12))):
-        at = chance.randrange(len(data) + 1)
-        kind = chance.randrange(5)
-        if kind == 0 and data:
-            data[at % len(data)] = chance.randrange(256)
-        elif kind == 1:
-            data[at:at] = chance.choice(_NASTY)
-        elif kind == 2:
-            del data[at : at + chance.choice((1, 4, 64, 1024))]
-        elif kind == 3:
-            data[at:at] = data[at : at + 32]
-        elif chance.random() < 0.3:
-            del data[at:]
-    return bytes(data)
-
-
-def readers(folder: Path) -> list[tuple[str, bytes, Callable[[Path], Any]]]:
-    """(file name, a good file's bytes, its reader) of what is read.
-
-    No MATLAB files: SciPy's reader itself crashes on some damaged ones.
+    Attributes:
+        kind: ``change`` a byte, ``insert`` bytes, ``remove``, ``double``, ``cut`` off the end.
+        at: place, taken modulo the length; negative ones count from the end.
+        value: of the changed byte; how many bytes are removed.
+        nasty: what is inserted.
     """
-    labels = {name: np.arange(count) % 2 for name, count in _LENGTHS.items()}
-    evil, keep = _Evil(folder / "canary"), Path(folder / "unpacked")
 
-    def written(write: Callable[[io.BytesIO], Any]) -> bytes:
-        stream = io.BytesIO()
-        write(stream)
-        return stream.getvalue()
+    kind: str
+    at: int
+    value: int
+    nasty: bytes
 
-    def labelled(path: Path) -> Any:
-        return read_labels(path, _LENGTHS)
-
-    boxes = {"boxes": np.ones((3, 4), np.float32), "frames": np.arange(3, dtype=np.int32),
-             "num_frames": np.int32(3), "settings": np.array("{}")}  # fmt: skip
-    objects = np.array([labels["01"], labels["02"]], object)
-    picture = np.arange(3072, dtype=np.uint8).reshape(32, 32, 3)
-    checkpoint = write_checkpoint(folder / "good.pth").read_bytes()
-    tree = json.dumps({name: row.tolist() for name, row in labels.items()}).encode()
-    text = b"Abuse028_x264.mp4 Abuse 165 240 -1 -1\nArson011_x264.mp4 Arson 150 420 680 1267\n"
-    table = b"video,frame,track,x1,y1,x2,y2\n01,3,0,1.0,2.0,30.0,40.0\n"
-    return [
-        *((each.name, each.read_bytes(), _config_reader(each.name))
-          for each in sorted((ROOT / "cfgs").glob("*.yaml"))),
-        ("a.pkl", pickle.dumps(labels), load_pickle),
-        ("evil.pkl", pickle.dumps([labels, evil]), load_pickle),
-        ("o.npy", written(lambda to: np.save(to, objects, allow_pickle=True)), load_npy),
-        ("labels.npz", written(lambda to: np.savez(to, **labels)), labelled),
-        ("labels.npy", written(lambda to: np.save(to, objects, allow_pickle=True)), labelled),
-        ("labels.json", tree, labelled),
-        ("labels.pkl", pickle.dumps(labels), labelled),
-        ("boxes.npz", written(lambda to: np.savez(to, **boxes)), lambda p: load_boxes(p, 3)),
-        ("last.pth", checkpoint, load_checkpoint),
-        ("feature.npy", written(lambda to: np.save(to, np.ones((4, 2, 8), np.float32))),
-         open_feature_file),
-        ("Annotation.txt", text, read_annotations),
-        ("regions.csv", table, read_regions),
-        *((f"p{kind}", cv2.imencode(kind, picture)[1].tobytes(), read_image)
-          for kind in (".png", ".jpg", ".bmp", ".tif")),
-        ("a.zip", written(_zip), lambda path: unpack(path, keep)),
-        ("a.tar.gz", written(_tar), lambda path: unpack(path, keep)),
-    ]  # fmt: skip
+    def apply(self, data: bytearray) -> None:
+        """Change ``data`` in place."""
+        at = self.at % (len(data) + 1)
+        if self.kind == "change" and data:
+            data[at % len(data)] = self.value
+        elif self.kind == "insert":
+            data[at:at] = self.nasty
+        elif self.kind == "remove":
+            del data[at : at + self.value]
+        elif self.kind == "double":
+            data[at:at] = data[at : at + 32]
+        elif self.kind == "cut":
+            del data[at:]
 
 
-def _config_reader(name: str) -> Callable[[Path], Any]:
-    system = "frd" if name.startswith("frd") else "hf2vad"
-    return lambda path: load_config(path, [], system)
+def edits() -> st.SearchStrategy[list[Edit]]:
+    """A few edits, most often one, half of them near the ends, where headers and tables are."""
+    kinds = ("change",) * 6 + ("insert",) * 3 + ("remove",) * 3 + ("double",) * 3 + ("cut",)
+    place = st.integers(-_HEADER, _HEADER) | st.integers(0, 2**24)
+    edit = st.builds(
+        Edit, st.sampled_from(kinds), place, st.integers(0, 255), st.sampled_from(_NASTY)
+    )
+    few, some, many = (st.lists(edit, min_size=1, max_size=most) for most in (1, 2, 12))
+    return few | few | some | many
 
 
-def _zip(stream: io.BytesIO) -> None:
-    with zipfile.ZipFile(stream, "w") as archive:
-        for name in ("a/1.txt", "../escaped", "/tmp/escaped", "b/../../escaped"):
-            archive.writestr(name, "text")
-
-
-def _tar(stream: io.BytesIO) -> None:
-    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
-        link = tarfile.TarInfo("link")
-        link.type, link.linkname = tarfile.SYMTYPE, "../.."
-        archive.addfile(link)
-        for name in ("a.txt", "link/escaped", "../escaped"):
-            info = tarfile.TarInfo(name)
-            info.size = 4
-            archive.addfile(info, io.BytesIO(b"text"))
+def damaged(good: bytes, changes: list[Edit]) -> bytes:
+    """The edited bytes."""
+    data = bytearray(good)
+    for change in changes:
+        change.apply(data)
+    return bytes(data)
 
 
 def _hangs(*_: object) -> None:
@@ -148,47 +81,80 @@ def _hangs(*_: object) -> None:
 
 
 def fuzz(folder: Path, cases: int, seed: int) -> Counter[str]:
-    """Run the cases, each reader in turn; how often each file was refused, by ``read`` and name.
+    """Run at least so many cases, shared out over the readers; how many were read and refused.
 
     Raises:
         AssertionError: another error than ``UserError``, a hang, code that was run, or a file
-            outside of where files belong. The damaged file is left in ``folder``.
+            outside of where files belong; the edits are the shortest that Hypothesis found.
     """
-    chance, counts = random.Random(seed), Counter()
-    all_readers = readers(folder / "work")
+    counts: Counter[str] = Counter()
+    work = folder / "work"
     signal.signal(signal.SIGALRM, _hangs)
-    for case in range(cases):
-        name, good, read = all_readers[case % len(all_readers)]
-        path = folder / "work" / name
-        path.write_bytes(damaged(good, chance))
-        signal.alarm(_LONGEST)
-        try:
-            read(path)
-            counts[f"{name}: read"] += 1
-        except UserError:
-            counts[f"{name}: refused"] += 1
-        except Exception as error:
-            raise AssertionError(f"case {case}, {path}: {type(error).__name__}: {error}") from error
-        finally:
-            signal.alarm(0)
-        assert not (folder / "work" / "canary").exists(), f"case {case}: {path} ran a command"
-        assert [each.name for each in folder.iterdir()] == ["work"], f"{path} wrote outside"
-        assert not (folder / "work" / "escaped").exists(), f"{path} wrote outside"
+    chosen = readers(work)
+    whole = sum(each.share for each in chosen)
+    for reader in chosen:
+        _good(reader, work)
+        share = math.ceil(cases * reader.share / whole)
+        _fuzz_one(reader, work, share, seed, counts)
     return counts
+
+
+def _good(reader: Reader, work: Path) -> None:
+    """What is damaged must have been whole, but for files that attack."""
+    path = work / reader.name
+    path.write_bytes(reader.good)
+    hostile = reader.name.startswith(("evil", "a.zip", "a.tar"))
+    try:
+        reader.read(path)
+    except UserError as error:
+        assert hostile, f"{reader.name}: {error}"
+
+
+def _fuzz_one(reader: Reader, work: Path, cases: int, seed: int, counts: Counter[str]) -> None:
+    @hypothesis.seed(seed)
+    @hypothesis.settings(
+        max_examples=cases, deadline=None, database=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )  # fmt: skip
+    @hypothesis.given(edits())
+    def check(changes: list[Edit]) -> None:
+        counts[f"{reader.name}: {_outcome(reader, damaged(reader.good, changes), work)}"] += 1
+
+    check()
+
+
+def _outcome(reader: Reader, data: bytes, work: Path) -> str:
+    path = work / reader.name
+    path.write_bytes(data)
+    signal.alarm(_LONGEST)
+    try:
+        reader.read(path)
+        outcome = "read"
+    except UserError:
+        outcome = "refused"
+    except Exception as error:
+        raise AssertionError(f"{reader.name}: {type(error).__name__}: {error}") from error
+    finally:
+        signal.alarm(0)
+    assert not (work / CANARY).exists(), f"{reader.name} ran a command"
+    assert [each.name for each in work.parent.iterdir()] == ["work"], f"{path} wrote outside"
+    assert not (work / "escaped").exists(), f"{reader.name} wrote outside"
+    return outcome
 
 
 def main() -> None:
     """Run and tell what became of the cases."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cases", type=int, default=10_000)
+    parser.add_argument("--cases", type=int, default=10_000, help="in all, at least")
     parser.add_argument("--seed", type=int, default=0)
     options, begun = parser.parse_args(), time.monotonic()
-    folder = Path(tempfile.mkdtemp())
-    (folder / "work").mkdir()
-    counts = fuzz(folder, options.cases, options.seed)
+    with tempfile.TemporaryDirectory() as scratch:
+        (Path(scratch) / "work").mkdir()
+        counts = fuzz(Path(scratch), options.cases, options.seed)
     for name, count in sorted(counts.items()):
         print(f"{count:6d}  {name}")
-    print(f"{options.cases} cases, seed {options.seed}, {time.monotonic() - begun:.0f} s: "
+    total, seconds = sum(counts.values()), time.monotonic() - begun
+    print(f"{total} cases, seed {options.seed}, {seconds:.0f} s: "
           "no other error, no hang, no code run, nothing outside")  # fmt: skip
 
 
