@@ -20,7 +20,7 @@ from pre_process.sources import find_entries, frame_rate, source_name
 from pre_process.watch_live import warm_up, watch_live
 from pre_process.watch_videos import watch_videos
 from utils.calibration import Rate
-from utils.console import positive, say, setup_logging
+from utils.console import count, finite, finite_positive, positive, say, setup_logging
 from utils.errors import exit_on_user_error
 from utils.result_folder import claimed_folder
 
@@ -38,7 +38,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--backend", choices=("torch", "onnx"), default="torch",
         help="onnx needs export_onnx.py to have run")  # fmt: skip
     add("--device", help="auto, cpu, cuda or cuda:N; default: as in the checkpoint")
-    add("--fps", type=positive, help="frames a second; default: as the source tells")
+    add("--fps", type=finite_positive, help="frames a second; default: as the source tells")
     add("--no_video", action="store_true", help="write no annotated video")
     add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
         help="override data, run, eval or pre_process of the checkpoint's configuration, "
@@ -53,7 +53,7 @@ def _add_threshold_arguments(parser: argparse.ArgumentParser) -> None:
         "threshold", "default: the checkpoint's own, calibrated on its training videos"
     )
     add = group.add_mutually_exclusive_group().add_argument
-    add("--threshold", type=float, dest="wanted", help="alarm from this score on")
+    add("--threshold", type=finite, dest="wanted", help="alarm from this score on")
     add("--false_alarms_per_hour", type=Rate.per_hour, dest="wanted", metavar="R",
         help="the threshold that gave R alarms an hour of normal training video")  # fmt: skip
     add("--false_frames_per_thousand", type=Rate.per_thousand, dest="wanted", metavar="R",
@@ -71,7 +71,7 @@ def _add_live_arguments(parser: argparse.ArgumentParser) -> None:
         help="end when the camera is gone for so long (default: %(default)s)")  # fmt: skip
     add("--part_minutes", type=positive, default=60.0, metavar="M",
         help="begin new tables and a new video so often (default: %(default)s)")  # fmt: skip
-    add("--keep_parts", type=int, default=24, metavar="N",
+    add("--keep_parts", type=count, default=24, metavar="N",
         help="remove older parts; 0 keeps all (default: %(default)s)")  # fmt: skip
 
 

@@ -213,7 +213,23 @@ def test_wrong_sources_and_folders_are_refused(tmp_path, capsys, scene, watched)
     assert "another run is writing here" in busy
     in_the_way = tmp_path / "empty.mp4" / "out"
     assert "Not a directory" in fails(capsys, *model, *source, "--output", in_the_way)
-    assert "must be a number above 0" in fails(capsys, *model, *source, "--fps", "0")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--fps", "0", "must be a number above 0"),
+        ("--fps", "inf", "must be a finite number"),
+        ("--threshold", "nan", "must be a finite number"),
+        ("--threshold", "high", "must be a finite number"),
+        ("--false_alarms_per_hour", "nan", "must be a number above 0"),
+        ("--keep_parts", "-1", "must be a whole number, 0 or more"),
+        ("--part_minutes", "nan", "must be a number above 0"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(capsys, option, value, words):
+    message = fails(capsys, "--model", "x.pth", "--source", "y.mp4", f"{option}={value}")
+    assert words in message and value in message
 
 
 def test_a_read_only_folder_is_a_clear_error(scene, tmp_path, capsys, monkeypatch):

@@ -26,13 +26,37 @@ def silence() -> None:
 
 def positive(text: str) -> float:
     """A number above zero from the command line, for argparse's ``type``; ``inf`` is one."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = _number(text)
     if not value > 0:
         raise argparse.ArgumentTypeError(f"{text!r}: must be a number above 0")
     return value
+
+
+def finite(text: str) -> float:
+    """A number from the command line, neither infinite nor NaN."""
+    value = _number(text)
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a finite number")
+    return value
+
+
+def finite_positive(text: str) -> float:
+    """A finite number above zero from the command line."""
+    return min(positive(text), finite(text))
+
+
+def count(text: str) -> int:
+    """A whole number from the command line, 0 or more."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number, 0 or more")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def setup_logging() -> None:
