@@ -113,6 +113,11 @@ class Claims:
         return time.monotonic() - self._seen[name][1] > patience
 
 
+def is_held_by(path: Path, process: int) -> bool:
+    """Whether the claim at ``path`` is of this process of this machine, running or not."""
+    return _owner(_read(path) or "") == (_this_machine(), process)
+
+
 def _this_machine() -> str:
     """Names what process numbers mean the same on."""
     try:

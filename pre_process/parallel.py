@@ -19,7 +19,7 @@ import torch
 from tqdm import tqdm
 
 from datasets.manifest import VideoEntry
-from pre_process.workers import Job, Signature, Worker, signature
+from pre_process.workers import Job, Signature, Worker, signature, videos_of
 from utils.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -87,6 +87,7 @@ class _Crew:
         self, job: Job, entries: Sequence[VideoEntry], before: Sequence[Signature], size: int
     ) -> None:
         context = _process_context()
+        self._job, self._entries, self._lost = job, entries, []
         self._processes: dict[Connection, Any] = {}
         self._all_done = False
         for _ in range(size):
@@ -105,8 +106,9 @@ class _Crew:
                     self._receive(pipe, bar)
             if not self._all_done:
                 raise UserError(
-                    "all worker processes were killed, most often for lack of memory; run the same "
-                    "command again with fewer --workers (finished videos are kept)"
+                    "all worker processes were killed, most often for lack of memory (the last at "
+                    f"work on {self._lost[-1]}); run the same command again with fewer --workers "
+                    "(finished videos are kept)"
                 )
         finally:
             for pipe, process in self._processes.items():
@@ -122,10 +124,12 @@ class _Crew:
             if process.exitcode == 0:
                 self._all_done = True
             else:
+                names = videos_of(process.pid, self._job, self._entries)
+                self._lost.append(", ".join(names) or "no video yet")
                 logger.warning(
-                    "a worker process was killed (exit code %d); the others do its videos",
-                    process.exitcode,
-                )
+                    "a worker process was killed (exit code %d) at work on %s; the others do that",
+                    process.exitcode, self._lost[-1],
+                )  # fmt: skip
             return
         if isinstance(message, Exception):
             raise message

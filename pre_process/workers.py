@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from datasets.manifest import VideoEntry
-from pre_process.claims import Claims
+from pre_process.claims import Claims, is_held_by
 from utils.errors import UserError, describe_os_error
 
 # Works on one video and calls its second argument with the number of frames done.
@@ -73,8 +73,8 @@ class Worker:
         product = self._job.product(entry)
         if signature(product) not in (None, before):
             return True
-        folder = product.parent / ".claims"
-        claim = self._claims.setdefault(folder, Claims(folder)).take(entry.name)
+        path = claim_of(product, entry)
+        claim = self._claims.setdefault(path.parent, Claims(path.parent)).take(path.name)
         if claim is None:
             return False
         with claim:
@@ -89,6 +89,22 @@ class Worker:
                     raise
                 return False  # the machine slept, others went on with this video
         return True
+
+
+def claim_of(product: Path, entry: VideoEntry) -> Path:
+    """The file that tells who works on a video."""
+    return product.parent / ".claims" / entry.name
+
+
+def videos_of(process: int, job: Job, entries: Sequence[VideoEntry]) -> list[str]:
+    """What a process of this machine was at work on, by its claims."""
+    claims = {name_of(each): claim_of(job.product(each), each) for each in entries}
+    return [name for name, path in claims.items() if is_held_by(path, process)]
+
+
+def name_of(entry: VideoEntry) -> str:
+    """How messages name a video."""
+    return f"{entry.split} video {entry.name}"
 
 
 def signature(path: Path) -> Signature:
@@ -117,7 +133,7 @@ def do(task: Task, entry: VideoEntry, report: Callable[[int], None]) -> None:
     Raises:
         UserError: also in place of an ``OSError`` of the system.
     """
-    where = f"{entry.split} video {entry.name}"
+    where = name_of(entry)
     try:
         task(entry, report)
     except UserError as error:
