@@ -130,12 +130,18 @@ def test_every_video_is_done_once(tmp_path, workers):
 
 
 def test_another_program_takes_part_and_its_videos_are_not_done_again(tmp_path):
-    entries = videos(6, length=80)  # long enough for the workers of the second one to start
-    other = threading.Thread(target=run_over_videos, args=(SlowJob(tmp_path), entries, 1, "b"))
+    entries = videos(6, length=40)
+
+    def join_in() -> None:
+        while not list(tmp_path.glob(".claims/v*")):  # the first one's workers take long to start
+            time.sleep(0.02)
+        run_over_videos(SlowJob(tmp_path), entries, 1, "b")
+
+    other = threading.Thread(target=join_in)
     other.start()
     frames = run_over_videos(SlowJob(tmp_path), entries, 2, "a")
     other.join()
-    assert 0 < frames < 480 and len(log(tmp_path)) == 6
+    assert 0 < frames < 240 and len(log(tmp_path)) == 6
 
 
 def test_a_killed_workers_video_is_done_by_the_others(tmp_path, caplog):
