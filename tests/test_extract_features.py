@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import cv2
 import numpy as np
 import pytest
@@ -10,9 +12,11 @@ from torchvision.models import get_model
 
 from datasets.features import FeatureSet
 from datasets.manifest import DataSet, VideoEntry, save_dataset
+from pre_process import backbone_torchvision
 from pre_process.backbone_hof import HOFBackbone
 from pre_process.backbone_i3d import I3DResNet50, build_i3d
 from pre_process.backbone_network import NetworkBackbone
+from pre_process.backbone_torchvision import build_torchvision
 from pre_process.backbones import build_backbone
 from pre_process.crops import crop_windows
 from pre_process.extract_features import main
@@ -146,6 +150,27 @@ def test_torchvision_network_from_a_file(tmp_path):
     assert backbone.feature_size == 512
     features = backbone([[backbone.prepare(frame) for frame in scene(8, 1.0)]])
     assert features.shape == (1, 1, 512) and np.ptp(features) > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("r3d_18", 512), ("mc3_18", 512), ("r2plus1d_18", 512), ("s3d", 1024),
+        ("mvit_v1_b", 768), ("mvit_v2_s", 768),
+        ("swin3d_t", 768), ("swin3d_s", 768), ("swin3d_b", 1024),
+    ],
+)  # fmt: skip
+def test_every_torchvision_network_gives_features_of_its_documented_size(
+    tmp_path, monkeypatch, name, size
+):
+    """Shapes only: on the meta device nothing is computed, and no weights are needed."""
+    assert name in get_args(FeatureConfig.model_fields["backend"].annotation)
+    torch.save({}, tmp_path / "w.pth")
+    monkeypatch.setattr(backbone_torchvision, "load_weights", lambda *_: None)
+    meta = torch.device("meta")
+    with meta:
+        backbone = build_torchvision(name, str(tmp_path / "w.pth"), 10, 16, meta)
+    assert backbone.feature_size == size
 
 
 @pytest.mark.parametrize("non_local", [False, True])
