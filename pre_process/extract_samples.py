@@ -20,6 +20,7 @@ from pre_process.extraction import (
     estimate_cube_bytes,
     find_unfinished,
     require_long_enough,
+    verify_cubes,
 )
 from pre_process.parallel import add_work_arguments, pick_workers, run_over_videos
 from pre_process.settings import cube_settings, is_network
@@ -38,6 +39,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     add_config_arguments(parser)
     add_work_arguments(parser)
+    parser.add_argument(
+        "--verify", action="store_true", help="first compare finished cubes with their checksums"
+    )
     return parser.parse_args(arguments)
 
 
@@ -49,6 +53,8 @@ def main(arguments: list[str] | None = None) -> None:
     config = load_config(options.cfg_file, options.set)
     dataset = load_dataset(config.data.folder)
     require_long_enough(dataset)
+    if options.verify:
+        say(f"{verify_cubes(dataset)} finished videos are as their checksums tell")
     settings = cube_settings(config.pre_process, dataset)
     entries = find_unfinished(dataset, settings, options.overwrite)
     backends = config.pre_process.boxes.backend, config.pre_process.flow.backend

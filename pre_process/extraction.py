@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datasets.cube_files import BYTES_PER_CUBE, NUM_FRAMES, read_manifest, write_cubes
+from datasets.cube_files import (
+    BYTES_PER_CUBE,
+    NUM_FRAMES,
+    read_manifest,
+    verify_checksums,
+    write_cubes,
+)
 from datasets.cubes import changed_settings
 from datasets.manifest import SPLITS, DataSet, VideoEntry
 from datasets.videos import read_frames
@@ -117,6 +123,22 @@ def find_unfinished(
                 "restore them, extract into another data.root, or pass --overwrite"
             )
     return unfinished
+
+
+def verify_cubes(dataset: DataSet) -> int:
+    """Compare every byte of all finished cubes with their checksums; how many videos that are.
+
+    Raises:
+        UserError: naming the first file that differs, and what to do.
+    """
+    finished = 0
+    for entry in dataset.entries:
+        folder = cube_folder(dataset.root, entry)
+        manifest = read_manifest(folder)
+        if manifest is not None:
+            verify_checksums(folder, manifest)
+            finished += 1
+    return finished
 
 
 def require_long_enough(dataset: DataSet) -> None:

@@ -46,12 +46,14 @@ class Reader:
         good: bytes of one that is read without an error.
         read: what reads it.
         share: of the cases, against 1 for the others; less where a case takes long.
+        longest: seconds a case may take.
     """
 
     name: str
     good: bytes
     read: Callable[[Path], Any]
     share: float = 1.0
+    longest: int = 10
 
 
 class _Evil:
@@ -105,8 +107,8 @@ def _labels(folder: Path) -> list[Reader]:
     packed = _written(lambda to: scipy.io.savemat(to, {"gt": cells}, do_compression=True))
     return [
         *(Reader(name, good, read) for name, good in files.items()),
-        Reader("labels.mat", matlab, read, share=0.06),  # a process each
-        Reader("packed.mat", packed, read, share=0.03),
+        Reader("labels.mat", matlab, read, 0.06, longest=90),  # a process each
+        Reader("packed.mat", packed, read, 0.03, longest=90),
         Reader("a.pkl", pickle.dumps(labels), load_pickle),
         Reader("evil.pkl", evil, load_pickle),
         Reader("o.npy", files["labels.npy"], load_npy),
