@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import yaml
 
+from models.frd import check_model_size
+from tests.test_structure import ROOT
 from utils.config import load_config, save_config
 from utils.errors import UserError
 
@@ -27,6 +29,31 @@ def test_defaults_are_the_published_ped2_numbers(write):
     assert (config.eval.w_flow, config.eval.w_frame, config.eval.w_energy) == (1.0, 0.1, 0.0)
     assert str(config.data.folder) == "data/ped2"
     assert str(config.stage_folder("cvae")) == "runs/ped2/cvae"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "cfgs").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_configuration_in_cfgs_is_valid(path):
+    system = yaml.safe_load(path.read_text(encoding="utf-8")).get("system", "hf2vad")
+    config = load_config(path, system=system)
+    assert config.data.name == path.stem.removeprefix("frd_") or path.stem in (
+        "frd_toy",
+        "ped2_cpu",
+    )
+    if system == "frd":
+        check_model_size(config.model.feature_size, config.model.num_blocks)
+
+
+def test_ucf_crime_is_the_published_run():
+    """lr 0.001, Lambda 1_1_1, 320 items, 5 epochs, 8 blocks, K 4, no bank (beta 0.1, delta 0.5)."""
+    config = load_config(ROOT / "cfgs" / "frd_ucf_crime.yaml", system="frd")
+    frd, bank = config.frd, config.frd.bank
+    assert (frd.lr, frd.lam_recon, frd.lam_bank, frd.lam_score) == (1e-3, 1, 1, 1)
+    assert (frd.betas, frd.weight_decay) == ((0.9, 0.95), 0.01)
+    assert (frd.batch_size, frd.num_epochs, frd.cross_clip, config.run.seed) == (320, 5, 4, 1)
+    assert (bank.enabled, bank.kind, bank.beta, bank.delta) == (False, "wlab", 0.1, 0.5)
+    assert (config.model.num_blocks, config.model.feature_size) == (8, 2048)
+    assert (config.model.disruption, config.model.dropout) == (0.5, 0.7)
+    assert (config.c2fpl.num_epochs, config.c2fpl.batch_size, config.c2fpl.lr) == (30, 128, 0.01)
 
 
 def test_all_faults_come_together_with_the_nearest_names(write):
