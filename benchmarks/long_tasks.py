@@ -106,7 +106,7 @@ def training(folder: Path, stage: str) -> dict[str, Any]:
     def epochs_over() -> int:
         return log.read_bytes().count(b"\n") if log.exists() else 0
 
-    with watched(epochs_over, every=0.05) as samples:
+    with watched(epochs_over, every=0.01) as samples:
         script.main(["--cfg_file", str(folder / f"{system}.yaml")])
     return describe(f"training, {stage}", "epochs", 1, samples)
 
