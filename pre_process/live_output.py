@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -140,6 +141,7 @@ class LiveOutput:
             self._curve, self._alarms.recent, self._alarms.pictures,
         )  # fmt: skip
         write_text(self._folder / "report.html", page)
+        gc.collect()  # drawings are garbage in circles, which would pile up
 
 
 def _cube_rows(name: str, scored: ScoredFrame) -> list[tuple]:

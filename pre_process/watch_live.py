@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +55,27 @@ def watch_live(
         _explainer(judge), settings,
     )  # fmt: skip
     try:
-        _score_until_stopped(scorer, frames, out)
-        for scored in scorer.finish():
-            out.add(scored)
+        with _old_objects_set_aside():
+            _score_until_stopped(scorer, frames, out)
+            for scored in scorer.finish():
+                out.add(scored)
     finally:
         frames.close()
         out.close()
+
+
+@contextmanager
+def _old_objects_set_aside() -> Iterator[None]:
+    """Spare the garbage collector the libraries' million objects, so that collecting takes no time.
+
+    Without this it hardly ever looks for the report's drawings, which are garbage in circles.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _score_until_stopped(scorer: LiveScorer, frames: LiveFrames, out: LiveOutput) -> None:
