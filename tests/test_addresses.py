@@ -66,7 +66,7 @@ def test_a_recording_is_played_once_and_at_its_own_speed(tmp_path, address):
         assert len(taken) <= 30  # it does not begin again
     assert [live.index for live in taken] == list(range(30)) and frames.fps == pytest.approx(50.0)
     assert frames.reconnected == 0 and not any(live.gap for live in taken)
-    assert taken[-1].arrived - taken[0].arrived > 28 / 50
+    assert taken[-1].arrived - taken[0].arrived > 0.5 * 29 / 50  # unpaced it takes no time
 
 
 def test_a_recording_that_breaks_off_is_told_after_all_its_frames(tmp_path, address):
