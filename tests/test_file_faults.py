@@ -15,6 +15,7 @@ import train
 from pre_process import extract_samples
 from tests.fabricated import MEMAE, VUNET, write_checkpoint, write_scene, write_training_cubes
 from tests.tiny_videos import make_dataset
+from utils.files import part_folder
 
 
 @pytest.fixture(scope="module")
@@ -124,3 +125,16 @@ def test_checksums_tell_which_cubes_changed(tmp_path, capsys):
     shutil.rmtree(path.parent)  # as it says
     extract_samples.main([*argv, "--verify"])
     assert path.read_bytes() == good
+
+
+def test_a_signal_right_after_a_temporary_folder_is_made_leaves_none(tmp_path, monkeypatch):
+    make = Path.mkdir
+
+    def make_then_stop(path: Path, *more: object, **options: object) -> None:
+        make(path, *more, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "mkdir", make_then_stop)
+    with pytest.raises(KeyboardInterrupt), part_folder(tmp_path, "01"):
+        pass
+    assert not list(tmp_path.iterdir())

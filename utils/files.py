@@ -6,8 +6,8 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 import tokenize
 import zipfile
 import zlib
@@ -66,20 +66,25 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def part_folder(folder: Path, name: str) -> Iterator[Path]:
+    """Yield a new hidden folder in ``folder`` for half-written files; it is removed at the end."""
+    path = Path(folder) / f".{name}.{secrets.token_hex(8)}.part"
+    try:  # the folder is made inside: a signal can end the program at any statement
+        path.mkdir(parents=True)
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
     """Yield a temporary folder beside ``target`` that becomes ``target`` on success."""
     target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
-    temporary.chmod(0o755)
-    try:
-        with naming(target):
-            yield temporary
-            if target.exists():
-                shutil.rmtree(target)
-            temporary.replace(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with part_folder(target.parent, target.name) as temporary, naming(target):
+        yield temporary
+        if target.exists():
+            shutil.rmtree(target)
+        temporary.replace(target)
 
 
 def remove_parts(folder: Path) -> None:

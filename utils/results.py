@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import math
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +14,7 @@ import numpy as np
 
 from utils.console import format_table
 from utils.evaluation import Evaluation
-from utils.files import write_json, write_text
+from utils.files import part_folder, write_json, write_text
 from utils.report import percent
 
 FILES = (
@@ -159,14 +157,10 @@ def _replace_files(folder: Path) -> Iterator[Path]:
 
     The folder itself stays, and so does whatever else a user keeps in it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=".results.", suffix=".part", dir=folder))
-    try:
+    with part_folder(folder, "results") as part:
         yield part
         for name in FILES:
             if (part / name).exists():
                 (part / name).replace(folder / name)
             else:
                 (folder / name).unlink(missing_ok=True)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
