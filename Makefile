@@ -1,6 +1,7 @@
 # `make demo`, `make test`, `make lint`: each makes .venv by itself when it is not there.
 PYTHON ?= python3
 VENV := .venv
+OLDEST := .venv-oldest
 RUN := $(VENV)/bin/python
 SEED ?= 0
 TOY := toy$(if $(filter-out 0,$(SEED)),_$(SEED))
@@ -8,7 +9,7 @@ DEMO := --cfg_file cfgs/toy.yaml --set run.seed=$(SEED) run.name=$(TOY) data.roo
 
 SEEDS ?= 0 1 2
 
-.PHONY: demo seeds test kill fuzz bench licences lint clean-demo
+.PHONY: demo seeds test test-oldest kill fuzz bench licences lint clean-demo
 
 demo: $(VENV)/.run-ready
 	$(RUN) pre_process/prepare_dataset.py --name toy --toy --seed $(SEED) --output data/$(TOY)
@@ -27,6 +28,10 @@ seed_%:
 
 test: $(VENV)/.test-ready
 	$(RUN) -m pytest -n 2
+
+# The same tests on the oldest libraries allowed, in an environment of its own (7 GB).
+test-oldest: $(OLDEST)/.test-ready
+	$(OLDEST)/bin/python -m pytest -n 2
 
 # Kills every program a hundred times (about five minutes): docs/robustness.md.
 kill: $(VENV)/.test-ready
@@ -59,4 +64,9 @@ $(VENV)/.run-ready: requirements.txt
 $(VENV)/.test-ready: requirements-dev.txt requirements.txt
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install -r requirements-dev.txt
+	touch $@
+
+$(OLDEST)/.test-ready: requirements-oldest.txt requirements-dev.txt requirements.txt
+	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install -r requirements-oldest.txt
 	touch $@
