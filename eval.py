@@ -22,7 +22,7 @@ from utils import processes
 from utils.checkpoint import kept_checkpoints
 from utils.console import say, setup_logging
 from utils.errors import exit_on_user_error
-from utils.evaluation import Evaluation
+from utils.evaluation import Evaluation, with_protocol
 from utils.judging import judge, origin, publish
 from utils.run_folder import sole_writer
 from utils.runtime import pick_device
@@ -41,12 +41,16 @@ class Scorer:
         test, checkpoint = self.test, self.test.load(path)
         model = fuse_for_inference(rebuild_model(checkpoint, str(path))).to(self.device)
         loader = CubeLoader(test.cubes, self.config.eval.batch_size)
+        precision = self.config.eval.precision
         errors = score_together(
             loader,
-            lambda batch: errors_of(model, *self._inputs(batch.appearance, batch.motion)),
+            lambda batch: errors_of(
+                model, *self._inputs(batch.appearance, batch.motion), precision
+            ),
             path.name,
         )
-        return judge(errors, test.cubes, path, checkpoint, self.config, test.labels, test.regions)
+        found = judge(errors, test.cubes, path, checkpoint, self.config, test.labels, test.regions)
+        return found if precision == "fp32" else with_protocol(found, network="bfloat16")
 
     def publish(self, path: Path, evaluation: Evaluation, with_ablation: bool) -> None:
         """Write the results of a checkpoint, with pictures of what it expected."""

@@ -24,7 +24,7 @@ from losses.hf2vad import cvae_loss, finetune_loss, memae_loss
 from models.fuse import fuse_for_inference
 from models.hf2vad import HF2VAD, build_hf2vad
 from models.ml_memae_sc import MLMemAESC
-from models.scorers import cube_errors, stage1_errors
+from models.rebuild import errors_of
 from pre_process.cube_scorers import random_cubes
 from pre_process.extraction import write_video_cubes
 from pre_process.streaming import CubeExtractor, build_extractor
@@ -45,9 +45,13 @@ class OurTasks:
         device: ``cpu`` or ``cuda``.
         folder: for files.
         sizes: ``cubes`` of the loader's set and ``frames`` of each video.
+        precision: ``fp32`` or ``bf16``, of steps, scoring and rebuilt flows.
     """
 
-    def __init__(self, device: str, folder: Path, sizes: dict[str, int]) -> None:
+    def __init__(
+        self, device: str, folder: Path, sizes: dict[str, int], precision: str = "fp32"
+    ) -> None:
+        self._precision = precision
         self.device, self.folder, self.sizes = pick_device(device), folder, sizes
         self._steps: dict[str, Callable[[], None]] = {}
         self._prepared: dict[str, Any] = {}
@@ -75,14 +79,14 @@ class OurTasks:
         model: HF2VAD = self._prepared[f"score {what}"]
         frames, flows = inputs(128, self.device)
         if what == "full":
-            return timed(self.device, lambda: cube_errors(model, frames, flows))
-        return timed(self.device, lambda: stage1_errors(model.memae, flows))
+            return timed(self.device, lambda: errors_of(model, frames, flows, self._precision))
+        return timed(self.device, lambda: errors_of(model.memae, frames, flows, self._precision))
 
     def rebuild_flows(self) -> dict[str, float]:
         """What stage 2 does once for each cube: 128 cubes through the frozen autoencoder."""
         memae: MLMemAESC = self._prepared.setdefault("memae", new_model().memae.eval())
         flows = inputs(128, self.device)[1]
-        with torch.no_grad():
+        with torch.no_grad(), self._autocast():
             return timed(self.device, lambda: memae.to(self.device)(flows))
 
     def load(self) -> dict[str, float]:
@@ -130,6 +134,10 @@ class OurTasks:
             "peak_bytes": max(peaks),
         }
 
+    def _autocast(self) -> torch.autocast:
+        wanted = self._precision == "bf16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=wanted)
+
     def _build_step(self, stage: str) -> Callable[[], None]:
         model, settings = new_model().train().to(self.device), getattr(_config(), BLOCKS[stage])
         frames, flows = inputs(BATCHES[stage], self.device)
@@ -151,7 +159,9 @@ class OurTasks:
 
         def step() -> None:
             optimizer.zero_grad(set_to_none=True)
-            loss().backward()
+            with self._autocast():
+                total = loss()
+            total.backward()
             optimizer.step()
 
         return step

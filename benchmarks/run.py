@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     say(f"{machine['processor']}, {threads} threads, {machine['matmul_gflops']} GFLOP/s")
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         settings = {"device": options.device, "folder": folder, "threads": threads}
-        settings["sizes"] = SIZES[options.quick]
+        settings |= {"sizes": SIZES[options.quick], "precision": options.precision}
         sides = {name: Side(name, settings) for name in ("plain", "ours")}
         costs = Costs(
             ask_in_turns(sides, 1 if options.quick else options.repeats), machine["matmul_gflops"]
@@ -87,8 +87,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         flops = sides["ours"]("count_flops", "stage2")["flops"] if "step stage2" in costs.raw else 0
         for side in sides.values():
             side.close()
+    machine["precision"] = options.precision
     result = {"machine": machine, "rows": as_json(rows), "raw": costs.raw, "flops_stage2": flops}
-    if "step stage2" in costs.raw:
+    if "step stage2" in costs.raw and options.precision == "fp32":
         step = costs.raw["step stage2"]["ours"]
         achieved = flops / step["seconds"] / 1e9
         result["share_of_peak_stage2"] = achieved / machine["matmul_gflops"]
@@ -125,6 +126,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small sets, one repeat: a trial")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=0, help="0: one a core")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32",
+                        help="of our side's networks; the plain side is float32")  # fmt: skip
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--folder", type=Path, help="for temporary files (2 GB)")
     parser.add_argument(

@@ -20,7 +20,7 @@ class Side:
 
     Args:
         name: ``ours`` or ``plain``.
-        settings: ``device``, ``folder``, ``sizes``, ``threads``.
+        settings: ``device``, ``folder``, ``sizes``, ``threads``, ``precision`` (of our side).
     """
 
     def __init__(self, name: str, settings: dict[str, Any]) -> None:
@@ -54,7 +54,7 @@ def serve(name: str, settings: dict[str, Any]) -> None:
     if name == "ours":
         from benchmarks.our_tasks import OurTasks
 
-        tasks: Any = OurTasks(*arguments)
+        tasks: Any = OurTasks(*arguments, settings["precision"])
     else:
         from benchmarks.plain.tasks import PlainTasks
 

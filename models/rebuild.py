@@ -42,11 +42,18 @@ def rebuild_model(checkpoint: Mapping[str, Any], source: str) -> nn.Module:
     return model.eval()
 
 
-def errors_of(model: nn.Module, frames: Tensor, flows: Tensor) -> dict[str, Tensor]:
-    """Errors of cubes by whichever of the two networks ``model`` is; see ``models.scorers``."""
-    if isinstance(model, MLMemAESC):
-        return stage1_errors(model, flows)
-    return cube_errors(model, frames, flows)
+def errors_of(
+    model: nn.Module, frames: Tensor, flows: Tensor, precision: str = "fp32"
+) -> dict[str, Tensor]:
+    """Errors of cubes by whichever of the two networks ``model`` is; see ``models.scorers``.
+
+    With ``precision`` ``bf16`` convolutions and matrix products are bfloat16; squared differences
+    and their sums stay float32.
+    """
+    with torch.autocast(flows.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        if isinstance(model, MLMemAESC):
+            return stage1_errors(model, flows)
+        return cube_errors(model, frames, flows)
 
 
 @torch.inference_mode()

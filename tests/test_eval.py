@@ -119,6 +119,12 @@ def test_stage_two_and_an_energy_term(scene, tmp_path, capsys):
     assert found["protocol"]["smoothing"] == "none"
 
 
+def test_bfloat16_is_told_beside_the_numbers(scene, tmp_path, capsys):
+    write_checkpoint(tmp_path / "last.pth", scene)
+    printed = run(tmp_path / "last.pth", "--set", "eval.precision=bf16")
+    assert "network: bfloat16" in capsys.readouterr().out, printed
+
+
 def test_without_labels_there_are_scores_only(scene, tmp_path, capsys):
     path = tmp_path / "run" / "last.pth"
     write_checkpoint(path, scene)

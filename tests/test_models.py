@@ -11,6 +11,7 @@ from models.blocks import DoubleConv, NormConv2d
 from models.fuse import fuse_for_inference
 from models.hf2vad import HF2VAD
 from models.ml_memae_sc import MLMemAESC
+from models.rebuild import errors_of
 from models.scorers import cube_errors, stage1_errors
 from models.vunet import VUnet
 from models.vunet_parts import Posterior
@@ -135,6 +136,16 @@ def test_fused_model_is_equal(final_act: bool) -> None:
     assert any(isinstance(m, nn.BatchNorm2d) for m in model.modules()) and model.training
     expected, found = cube_errors(model.eval(), frames, flows), cube_errors(fused, frames, flows)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("stage1", [False, True])
+def test_bfloat16_scoring_differs_a_little_and_gives_float32(stage1: bool) -> None:
+    whole = make_model().eval()
+    model, (frames, flows) = whole.memae if stage1 else whole, make_inputs()
+    expected, found = errors_of(model, frames, flows), errors_of(model, frames, flows, "bf16")
+    assert all(values.dtype == torch.float32 for values in found.values())
+    assert not torch.equal(found["flow_error"], expected["flow_error"])
+    torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-2)
 
 
 def test_bfloat16_training_step_has_finite_float32_gradients() -> None:

@@ -227,9 +227,9 @@ class EvalConfig(Block):
     w_steady_energy: NonNegative = 0.0  # ours: the same, from the middle two of four flows
     trim: Annotated[int, Field(ge=0)] = 4
     median: Annotated[int, Field(ge=1)] = 17
-    # of normal training video, at or above the threshold that a finished stage keeps
-    false_frames_per_thousand: Annotated[float, Field(gt=0, lt=1000)] = 1.0
+    false_frames_per_thousand: Annotated[float, Field(gt=0, lt=1000)] = 1.0  # of normal video
     batch_size: Positive = 128
+    precision: Literal["fp32", "bf16"] = "fp32"  # of the network's products in eval.py
 
     @model_validator(mode="after")
     def _odd_median(self) -> EvalConfig:

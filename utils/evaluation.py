@@ -206,6 +206,11 @@ def _alarms(
     }
 
 
+def with_protocol(evaluation: Evaluation, **facts: str) -> Evaluation:
+    """The same evaluation with more said beside its numbers."""
+    return replace(evaluation, protocol=evaluation.protocol | facts)
+
+
 def _protocol(
     branch: Branch, smoothing: Smoothing, labels: Videos | None, selection: str
 ) -> dict[str, str]:
