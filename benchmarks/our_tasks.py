@@ -31,7 +31,7 @@ from pre_process.streaming import CubeExtractor, build_extractor
 from utils.config import load_config
 from utils.config_schema import PreProcessConfig
 from utils.engine import adam
-from utils.runtime import pick_device
+from utils.runtime import autocast, pick_device
 
 ROOT = Path(__file__).resolve().parent.parent
 BATCHES = {"stage1": 256, "stage2": 128, "stage3": 128}
@@ -86,7 +86,7 @@ class OurTasks:
         """What stage 2 does once for each cube: 128 cubes through the frozen autoencoder."""
         memae: MLMemAESC = self._prepared.setdefault("memae", new_model().memae.eval())
         flows = inputs(128, self.device)[1]
-        with torch.no_grad(), self._autocast():
+        with torch.no_grad(), autocast(self.device, self._precision):
             return timed(self.device, lambda: memae.to(self.device)(flows))
 
     def load(self) -> dict[str, float]:
@@ -134,10 +134,6 @@ class OurTasks:
             "peak_bytes": max(peaks),
         }
 
-    def _autocast(self) -> torch.autocast:
-        wanted = self._precision == "bf16"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=wanted)
-
     def _build_step(self, stage: str) -> Callable[[], None]:
         model, settings = new_model().train().to(self.device), getattr(_config(), BLOCKS[stage])
         frames, flows = inputs(BATCHES[stage], self.device)
@@ -159,7 +155,7 @@ class OurTasks:
 
         def step() -> None:
             optimizer.zero_grad(set_to_none=True)
-            with self._autocast():
+            with autocast(self.device, self._precision):
                 total = loss()
             total.backward()
             optimizer.step()

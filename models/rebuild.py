@@ -12,6 +12,7 @@ from models.hf2vad import build_hf2vad
 from models.ml_memae_sc import FLOW_CHANNELS, MLMemAESC
 from models.scorers import cube_errors, stage1_errors
 from utils.checkpoint import require_same_tensors
+from utils.runtime import autocast
 
 
 def rebuild_model(checkpoint: Mapping[str, Any], source: str) -> nn.Module:
@@ -50,7 +51,7 @@ def errors_of(
     With ``precision`` ``bf16`` convolutions and matrix products are bfloat16; squared differences
     and their sums stay float32.
     """
-    with torch.autocast(flows.device.type, torch.bfloat16, enabled=precision == "bf16"):
+    with autocast(flows.device, precision):
         if isinstance(model, MLMemAESC):
             return stage1_errors(model, flows)
         return cube_errors(model, frames, flows)

@@ -14,6 +14,7 @@ from pre_process.flow_base import FlowEstimator, resize_to_frame, working_size
 from utils.checkpoint import require_same_tensors
 from utils.errors import UserError
 from utils.foreign_weights import load_state_dict_file
+from utils.runtime import autocast
 
 PUBLISHED_WEIGHTS = "FlowNet2_checkpoint.pth.tar of github.com/NVIDIA/flownet2-pytorch"
 
@@ -63,7 +64,7 @@ class FlowNet2Flow(FlowEstimator):
         """Flow fields at the working size, each (h, w, 2) float32."""
         batch = np.stack([[self._enlarge(frame) for frame in pair] for pair in pairs])
         frames = torch.from_numpy(batch).to(self._device).permute(0, 4, 1, 2, 3)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._precision == "bf16"):
+        with autocast(self._device, self._precision):
             flow = self.network(frames)
         return list(flow.permute(0, 2, 3, 1).contiguous().cpu().numpy())
 

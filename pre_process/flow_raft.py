@@ -15,6 +15,7 @@ from pre_process.flow_base import FlowEstimator, resize_to_frame, working_size
 from utils.checkpoint import load_weights
 from utils.errors import UserError
 from utils.foreign_weights import load_state_dict_file
+from utils.runtime import autocast
 
 # The encoder divides the sides by 8, and four levels of correlation need 16 cells a side.
 _MULTIPLE = 8
@@ -59,7 +60,7 @@ class RAFTFlow(FlowEstimator):
         height, width = before.shape[2:]
         padding = _padding(height, width)
         pair = [functional.pad(each, padding, mode="replicate") for each in (before, after)]
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._precision == "bf16"):
+        with autocast(self._device, self._precision):
             flow = self._network(*pair)[-1]
         flow = flow[:, :, padding[2] :, padding[0] :][:, :, :height, :width]
         fields = flow.permute(0, 2, 3, 1).float().contiguous().cpu().numpy()

@@ -121,8 +121,8 @@ def test_stage_two_and_an_energy_term(scene, tmp_path, capsys):
 
 def test_bfloat16_is_told_beside_the_numbers(scene, tmp_path, capsys):
     write_checkpoint(tmp_path / "last.pth", scene)
-    printed = run(tmp_path / "last.pth", "--set", "eval.precision=bf16")
-    assert "network: bfloat16" in capsys.readouterr().out, printed
+    run(tmp_path / "last.pth", "--set", "eval.precision=bf16")
+    assert "network: bfloat16" in capsys.readouterr().out
 
 
 def test_without_labels_there_are_scores_only(scene, tmp_path, capsys):

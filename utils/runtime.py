@@ -52,6 +52,11 @@ def keep_freed_memory() -> None:
     library.mallopt(top_pad, 64 * 2**20)
 
 
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Context in which networks compute in ``precision``, ``fp32`` or ``bf16``."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
 def seed_everything(seed: int) -> None:
     """Seed Python, NumPy and torch (all devices)."""
     random.seed(seed)
