@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.rounded_product import product
+
 
 class Memory(nn.Module):
     """A table of feature vectors, read by soft attention with hard shrinkage (HF2-VAD §3.1).
@@ -28,7 +30,7 @@ class Memory(nn.Module):
 
         Rows are non-negative and sum to one, or are zero where no slot passes the threshold.
         """
-        attention = F.softmax(F.linear(query, self.slots), dim=1)
+        attention = F.softmax(product(query, self.slots, transposed=True), dim=1)
         if self.shrink_threshold > 0:
             # relu(a - t) * a / |a - t| of the paper is a above t and zero elsewhere.
             attention = F.threshold(attention, self.shrink_threshold, 0.0)
@@ -41,8 +43,6 @@ class Memory(nn.Module):
         Returns:
             The read features, shape and dtype of the input, and the attention (B, slots) float32.
         """
-        # Thousands of products are summed and exponentiated here: bfloat16 would not do.
-        with torch.autocast(features.device.type, enabled=False):
-            attention = self.address(features.float().flatten(1))
-            read = attention @ self.slots
+        attention = self.address(features.float().flatten(1))
+        read = product(attention, self.slots)
         return read.view(features.shape).to(features.dtype), attention
