@@ -23,7 +23,7 @@ from datasets.manifest import DataSet, VideoEntry
 from losses.hf2vad import cvae_loss, finetune_loss, memae_loss
 from models.fuse import fuse_for_inference
 from models.hf2vad import HF2VAD, build_hf2vad
-from models.ml_memae_sc import MLMemAESC
+from models.ml_memae_sc import rebuild_flows
 from models.rebuild import errors_of
 from pre_process.cube_scorers import random_cubes
 from pre_process.extraction import write_video_cubes
@@ -45,7 +45,7 @@ class OurTasks:
         device: ``cpu`` or ``cuda``.
         folder: for files.
         sizes: ``cubes`` of the loader's set and ``frames`` of each video.
-        precision: ``fp32`` or ``bf16``, of steps, scoring and rebuilt flows.
+        precision: ``fp32`` or ``bf16``, of steps and scoring.
     """
 
     def __init__(
@@ -70,24 +70,29 @@ class OurTasks:
             self._build_step(stage)()
         return {"flops": counter.get_total_flops()}
 
-    def score(self, what: str) -> dict[str, float]:
-        """Errors of 128 cubes: ``full`` model or ``stage1``."""
+    def score(self, what: str, precision: str = "") -> dict[str, float]:
+        """Errors of 128 cubes: ``full`` model or ``stage1``, in this precision, or else this side's."""
+        precision = precision or self._precision
         if f"score {what}" not in self._prepared:
             fused = fuse_for_inference(new_model()).to(self.device)
             self._prepared[f"score {what}"] = fused
-            self.score(what)
+            self.score(what, precision)
         model: HF2VAD = self._prepared[f"score {what}"]
         frames, flows = inputs(128, self.device)
         if what == "full":
-            return timed(self.device, lambda: errors_of(model, frames, flows, self._precision))
-        return timed(self.device, lambda: errors_of(model.memae, frames, flows, self._precision))
+            return timed(self.device, lambda: errors_of(model, frames, flows, precision))
+        return timed(self.device, lambda: errors_of(model.memae, frames, flows, precision))
+
+    def describe_normal(self, what: str) -> dict[str, float]:
+        """What training does once at its end, in float32: errors of 128 training or test cubes."""
+        return self.score(what, "fp32")
 
     def rebuild_flows(self) -> dict[str, float]:
         """What stage 2 does once for each cube: 128 cubes through the frozen autoencoder."""
-        memae: MLMemAESC = self._prepared.setdefault("memae", new_model().memae.eval())
+        if "memae" not in self._prepared:
+            self._prepared["memae"] = new_model().memae.eval().to(self.device)
         flows = inputs(128, self.device)[1]
-        with torch.no_grad(), autocast(self.device, self._precision):
-            return timed(self.device, lambda: memae.to(self.device)(flows))
+        return timed(self.device, lambda: rebuild_flows(self._prepared["memae"], flows))
 
     def load(self) -> dict[str, float]:
         """All cubes in random order, and what their conversion adds."""

@@ -95,7 +95,8 @@ class Costs:
         steps = -(-TRAINING // STEP_SIZES[stage])
         tested = TESTING + (0 if stage == "stage1" else TRAINING)
         plain = steps * step["plain"]["seconds"] + tested / 128 * score["plain"]["seconds"]
-        once = (TRAINING + TESTING) / 128 * score["ours"]["seconds"]
+        described = self.get("describe_normal", _scored_by(stage))["ours"]
+        once = (TRAINING + TESTING) / 128 * described["seconds"]
         if stage == "stage2":
             once += TRAINING / 128 * self.get("rebuild_flows")["ours"]["seconds"]
         ours = steps * step["ours"]["seconds"] + once / EPOCHS

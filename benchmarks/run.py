@@ -32,6 +32,7 @@ SIZES = {False: {"cubes": 8000, "frames": 200}, True: {"cubes": 800, "frames": 4
 # The flow of the published figures took under 2.5 ms a frame, as the first of these; the second is
 # what the configurations have.
 FLOW_PRESETS = ("ultrafast", "medium")
+OURS_ALONE = ("describe_normal", "rebuild_flows")  # not done every epoch
 LARGE = (856, 480, "ultrafast")
 
 
@@ -56,7 +57,7 @@ def ask_in_turns(sides: dict[str, Side], repeats: int) -> Any:
     """A function that has both sides do a task ``repeats`` times, one after the other."""
 
     def ask(task: str, *arguments: Any) -> dict[str, dict[str, float]]:
-        asked = {"ours": sides["ours"]} if task == "rebuild_flows" else sides
+        asked = {"ours": sides["ours"]} if task in OURS_ALONE else sides
         once = task == "extract" and tuple(arguments) == LARGE  # for its disk only
         results: dict[str, list[dict[str, float]]] = {name: [] for name in asked}
         for _ in range(1 if once else repeats):
