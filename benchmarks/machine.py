@@ -42,6 +42,16 @@ def timed(device: torch.device, work: Callable[[], Any]) -> dict[str, float]:
     return {"seconds": time.perf_counter() - start}
 
 
+def timed_again(device: torch.device, work: Callable[[], Any]) -> dict[str, float]:
+    """As :func:`timed`, but of the second of two runs in a row.
+
+    While the other side works, the system may take back memory that this side has freed; the first
+    run pays for getting it again, which steps that follow one another, as in training, do not.
+    """
+    work()
+    return timed(device, work)
+
+
 def matmul_rate(device: torch.device, dtype: torch.dtype, seconds: float = 1.5) -> float:
     """GFLOP/s of a 2048 x 2048 product: the best of many, so that other programs matter little."""
     return _as_rate(min(_product_times(device, dtype, seconds)))

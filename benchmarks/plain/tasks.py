@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.machine import timed
+from benchmarks.machine import timed, timed_again
 from benchmarks.our_tasks import BATCHES, inputs, new_model
 from benchmarks.plain.cubes import plain_loader, write_chunk
 from benchmarks.plain.extraction import extract_frames, write_cubes, write_flows
@@ -31,19 +31,17 @@ class PlainTasks:
         batch = self._inputs(BATCHES[stage])
         if stage not in self._trainers:
             self._trainers = {stage: PlainTrainer(self._new_model(), stage)}
-            self._trainers[stage].step(*batch)
-        return timed(self.device, lambda: self._trainers[stage].step(*batch))
+        return timed_again(self.device, lambda: self._trainers[stage].step(*batch))
 
     def score(self, what: str) -> dict[str, float]:
         """Errors of 128 cubes: ``full`` model or ``stage1``."""
         if "model" not in self._prepared:
             self._prepared["model"] = self._new_model()
-            self.score(what)
         model = self._prepared["model"]
         frames, flows = self._inputs(128)
         if what == "full":
-            return timed(self.device, lambda: plain_errors(model, frames, flows))
-        return timed(self.device, lambda: plain_flow_errors(model, flows))
+            return timed_again(self.device, lambda: plain_errors(model, frames, flows))
+        return timed_again(self.device, lambda: plain_flow_errors(model, flows))
 
     def load(self) -> dict[str, float]:
         """All cubes of a chunk in random order, converted."""
