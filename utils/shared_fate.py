@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
-import time
 
 from torch.distributed import Store
 
 from utils import errors
 
 _WATCH_SECONDS = 0.5
+_PATIENCE_SECONDS = 10.0  # with a store that does not answer
 _FAILED, _FAILED_CODE = "program_failed", "program_failed_code"
 
 
@@ -21,7 +22,10 @@ def share_fate(store: Store) -> None:
     speaks.
     """
     errors.ask_before_speaking(lambda code: _is_first_to_fail(store, code))
-    threading.Thread(target=_watch, args=(store.clone(),), daemon=True).start()
+    leaving = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(store.clone(), leaving), daemon=True)
+    watcher.start()
+    atexit.register(_stop, watcher, leaving)
 
 
 def _is_first_to_fail(store: Store, code: int) -> bool:
@@ -34,12 +38,19 @@ def _is_first_to_fail(store: Store, code: int) -> bool:
     return first
 
 
-def _watch(store: Store) -> None:
+def _stop(watcher: threading.Thread, leaving: threading.Event) -> None:
+    # A thread that is inside the store when Python shuts down aborts the whole process.
+    leaving.set()
+    watcher.join(_PATIENCE_SECONDS)
+
+
+def _watch(store: Store, leaving: threading.Event) -> None:
     try:
         while not store.check([_FAILED_CODE]):
-            time.sleep(_WATCH_SECONDS)
+            if leaving.wait(_WATCH_SECONDS):
+                return
         code = int(store.get(_FAILED_CODE))
     except RuntimeError:  # the store closes when the program ends
         return
-    time.sleep(2 * _WATCH_SECONDS)  # this one may be on its way out by itself
-    os._exit(code)
+    if not leaving.wait(2 * _WATCH_SECONDS):  # else this one is on its way out by itself
+        os._exit(code)
