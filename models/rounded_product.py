@@ -19,8 +19,7 @@ def product(a: Tensor, b: Tensor, transposed: bool = False) -> Tensor:
     """
     if not torch.is_autocast_enabled(a.device.type):
         return a @ (b.T if transposed else b)
-    with torch.autocast(a.device.type, enabled=False):
-        return _RoundedProduct.apply(a, b, transposed)
+    return _RoundedProduct.apply(a, b, transposed)
 
 
 class _RoundedProduct(torch.autograd.Function):
@@ -51,6 +50,7 @@ def _rounded_factors(device: torch.device) -> Iterator[None]:
     before = switch.fp32_precision
     switch.fp32_precision = "tf32" if on_gpu else "bf16"
     try:
-        yield
+        with torch.autocast(device.type, enabled=False):
+            yield
     finally:
         switch.fp32_precision = before
