@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.rounded_product import product
+from models.mixed_attention import MixedAttention
 
 
 class Memory(nn.Module):
@@ -25,12 +25,12 @@ class Memory(nn.Module):
         self.slots = nn.Parameter(torch.empty(num_slots, num_features).uniform_(-bound, bound))
         self.shrink_threshold = shrink_threshold
 
-    def address(self, query: Tensor) -> Tensor:
-        """Attention (B, slots) float32 of queries (B, num_features).
+    def weigh(self, scores: Tensor) -> Tensor:
+        """Attention (B, slots) of similarities ``scores`` (B, slots), float32.
 
         Rows are non-negative and sum to one, or are zero where no slot passes the threshold.
         """
-        attention = F.softmax(product(query, self.slots, transposed=True), dim=1)
+        attention = F.softmax(scores, dim=1)
         if self.shrink_threshold > 0:
             # relu(a - t) * a / |a - t| of the paper is a above t and zero elsewhere.
             attention = F.threshold(attention, self.shrink_threshold, 0.0)
@@ -41,8 +41,14 @@ class Memory(nn.Module):
         """Replace ``features`` (B, C, H, W), C * H * W = num_features, by what the memory holds.
 
         Returns:
-            The read features, shape and dtype of the input, and the attention (B, slots) float32.
+            The read features, shape and dtype of the input (under autocast bfloat16, channels
+            last), and the attention (B, slots) float32.
         """
-        attention = self.address(features.float().flatten(1))
-        read = product(attention, self.slots)
-        return read.view(features.shape).to(features.dtype), attention
+        query = features.float().flatten(1)
+        if torch.is_autocast_enabled(query.device.type):
+            read, attention = MixedAttention.apply(query, self.slots, self.weigh)
+            # Contiguous rows would have all convolutions that follow rearrange their factors.
+            read = read.view(features.shape).contiguous(memory_format=torch.channels_last)
+            return read, attention
+        attention = self.weigh(query @ self.slots.T)
+        return (attention @ self.slots).view(features.shape).to(features.dtype), attention
