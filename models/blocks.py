@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.convolution import Conv2d, conv2d
 from models.shared_norm import batch_norm_together
 from utils import processes
 
@@ -17,7 +18,7 @@ ConvFactory = Callable[..., nn.Module]  # (in_channels, out_channels, kernel_siz
 
 def plain_conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
     """A convolution that keeps the spatial size (at stride 1)."""
-    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2)
+    return Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2)
 
 
 class NormConv2d(nn.Module):
@@ -37,7 +38,7 @@ class NormConv2d(nn.Module):
         self.gamma = nn.Parameter(torch.ones(1, out_channels, 1, 1))
         self.beta = nn.Parameter(torch.zeros(1, out_channels, 1, 1))
         self.stride = stride
-        self.padding = start.padding
+        self.padding = start.padding[0]
 
     def folded(self) -> tuple[Tensor, Tensor]:
         """The weight (out, in, k, k) and bias (out,) of the one convolution this layer equals."""
@@ -50,15 +51,15 @@ class NormConv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Convolve ``x`` (B, in, H, W) to (B, out, H / stride, W / stride)."""
         weight, bias = self.folded()
-        return F.conv2d(x, weight, bias, self.stride, self.padding)
+        return conv2d(x, weight, bias, self.stride, self.padding)
 
 
 class GroupedBatchNorm2d(nn.BatchNorm2d):
     """BatchNorm that can treat one batch as several: each group has statistics of its own.
 
-    Sample ``i`` belongs to group ``i % num_groups``. Results, gradients and running statistics are
-    those of running the groups one after the other, at the cost of one pass. Several processes
-    share the statistics of all their samples.
+    Groups are of one size and follow one another. Results, gradients and running statistics are
+    those of running them one after the other. Several processes share the statistics of all their
+    samples.
     """
 
     def forward(self, x: Tensor, num_groups: int = 1) -> Tensor:
@@ -66,18 +67,17 @@ class GroupedBatchNorm2d(nn.BatchNorm2d):
         together = processes.count() > 1
         if not self.training or (num_groups == 1 and not together):
             return super().forward(x)
-        # Group g's channel c becomes channel (g, c): a view, where x is contiguous.
-        grouped = x.reshape(-1, num_groups * self.num_features, *x.shape[2:])
-        weight, bias = self.weight.repeat(num_groups), self.bias.repeat(num_groups)
-        if together:
-            result, means, variances = batch_norm_together(grouped, weight, bias, self.eps)
-        else:
-            means = torch.zeros_like(self.running_mean).repeat(num_groups)
-            variances = torch.zeros_like(means)
-            # Momentum 1 leaves the batch's own statistics in the buffers.
-            result = F.batch_norm(grouped, means, variances, weight, bias, True, 1.0, self.eps)
-        self._track(means.view(num_groups, -1), variances.view(num_groups, -1))
-        return result.view(x.shape)
+        results, means, variances = zip(*map(self._normalise, x.chunk(num_groups)), strict=True)
+        self._track(torch.stack(means), torch.stack(variances))
+        return torch.cat(results)
+
+    def _normalise(self, group: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        if processes.count() > 1:
+            return batch_norm_together(group, self.weight, self.bias, self.eps)
+        mean, variance = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
+        # Momentum 1 leaves the batch's own statistics in the buffers.
+        result = F.batch_norm(group, mean, variance, self.weight, self.bias, True, 1.0, self.eps)
+        return result, mean, variance
 
     def _track(self, means: Tensor, variances: Tensor) -> None:
         for mean, variance in zip(means, variances, strict=True):

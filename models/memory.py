@@ -25,11 +25,15 @@ class Memory(nn.Module):
         self.slots = nn.Parameter(torch.empty(num_slots, num_features).uniform_(-bound, bound))
         self.shrink_threshold = shrink_threshold
 
-    def weigh(self, scores: Tensor) -> Tensor:
-        """Attention (B, slots) of similarities ``scores`` (B, slots), float32.
+    def address(self, query: Tensor) -> Tensor:
+        """Attention (B, slots) float32 of queries (B, num_features).
 
         Rows are non-negative and sum to one, or are zero where no slot passes the threshold.
         """
+        return self.weigh(query @ self.slots.T)
+
+    def weigh(self, scores: Tensor) -> Tensor:
+        """Attention of the products ``scores`` (B, slots) of queries and slots, float32."""
         attention = F.softmax(scores, dim=1)
         if self.shrink_threshold > 0:
             # relu(a - t) * a / |a - t| of the paper is a above t and zero elsewhere.
@@ -50,5 +54,5 @@ class Memory(nn.Module):
             # Contiguous rows would have all convolutions that follow rearrange their factors.
             read = read.view(features.shape).contiguous(memory_format=torch.channels_last)
             return read, attention
-        attention = self.weigh(query @ self.slots.T)
+        attention = self.address(query)
         return (attention @ self.slots).view(features.shape).to(features.dtype), attention

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from models.blocks import DoubleConv, plain_conv
 from models.memory import Memory
@@ -41,7 +42,10 @@ class UpBlock(nn.Module):
 
     def forward(self, x: Tensor, encoded: Tensor, num_flows: int) -> Tensor:
         """``x`` (N, C, H, W) and ``encoded`` (N, C/2, 2H, 2W) to (N, C/2, 2H, 2W)."""
-        x = self.upsample(x)
+        # The bias by itself: with it a CPU takes three times as long for the layer's gradients.
+        weight, bias = self.upsample.weight, self.upsample.bias
+        x = F.conv_transpose2d(x, weight, None, stride=2, padding=1, output_padding=1)
+        x = x + bias.view(-1, 1, 1).to(x.dtype)
         return self.block(torch.cat([encoded, x], dim=1) if self.concat else x, num_flows)
 
 
@@ -95,10 +99,11 @@ class MLMemAESC(nn.Module):
 
         Returns:
             ``flow_recon`` like ``flow``, float32, and ``attention``, a list of
-            (B * K, num_slots) float32 for the memories in use, from the smallest level up.
+            (K * B, num_slots) float32 for the memories in use, from the smallest level up.
         """
         num_flows = flow.shape[1] // FLOW_CHANNELS
-        x = flow.reshape(-1, FLOW_CHANNELS, *flow.shape[2:])  # (N, 2, 32, 32), N = B * K
+        flows = flow.unflatten(1, (num_flows, FLOW_CHANNELS)).transpose(0, 1)  # (K, B, 2, 32, 32)
+        x = flows.reshape(-1, *flows.shape[2:])  # (N, 2, 32, 32), N = K * B
         if torch.is_autocast_enabled(x.device.type):  # bfloat16 convolutions are faster on it
             x = x.contiguous(memory_format=torch.channels_last)
         x0, x1, x2, x3 = self.encode(x, num_flows)
@@ -107,7 +112,8 @@ class MLMemAESC(nn.Module):
         x = self._read(self.memory2, self.up3(x, x2, num_flows), attention)  # (N, 4f, 8, 8)
         x = self._read(self.memory1, self.up2(x, x1, num_flows), attention)  # (N, 2f, 16, 16)
         x = self.out_conv(self.up1(x, x0, num_flows))  # (N, 2, 32, 32)
-        return {"flow_recon": x.float().reshape(flow.shape), "attention": attention}
+        flow_recon = x.float().view(flows.shape).transpose(0, 1)
+        return {"flow_recon": flow_recon.reshape(flow.shape), "attention": attention}
 
     def encode(self, x: Tensor, num_flows: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Features (N, f, 32, 32), (N, 2f, 16, 16), (N, 4f, 8, 8) and (N, 8f, 4, 4)."""

@@ -105,7 +105,8 @@ def test_grouped_batch_norm_is_one_pass_a_group(layout: torch.memory_format) -> 
     )
     found = grouped(x, num_groups=4)
     for group in range(4):
-        torch.testing.assert_close(found[group::4], reference(x[group::4]))
+        part = slice(2 * group, 2 * group + 2)
+        torch.testing.assert_close(found[part], reference(x[part]))
     torch.testing.assert_close(dict(grouped.named_buffers()), dict(reference.named_buffers()))
 
 

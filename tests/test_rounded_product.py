@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from models.rounded_product import product
 from torch import Tensor
 
 from models.memory import Memory
-from models.rounded_product import product
 
 SWITCH = torch.backends.mkldnn.matmul
 
