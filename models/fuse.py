@@ -3,23 +3,47 @@
 from __future__ import annotations
 
 import copy
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from models.blocks import DoubleConv, NormConv2d
+from models.blocks import DoubleConv, NormConv2d, ResidualBlock, SubpixelUp
+from models.winograd import convolve_and, with_winograd
 
 Model = TypeVar("Model", bound=nn.Module)
 
 
-class NoNorm(nn.Module):
-    """Stands where a BatchNorm was before it was folded."""
+class FusedDoubleConv(nn.Module):
+    """A ``DoubleConv`` whose normalisation is part of its convolutions."""
+
+    def __init__(self, block: DoubleConv) -> None:
+        super().__init__()
+        self.conv1 = with_winograd(fuse_conv_bn_eval(block.conv1, block.norm1))
+        self.conv2 = with_winograd(fuse_conv_bn_eval(block.conv2, block.norm2))
 
     def forward(self, x: Tensor, num_groups: int = 1) -> Tensor:
-        """Returns ``x``; in evaluation groups make no difference."""
-        return x
+        """(B, in, H, W) to (B, out, H, W); in evaluation groups make no difference."""
+        return convolve_and(self.conv2, convolve_and(self.conv1, x, relu=True), relu=True)
+
+
+class FusedResidualBlock(nn.Module):
+    """A ``ResidualBlock`` whose sum is part of its convolution."""
+
+    def __init__(self, block: ResidualBlock) -> None:
+        super().__init__()
+        self.skip_conv = block.skip_conv
+        self.conv = with_winograd(block.conv)
+
+    def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
+        """``x`` and ``skip`` (B, C, H, W) to (B, C, H, W)."""
+        merged = x
+        if skip is not None:
+            merged = torch.cat([x, self.skip_conv(F.elu(skip))], dim=1)
+        return convolve_and(self.conv, merged, elu=True, added=x)
 
 
 @torch.no_grad()
@@ -30,16 +54,24 @@ def fuse_for_inference(model: Model) -> Model:
     Outputs agree with the original's to float32 rounding.
     """
     fused = copy.deepcopy(model).eval().requires_grad_(False)
-    for module in list(fused.modules()):
-        if isinstance(module, DoubleConv):
-            module.conv1 = fuse_conv_bn_eval(module.conv1, module.norm1)
-            module.conv2 = fuse_conv_bn_eval(module.conv2, module.norm2)
-            module.norm1 = module.norm2 = NoNorm()
-        for name, child in list(module.named_children()):
-            if isinstance(child, NormConv2d):
-                setattr(module, name, _as_plain_conv(child))
+    _replace(fused, NormConv2d, _as_plain_conv)
+    _replace(fused, DoubleConv, FusedDoubleConv)
+    _replace(fused, ResidualBlock, FusedResidualBlock)
+    _replace(fused, SubpixelUp, _with_winograd_inside)
     # Inputs are channels-last; weights of another layout would be rearranged in each call.
     return fused.to(memory_format=torch.channels_last)
+
+
+def _replace(model: nn.Module, kind: type, replacement: Callable[[Any], nn.Module]) -> None:
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, kind):
+                setattr(module, name, replacement(child))
+
+
+def _with_winograd_inside(layer: SubpixelUp) -> SubpixelUp:
+    layer.conv = with_winograd(layer.conv)
+    return layer
 
 
 def _as_plain_conv(layer: NormConv2d) -> nn.Conv2d:

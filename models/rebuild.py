@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from models.hf2vad import build_hf2vad
 from models.ml_memae_sc import FLOW_CHANNELS, MLMemAESC
+from models.parts import in_parts
 from models.scorers import cube_errors, stage1_errors
+from models.winograd import uses_winograd
 from utils.checkpoint import require_same_tensors
 from utils.runtime import autocast
 
@@ -51,10 +53,16 @@ def errors_of(
     With ``precision`` ``bf16`` convolutions and matrix products are bfloat16; squared differences
     and their sums stay float32.
     """
-    with autocast(flows.device, precision):
-        if isinstance(model, MLMemAESC):
-            return stage1_errors(model, flows)
-        return cube_errors(model, frames, flows)
+
+    def errors(frames: Tensor, flows: Tensor) -> dict[str, Tensor]:
+        with autocast(flows.device, precision):
+            if isinstance(model, MLMemAESC):
+                return stage1_errors(model, flows)
+            return cube_errors(model, frames, flows)
+
+    if precision == "fp32" and uses_winograd(model):
+        return in_parts(errors, frames, flows)
+    return errors(frames, flows)
 
 
 @torch.inference_mode()
