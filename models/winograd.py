@@ -17,8 +17,9 @@ FEWEST_CHANNELS = 32  # in and out; products of fewer are too small to gain anyt
 TILES = 128
 SMALL_WEIGHTS = 128 * 64
 # G of F(4x4, 3x3), times 24 (arXiv 1509.09308, §4.1).
-_KERNEL_TRANSFORM = np.array(
-    [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]
+_KERNEL_TRANSFORM = torch.tensor(
+    [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]],
+    dtype=torch.float64,
 )
 _NOTHING = np.zeros((0, 0, 0, 0), np.float32)
 
@@ -42,49 +43,70 @@ class WinogradConv2d(nn.Module):
         self, x: Tensor, elu: bool = False, added: Tensor | None = None, relu: bool = False
     ) -> Tensor:
         """(B, in, H, W) to (B, out, H, W): see :func:`convolve_and`."""
-        if not self._suits(x):
+        if not suits(x):
             return _one_by_one(self.conv, x, elu, added, relu)
-        # Here, for Numba takes a second to load, and a GPU needs none.
-        from models.winograd_kernels import convolve
-
         if self._transformed is None:
             self._transformed = transform_kernels(self.conv.weight)
-        batch, channels, height, width = x.shape
-        rows = _channels_last(x).reshape(batch, height, width * channels)
-        y = torch.empty(
-            (batch, self.conv.out_channels, height, width), memory_format=torch.channels_last
-        )
-        tiles = TILES // 2 if channels * self.conv.out_channels <= SMALL_WEIGHTS else TILES
-        convolve(
-            rows,
-            elu,
-            self._transformed,
-            self.conv.bias.detach().numpy(),
-            _NOTHING if added is None else _channels_last(added),
-            relu,
-            _channels_last(y),
-            max(1, tiles * TILE * TILE // (height * width)),
-        )
-        return y
+        return convolve(x, self._transformed, self.conv.bias, elu, added, relu)
 
-    @staticmethod
-    def _suits(x: Tensor) -> bool:
-        return (
-            x.device.type == "cpu"
-            and x.dtype == torch.float32
-            and not torch.is_autocast_enabled("cpu")
-            and not torch.compiler.is_compiling()
-            and x.shape[2] % TILE == 0
-            and x.shape[3] % TILE == 0
-        )
+
+def suits(x: Tensor) -> bool:
+    """Whether ``x`` (B, C, H, W) is something that :func:`convolve` takes."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+        and x.shape[2] % TILE == 0
+        and x.shape[3] % TILE == 0
+        and len(x) > 0
+    )
+
+
+def is_wide(in_channels: int, out_channels: int) -> bool:
+    """Whether there are channels enough to gain, and Numba to compile for them."""
+    return min(in_channels, out_channels) >= FEWEST_CHANNELS and find_spec("numba") is not None
+
+
+def convolve(
+    x: Tensor,
+    transformed: np.ndarray,
+    bias: Tensor,
+    elu: bool = False,
+    added: Tensor | None = None,
+    relu: bool = False,
+) -> Tensor:
+    """3x3 convolution of ``x`` (B, in, H, W), padding 1, in this thread; without gradient.
+
+    Args:
+        transformed: (36, in, out), by :func:`transform_kernels`.
+        bias: (out,).
+        elu, added, relu: as :func:`convolve_and` has them.
+    """
+    # Here, for Numba takes a second to load, and a GPU needs none.
+    from models import winograd_kernels
+
+    batch, channels, height, width = x.shape
+    out_channels = len(bias)
+    y = torch.empty((batch, out_channels, height, width), memory_format=torch.channels_last)
+    tiles = TILES // 2 if channels * out_channels <= SMALL_WEIGHTS else TILES
+    winograd_kernels.convolve(
+        _channels_last(x).reshape(batch, height, width * channels),
+        elu,
+        transformed,
+        bias.detach().numpy(),
+        _NOTHING if added is None else _channels_last(added),
+        relu,
+        _channels_last(y),
+        max(1, tiles * TILE * TILE // (height * width)),
+    )
+    return y
 
 
 def with_winograd(conv: nn.Conv2d) -> nn.Module:
     """``conv`` itself, or what computes the same faster on a CPU (where Numba is installed)."""
-    if find_spec("numba") is None:
-        return conv
     plain = conv.kernel_size == (3, 3) and conv.stride == (1, 1) and conv.padding == (1, 1)
-    wide = min(conv.in_channels, conv.out_channels) >= FEWEST_CHANNELS
+    wide = is_wide(conv.in_channels, conv.out_channels)
     return WinogradConv2d(conv) if plain and wide and conv.bias is not None else conv
 
 
@@ -116,11 +138,11 @@ def convolve_and(
 
 def transform_kernels(weight: Tensor) -> np.ndarray:
     """G g G^T of (out, in, 3, 3): (36, in, out) float32."""
-    kernels = weight.detach().double().numpy()
-    transformed = np.einsum("ir,ocrs,js->ijco", _KERNEL_TRANSFORM, kernels, _KERNEL_TRANSFORM)
-    out_channels, in_channels = kernels.shape[:2]
-    scaled = (transformed / 24**2).reshape(36, in_channels, out_channels)
-    return np.ascontiguousarray(scaled, np.float32)
+    out_channels, in_channels = weight.shape[:2]
+    both = torch.kron(_KERNEL_TRANSFORM, _KERNEL_TRANSFORM) / 24**2  # (36, 9)
+    transformed = both @ weight.detach().double().reshape(-1, 9).T
+    by_place = transformed.view(36, out_channels, in_channels).transpose(1, 2)
+    return by_place.float().contiguous().numpy()
 
 
 def one_thread_a_product() -> AbstractContextManager:
