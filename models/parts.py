@@ -11,15 +11,16 @@ from torch import Tensor
 
 from models.winograd import one_thread_a_product
 
+FEWEST = 8
 Work = Callable[..., dict[str, Tensor]]
 
 
 def in_parts(work: Work, *batch: Tensor) -> dict[str, Tensor]:
     """``work(*batch)``, one part of the batch a thread.
 
-    A thread's features stay in its core's cache, and layers that compute in one thread
-    (:mod:`models.winograd`) leave no core idle. On a GPU, for an export, or for a single item or
-    thread it is just ``work(*batch)``.
+    Layers that compute in one thread (:mod:`models.winograd`) leave no core idle that way. On a
+    GPU, for an export, for a single thread, and where a part would have fewer than ``FEWEST``
+    items (each part reads all weights, the memories' among them) it is just ``work(*batch)``.
 
     Args:
         work: maps tensors (B, ...) to named tensors (B, ...), each item by itself.
@@ -28,10 +29,9 @@ def in_parts(work: Work, *batch: Tensor) -> dict[str, Tensor]:
     threads = torch.get_num_threads()
     if threads == 1 or torch.compiler.is_compiling() or batch[0].device.type != "cpu":
         return work(*batch)
-    parts = min(threads, len(batch[0]))
-    if parts < 2:
+    if len(batch[0]) < threads * FEWEST:
         return work(*batch)
-    pieces = zip(*(each.tensor_split(parts) for each in batch), strict=True)
+    pieces = zip(*(each.tensor_split(threads) for each in batch), strict=True)
     with one_thread_a_product():
         results = list(_pool(threads).map(lambda piece: work(*piece), pieces))
     return {name: torch.cat([result[name] for result in results]) for name in results[0]}

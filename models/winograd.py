@@ -27,8 +27,9 @@ _NOTHING = np.zeros((0, 0, 0, 0), np.float32)
 class WinogradConv2d(nn.Module):
     """As the convolution ``conv``, for inference; equal to about 1e-5 of the values' size.
 
-    Takes the convolution itself where it must: on a GPU, in another precision, for an export, or
-    for sizes that are no multiples of four.
+    Takes the convolution itself where it must: on a GPU, in another precision, for an export, for
+    sizes that are no multiples of four, and where torch has several threads, for this has one
+    (:mod:`models.parts` gives each thread work).
 
     Args:
         conv: 3x3, stride 1, padding 1.
@@ -59,7 +60,7 @@ def suits(x: Tensor) -> bool:
         and not torch.compiler.is_compiling()
         and x.shape[2] % TILE == 0
         and x.shape[3] % TILE == 0
-        and len(x) > 0
+        and torch.get_num_threads() == 1
     )
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import models.parts
 import models.winograd
 from models.fuse import fuse_for_inference
 from models.hf2vad import HF2VAD, build_hf2vad
@@ -18,12 +21,18 @@ from models.winograd import WinogradConv2d, convolve_and, uses_winograd, with_wi
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 
 
-@pytest.fixture
-def two_threads():
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def two_threads(one_thread: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(2)
+    monkeypatch.setattr(models.parts, "FEWEST", 1)
 
 
 def layer(in_channels: int, out_channels: int) -> nn.Conv2d:
@@ -92,6 +101,10 @@ def test_where_it_does_not_suit_the_convolution_itself_computes() -> None:
     fast, x = with_winograd(conv), torch.randn(1, 32, 6, 8)
     assert torch.equal(fast(x), conv(x))  # 6 is no multiple of 4
     even = torch.randn(1, 32, 8, 8)
+    assert not torch.equal(fast(even), conv(even))
+    torch.set_num_threads(2)
+    assert torch.equal(fast(even), conv(even))
+    torch.set_num_threads(1)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(fast(even), conv(even)) and fast(even).dtype == torch.bfloat16
     program = torch.export.export(fast, (even,))
@@ -135,6 +148,16 @@ def test_parts_are_put_together_in_order(count: int, two_threads: None) -> None:
     found = in_parts(work, x, y)
     assert torch.equal(found["sum"], x + y) and torch.equal(found["first"], x)
     assert sorted(sizes) == ([count // 2, count - count // 2] if count > 1 else [1])
+
+
+@pytest.mark.parametrize(("count", "parts"), [(15, 1), (16, 2)])
+def test_few_items_stay_together(
+    count: int, parts: int, two_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models.parts, "FEWEST", 8)
+    sizes: list[int] = []
+    in_parts(lambda x: sizes.append(len(x)) or {"x": x}, torch.zeros(count))
+    assert len(sizes) == parts
 
 
 def test_an_error_in_a_part_is_raised(two_threads: None) -> None:
