@@ -67,17 +67,25 @@ class GroupedBatchNorm2d(nn.BatchNorm2d):
         together = processes.count() > 1
         if not self.training or (num_groups == 1 and not together):
             return super().forward(x)
+        if together:
+            return self._normalise_together(x, num_groups)
         results, means, variances = zip(*map(self._normalise, x.chunk(num_groups)), strict=True)
         self._track(torch.stack(means), torch.stack(variances))
         return torch.cat(results)
 
     def _normalise(self, group: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        if processes.count() > 1:
-            return batch_norm_together(group, self.weight, self.bias, self.eps)
         mean, variance = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
         # Momentum 1 leaves the batch's own statistics in the buffers.
         result = F.batch_norm(group, mean, variance, self.weight, self.bias, True, 1.0, self.eps)
         return result, mean, variance
+
+    def _normalise_together(self, x: Tensor, num_groups: int) -> Tensor:
+        # Group g's channel c becomes channel (g, c), so that processes talk once, not once a group.
+        grouped = x.unflatten(0, (num_groups, -1)).transpose(0, 1).flatten(1, 2)
+        weight, bias = self.weight.repeat(num_groups), self.bias.repeat(num_groups)
+        result, means, variances = batch_norm_together(grouped, weight, bias, self.eps)
+        self._track(means.view(num_groups, -1), variances.view(num_groups, -1))
+        return result.unflatten(1, (num_groups, -1)).transpose(0, 1).flatten(0, 1)
 
     def _track(self, means: Tensor, variances: Tensor) -> None:
         for mean, variance in zip(means, variances, strict=True):
