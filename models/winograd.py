@@ -44,15 +44,32 @@ class WinogradConv2d(nn.Module):
         self, x: Tensor, elu: bool = False, added: Tensor | None = None, relu: bool = False
     ) -> Tensor:
         """(B, in, H, W) to (B, out, H, W): see :func:`convolve_and`."""
-        if not suits(x):
+        if not _suits(x):
             return _one_by_one(self.conv, x, elu, added, relu)
         if self._transformed is None:
             self._transformed = transform_kernels(self.conv.weight)
-        return convolve(x, self._transformed, self.conv.bias, elu, added, relu)
+        # Here, for Numba takes a second to load, and a GPU needs none.
+        from models import winograd_kernels
+
+        batch, channels, height, width = x.shape
+        out_channels = self.conv.out_channels
+        y = torch.empty((batch, out_channels, height, width), memory_format=torch.channels_last)
+        tiles = TILES // 2 if channels * out_channels <= SMALL_WEIGHTS else TILES
+        winograd_kernels.convolve(
+            _channels_last(x).reshape(batch, height, width * channels),
+            elu,
+            self._transformed,
+            self.conv.bias.detach().numpy(),
+            _NOTHING if added is None else _channels_last(added),
+            relu,
+            _channels_last(y),
+            max(1, tiles * TILE * TILE // (height * width)),
+        )
+        return y
 
 
-def suits(x: Tensor) -> bool:
-    """Whether ``x`` (B, C, H, W) is something that :func:`convolve` takes."""
+def _suits(x: Tensor) -> bool:
+    """Whether ``x`` (B, C, H, W) is something that the kernels take."""
     return (
         x.device.type == "cpu"
         and x.dtype == torch.float32
@@ -64,51 +81,12 @@ def suits(x: Tensor) -> bool:
     )
 
 
-def is_wide(in_channels: int, out_channels: int) -> bool:
-    """Whether there are channels enough to gain, and Numba to compile for them."""
-    return min(in_channels, out_channels) >= FEWEST_CHANNELS and find_spec("numba") is not None
-
-
-def convolve(
-    x: Tensor,
-    transformed: np.ndarray,
-    bias: Tensor,
-    elu: bool = False,
-    added: Tensor | None = None,
-    relu: bool = False,
-) -> Tensor:
-    """3x3 convolution of ``x`` (B, in, H, W), padding 1, in this thread; without gradient.
-
-    Args:
-        transformed: (36, in, out), by :func:`transform_kernels`.
-        bias: (out,).
-        elu, added, relu: as :func:`convolve_and` has them.
-    """
-    # Here, for Numba takes a second to load, and a GPU needs none.
-    from models import winograd_kernels
-
-    batch, channels, height, width = x.shape
-    out_channels = len(bias)
-    y = torch.empty((batch, out_channels, height, width), memory_format=torch.channels_last)
-    tiles = TILES // 2 if channels * out_channels <= SMALL_WEIGHTS else TILES
-    winograd_kernels.convolve(
-        _channels_last(x).reshape(batch, height, width * channels),
-        elu,
-        transformed,
-        bias.detach().numpy(),
-        _NOTHING if added is None else _channels_last(added),
-        relu,
-        _channels_last(y),
-        max(1, tiles * TILE * TILE // (height * width)),
-    )
-    return y
-
-
 def with_winograd(conv: nn.Conv2d) -> nn.Module:
     """``conv`` itself, or what computes the same faster on a CPU (where Numba is installed)."""
     plain = conv.kernel_size == (3, 3) and conv.stride == (1, 1) and conv.padding == (1, 1)
-    wide = is_wide(conv.in_channels, conv.out_channels)
-    return WinogradConv2d(conv) if plain and wide and conv.bias is not None else conv
+    wide = min(conv.in_channels, conv.out_channels) >= FEWEST_CHANNELS
+    suitable = plain and wide and conv.bias is not None and find_spec("numba") is not None
+    return WinogradConv2d(conv) if suitable else conv
 
 
 def uses_winograd(model: nn.Module) -> bool:
