@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.cpu.faster import has_faster
+from models.cpu.parts import in_parts
 from models.hf2vad import build_hf2vad
 from models.ml_memae_sc import FLOW_CHANNELS, MLMemAESC
-from models.parts import in_parts
 from models.scorers import cube_errors, stage1_errors
-from models.winograd import uses_winograd
 from utils.checkpoint import require_same_tensors
 from utils.runtime import autocast
 
@@ -60,7 +60,7 @@ def errors_of(
                 return stage1_errors(model, flows)
             return cube_errors(model, frames, flows)
 
-    if precision == "fp32" and uses_winograd(model):
+    if precision == "fp32" and has_faster(model):
         return in_parts(errors, frames, flows)
     return errors(frames, flows)
 

@@ -9,7 +9,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from models.winograd import one_thread_a_product
+from models.cpu.winograd import one_thread_a_product
 
 FEWEST = 8
 Work = Callable[..., dict[str, Tensor]]
@@ -18,7 +18,7 @@ Work = Callable[..., dict[str, Tensor]]
 def in_parts(work: Work, *batch: Tensor) -> dict[str, Tensor]:
     """``work(*batch)``, one part of the batch a thread.
 
-    Layers that compute in one thread (:mod:`models.winograd`) leave no core idle that way. On a
+    Layers that compute in one thread (:mod:`models.cpu.winograd`) leave no core idle that way. On a
     GPU, for an export, for a single thread, and where a part would have fewer than ``FEWEST``
     items (each part reads all weights, the memories' among them) it is just ``work(*batch)``.
 

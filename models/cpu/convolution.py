@@ -1,0 +1,94 @@
+"""Convolutions of a finished model with what stands around them, and who computes them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.blocks import depth_to_space
+
+
+class CpuConv2d(nn.Module):
+    """A convolution that has a way of its own on a CPU; base of those that do.
+
+    Takes ``conv`` itself where it must: on a GPU, in another precision, for an export, for sizes
+    that do not suit, and where torch has several threads, for this has one
+    (:mod:`models.cpu.parts` gives each thread work).
+    """
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.conv = conv
+
+    def forward(
+        self,
+        x: Tensor,
+        elu: bool = False,
+        beside: Tensor | None = None,
+        added: Tensor | None = None,
+        relu: bool = False,
+        upscale: int = 1,
+    ) -> Tensor:
+        """See :func:`convolve_and`."""
+        raise NotImplementedError
+
+
+def convolve_and(
+    conv: nn.Module,
+    x: Tensor,
+    elu: bool = False,
+    beside: Tensor | None = None,
+    added: Tensor | None = None,
+    relu: bool = False,
+    upscale: int = 1,
+) -> Tensor:
+    """``conv(x)`` with what stands around it, in one go where ``conv`` can.
+
+    Args:
+        conv: any convolution.
+        x: (B, in, H, W).
+        elu: apply ELU to the input first.
+        beside: (B, in', H, W), more channels of the input.
+        added: (B, out, H, W), to add to the result.
+        relu: replace negative results by 0.
+        upscale: 2 spreads the result's channels over 2 x 2 pixels: ``blocks.depth_to_space``.
+    """
+    if isinstance(conv, CpuConv2d):
+        return conv(x, elu, beside, added, relu, upscale)
+    return one_by_one(conv, x, elu, beside, added, relu, upscale)
+
+
+def one_by_one(
+    conv: nn.Module,
+    x: Tensor,
+    elu: bool,
+    beside: Tensor | None,
+    added: Tensor | None,
+    relu: bool,
+    upscale: int,
+) -> Tensor:
+    """What :func:`convolve_and` says, as torch's own operations."""
+    x = x if beside is None else torch.cat([x, beside], dim=1)
+    y = conv(F.elu(x) if elu else x)
+    if added is not None:
+        y = y + added
+    y = F.relu(y, inplace=True) if relu else y
+    return y if upscale == 1 else depth_to_space(y)
+
+
+def alone(x: Tensor) -> bool:
+    """Whether ``x`` is float32 on a CPU, for one thread, and nothing is being exported."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and torch.get_num_threads() == 1
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+    )
+
+
+def channels_last(x: Tensor) -> np.ndarray:
+    """(B, C, H, W) as an array (B, H, W, C), contiguous; copied only where it is not already."""
+    return x.detach().contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1).numpy()
