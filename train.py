@@ -20,7 +20,7 @@ from datasets.loader import CubeBatch, CubeLoader, to_network_inputs
 from losses.hf2vad import cvae_loss
 from models.fuse import fuse_for_inference
 from models.hf2vad import build_hf2vad
-from models.ml_memae_sc import rebuild_flows
+from models.rebuild import rebuild_flows
 from models.scorers import cube_errors
 from utils.calibration import stage_calibration
 from utils.checkpoint import load_finished, load_weights
@@ -45,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     cubes = CubeSet.open(config.data.folder, "training")
 
     fingerprint = digest([cubes.fingerprint, sha256_file(source)])
-    kept = KeptFlowRecon(setup.folder, len(cubes), fingerprint, partial(rebuild_flows, model.memae))
+    rebuild = partial(rebuild_flows, fuse_for_inference(model.memae))
+    kept = KeptFlowRecon(setup.folder, len(cubes), fingerprint, rebuild)
 
     def inputs(batch: CubeBatch) -> Any:
         frames, flows = to_network_inputs(batch.appearance, batch.motion, device)

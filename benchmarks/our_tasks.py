@@ -23,8 +23,7 @@ from datasets.manifest import DataSet, VideoEntry
 from losses.hf2vad import cvae_loss, finetune_loss, memae_loss
 from models.fuse import fuse_for_inference
 from models.hf2vad import HF2VAD, build_hf2vad
-from models.ml_memae_sc import rebuild_flows
-from models.rebuild import errors_of
+from models.rebuild import errors_of, rebuild_flows
 from pre_process.cube_scorers import random_cubes
 from pre_process.extraction import write_video_cubes
 from pre_process.streaming import CubeExtractor, build_extractor
@@ -88,7 +87,7 @@ class OurTasks:
     def rebuild_flows(self) -> dict[str, float]:
         """What stage 2 does once for each cube: 128 cubes through the frozen autoencoder."""
         if "memae" not in self._prepared:
-            self._prepared["memae"] = new_model().memae.eval().to(self.device)
+            self._prepared["memae"] = fuse_for_inference(new_model().memae).to(self.device)
         flows = inputs(128, self.device)[1]
         return timed_again(self.device, lambda: rebuild_flows(self._prepared["memae"], flows))
 

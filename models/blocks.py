@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.convolution import Conv2d, conv2d
+from models.cpu import norm_relu
 from models.shared_norm import batch_norm_together
 from utils import processes
 
@@ -73,6 +74,15 @@ class GroupedBatchNorm2d(nn.BatchNorm2d):
         self._track(torch.stack(means), torch.stack(variances))
         return torch.cat(results)
 
+    def then_relu(self, x: Tensor, num_groups: int = 1) -> Tensor:
+        """ReLU of :meth:`forward`'s result; ``x`` is not needed any more."""
+        if not self.training or processes.count() > 1 or not norm_relu.suits(x):
+            return F.relu(self(x, num_groups), inplace=True)
+        arguments = self.weight, self.bias, num_groups, self.eps
+        result, means, variances = norm_relu.NormRelu.apply(x, *arguments)
+        self._track(means, variances)
+        return result
+
     def _normalise(self, group: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         mean, variance = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
         # Momentum 1 leaves the batch's own statistics in the buffers.
@@ -106,8 +116,8 @@ class DoubleConv(nn.Module):
 
     def forward(self, x: Tensor, num_groups: int = 1) -> Tensor:
         """(B, in, H, W) to (B, out, H, W)."""
-        x = F.relu(self.norm1(self.conv1(x), num_groups), inplace=True)
-        return F.relu(self.norm2(self.conv2(x), num_groups), inplace=True)
+        x = self.norm1.then_relu(self.conv1(x), num_groups)
+        return self.norm2.then_relu(self.conv2(x), num_groups)
 
 
 def dropout(x: Tensor, probability: float, training: bool) -> Tensor:

@@ -131,13 +131,6 @@ class MLMemAESC(nn.Module):
         return read
 
 
-@torch.no_grad()
-def rebuild_flows(memae: MLMemAESC, flows: Tensor) -> Tensor:
-    """Reconstruction of ``flows`` (B, 2K, 32, 32), pixels, in float32 whatever the precision."""
-    with torch.autocast(flows.device.type, enabled=False):
-        return memae(flows)["flow_recon"]
-
-
 def _initialise(module: nn.Module) -> None:
     """The published start; transposed convolutions and convolution biases keep torch's own."""
     if isinstance(module, nn.Conv2d):

@@ -65,6 +65,16 @@ def errors_of(
     return errors(frames, flows)
 
 
+def rebuild_flows(memae: MLMemAESC, flows: Tensor) -> Tensor:
+    """Reconstruction of ``flows`` (B, 2K, 32, 32), pixels, in float32 whatever the precision."""
+
+    def flow_recon(flows: Tensor) -> dict[str, Tensor]:
+        with torch.inference_mode(), autocast(flows.device, "fp32"):
+            return {"flow_recon": memae(flows)["flow_recon"]}
+
+    return (in_parts(flow_recon, flows) if has_faster(memae) else flow_recon(flows))["flow_recon"]
+
+
 @torch.inference_mode()
 def explain(model: nn.Module, frames: Tensor, flows: Tensor) -> dict[str, Tensor]:
     """What the model expected of cubes, to be looked at.

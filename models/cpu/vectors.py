@@ -62,14 +62,24 @@ class Integer:
         where = self.builder.inttoptr(self.value, _FLOATS.as_pointer())
         self.builder.store(lanes.value, where, align=4)
 
+    def read_half(self) -> Lanes:
+        """The 16 bfloat16 here."""
+        where = self.builder.inttoptr(self.value, _HALVES.as_pointer())
+        halves = self.builder.load(where, align=2, typ=_HALVES)
+        return (Bits(self.builder, self.builder.zext(halves, _BITS)) << 16).as_lanes()
+
+    def write_half(self, lanes: Lanes) -> None:
+        """Put 16 float32 here as bfloat16, rounded to nearest, ties to even."""
+        bits = lanes.bits()
+        odd = self.builder.and_(bits.upper().value, Bits.every(1))
+        self._write_halves(Bits(self.builder, self.builder.add((bits + 0x7FFF).value, odd)))
+
     def write_split(self, lanes: Lanes, distance: Integer | int) -> None:
         """Put 16 float32 here as bfloat16, rounded, and ``distance`` bytes on what that leaves."""
         high = (lanes.bits() + 0x8000) & 0xFFFF0000
         low = (lanes - high.as_lanes()).bits() + 0x8000
-        for bits, address in ((high, self), (low, self + distance)):
-            upper = self.builder.lshr(bits.value, Bits.every(16))
-            where = self.builder.inttoptr(address.value, _HALVES.as_pointer())
-            self.builder.store(self.builder.trunc(upper, _HALVES), where, align=2)
+        self._write_halves(high)
+        (self + distance)._write_halves(low)
 
     def fetch(self) -> None:
         """Bring what is here into the cache, without waiting for it."""
@@ -80,6 +90,10 @@ class Integer:
         reading_to_all_caches_data = [ir.Constant(_BIT32, number) for number in (0, 3, 1)]
         where = self.builder.inttoptr(self.value, pointer)
         self.builder.call(function, [where, *reading_to_all_caches_data])
+
+    def _write_halves(self, bits: Bits) -> None:
+        where = self.builder.inttoptr(self.value, _HALVES.as_pointer())
+        self.builder.store(self.builder.trunc(bits.upper().value, _HALVES), where, align=2)
 
     def _value_of(self, other: Integer | int) -> ir.Value:
         return other.value if isinstance(other, Integer) else ir.Constant(_BIT64, other)
@@ -99,6 +113,12 @@ class Lanes:
 
     def __mul__(self, other: Lanes | float) -> Lanes:
         return Lanes(self.builder, self.builder.fmul(self.value, self._value_of(other), "", _MERGE))
+
+    def where_positive(self, condition: Lanes) -> Lanes:
+        """Zero where ``condition`` is not above zero."""
+        zero = ir.Constant(_FLOATS, [0.0] * LANES)
+        positive = self.builder.fcmp_ordered(">", condition.value, zero)
+        return Lanes(self.builder, self.builder.select(positive, self.value, zero))
 
     def at_least(self, other: Lanes | float) -> Lanes:
         """The larger of two; this one where it is no number."""
@@ -136,6 +156,10 @@ class Bits:
 
     def __lshift__(self, number: int) -> Bits:
         return Bits(self.builder, self.builder.shl(self.value, self.every(number)))
+
+    def upper(self) -> Bits:
+        """The upper half of each, shifted down."""
+        return Bits(self.builder, self.builder.lshr(self.value, self.every(16)))
 
     def as_lanes(self) -> Lanes:
         return Lanes(self.builder, self.builder.bitcast(self.value, _FLOATS))
