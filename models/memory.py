@@ -8,6 +8,8 @@ from torch.nn import functional as F
 
 from models.mixed_attention import MixedAttention
 
+FEW = 0.25  # of the slots: copying so many rows takes less than multiplying all
+
 
 class Memory(nn.Module):
     """A table of feature vectors, read by soft attention with hard shrinkage (HF2-VAD §3.1).
@@ -55,4 +57,21 @@ class Memory(nn.Module):
             read = read.view(features.shape).contiguous(memory_format=torch.channels_last)
             return read, attention
         attention = self.address(query)
-        return (attention @ self.slots).view(features.shape).to(features.dtype), attention
+        return self.read(attention).view(features.shape).to(features.dtype), attention
+
+    def read(self, attention: Tensor) -> Tensor:
+        """``attention`` (B, slots) times the slots: (B, num_features) float32.
+
+        When a CPU infers, only of the slots that are in use, for after training most are not.
+        """
+        if torch.is_inference_mode_enabled() and attention.device.type == "cpu":
+            used = self.used(attention)
+            if used is not None:
+                return attention[:, used] @ self.slots[used]
+        return attention @ self.slots
+
+    @staticmethod
+    def used(attention: Tensor) -> Tensor | None:
+        """Numbers of the slots that any row of ``attention`` (B, slots) has, if they are few."""
+        used = attention.any(dim=0).nonzero().flatten()
+        return used if len(used) <= attention.shape[1] * FEW else None

@@ -5,19 +5,25 @@ Everything is tried with matrix tiles (AMX), where the processor has them, and w
 
 from __future__ import annotations
 
+import copy
+import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.testing import assert_close
 
 import models.cpu.parts
 from models.blocks import depth_to_space
 from models.cpu import amx
-from models.cpu.convolution import CpuConv2d, convolve_and
+from models.cpu.convolution import CpuConv2d, Prepared, convolve_and
 from models.cpu.faster import faster_conv, faster_memory, faster_upsampling, has_faster
 from models.cpu.parts import in_parts
 from models.cpu.patches import PatchConv2d, PatchConvTranspose2d
@@ -31,6 +37,7 @@ from models.rebuild import errors_of
 from models.scorers import cube_errors
 
 needs_tiles = pytest.mark.skipif(not amx.usable(), reason="this processor has no AMX")
+ROOT = Path(__file__).resolve().parent.parent
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 
 
@@ -120,7 +127,7 @@ def test_borders_and_tiles_one_by_one(tiles) -> None:
     for place in range(64):  # one pixel at a time: a fault of one place cannot hide
         x = torch.zeros(1, 32, 8, 8)
         x[0, place % 32, place // 8, place % 8] = 1.0
-        torch.testing.assert_close(fast(x), conv(x), rtol=0, atol=1e-4 if tiles else 1e-6)
+        assert_close(fast(x), conv(x), rtol=0, atol=1e-4 if tiles else 1e-6)
 
 
 def test_elu_of_extreme_values(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +137,7 @@ def test_elu_of_extreme_values(monkeypatch: pytest.MonkeyPatch) -> None:
     x[0, :, 0, 0] = torch.cat([torch.linspace(-1e-3, 1e-3, 16), torch.linspace(-200, 20, 16)])
     found = convolve_and(faster_conv(conv), x, elu=True)
     expected = exact(conv, x, elu=True).float()
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_what_is_no_number_stays_so(tiles) -> None:
@@ -155,7 +162,7 @@ def test_patches_are_the_convolution(size: int, stride: int, layout) -> None:
     beside = random(9, 32, 8, 12)
     whole = convolve_and(fast, x[:, :32], beside=beside, relu=True)  # torch's, as it has both
     expected = exact(conv, torch.cat([x[:, :32], beside], 1), relu=True)
-    torch.testing.assert_close(whole, expected.float(), rtol=1e-4, atol=1e-4)
+    assert_close(whole, expected.float(), rtol=1e-4, atol=1e-4)
 
 
 @needs_tiles
@@ -235,7 +242,7 @@ def test_a_packed_memory_reads_the_same(threshold: float) -> None:
         # Attention near the threshold may fall on its other side: that is at most the threshold.
         assert (fast_attention - attention).abs().max() < max(threshold * 1.1, 1e-5)
         assert (fast_attention - attention).abs().mean() < 2e-6
-        torch.testing.assert_close(fast_read, read, rtol=1e-3, atol=2e-4)
+        assert_close(fast_read, read, rtol=1e-3, atol=2e-4)
         assert fast_read.is_contiguous(memory_format=torch.channels_last)
     few = features[:15]
     assert torch.equal(fast(few)[0], memory(few)[0])
@@ -319,12 +326,12 @@ def test_scores_of_a_wide_model_are_float32_equal(two_threads: None, tiles) -> N
     assert any(isinstance(module, PackedMemory) for module in fused.modules()) == tiles
     expected, found = cube_errors(model, *batch), errors_of(fused, *batch)
     rtol = 2e-4 if tiles else 1e-5
-    torch.testing.assert_close(found, expected, rtol=rtol, atol=0)
+    assert_close(found, expected, rtol=rtol, atol=0)
     assert torch.get_num_threads() == 2
     alone = [errors_of(fused, *(each[i : i + 1] for each in batch)) for i in range(9)]
     for name, values in found.items():  # whatever the batch, a cube's errors are its own
         together = torch.cat([errors[name] for errors in alone])
-        torch.testing.assert_close(values, together, rtol=rtol, atol=0)
+        assert_close(values, together, rtol=rtol, atol=0)
 
 
 def test_networks_outputs_of_a_wide_model(tiles) -> None:
@@ -334,6 +341,54 @@ def test_networks_outputs_of_a_wide_model(tiles) -> None:
     for name in ("flow_recon", "frame_pred"):
         off = (found[name] - expected[name]).square().mean().sqrt() / expected[name].std()
         assert off < (1e-4 if tiles else 1e-5)
+
+
+def test_a_model_in_use_can_be_copied_and_sent(two_threads: None) -> None:
+    """To a process that has not asked for tiles, say; what is prepared stays here."""
+    fused, batch = fuse_for_inference(wide_model()), cubes(9)
+    expected = errors_of(fused, *batch)
+    kept = [module.prepared for module in fused.modules() if isinstance(module, Prepared)]
+    assert any(each is not None for each in kept)
+    sent = pickle.loads(pickle.dumps(fused))
+    for other in (sent, copy.deepcopy(fused)):
+        assert all(m.prepared is None for m in other.modules() if isinstance(m, Prepared))
+        assert_close(errors_of(other, *batch), expected, rtol=1e-6, atol=0)
+
+
+@needs_tiles
+def test_tiles_are_asked_for_where_they_are_used(tmp_path: Path) -> None:
+    """A fresh process unpickles fast layers, and runs them, without having made any."""
+    layers = [
+        WinogradConv2d(conv2d(32, 32)),
+        PatchConv2d(conv2d(32, 32, 1)),
+        PackedMemory(Memory(256, 32 * 64, 0.0).requires_grad_(False)),
+    ]
+    torch.save((layers, x := random(16, 32, 8, 8)), tmp_path / "layers.pt")
+    program = (
+        "import sys, torch; torch.set_num_threads(1);"
+        "layers, x = torch.load(sys.argv[1], weights_only=False);"
+        "print([torch.is_tensor(layer(x)) or len(layer(x)) for layer in layers])"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "layers.pt")]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.strip() == "[True, True, 2]" and x.shape[0] == 16
+
+
+@pytest.mark.parametrize("tiles_used", [pytest.param(True, marks=needs_tiles), False])
+def test_slots_that_nobody_uses_are_not_read(tiles_used: bool) -> None:
+    torch.manual_seed(0)
+    memory = Memory(400, 32 * 64, 0.0025).requires_grad_(False)
+    layer = PackedMemory(memory) if tiles_used else memory
+    features = random(40, 32, 8, 8)
+    for size in (0.01, 60.0):  # all slots are in use, then few
+        expected, attention = memory(features * size)  # not in inference mode: all are read
+        few = memory.used(attention) is not None
+        assert few == (size > 1)
+        with torch.inference_mode():
+            read = layer(features * size)[0]
+        near = {"rtol": 1e-3, "atol": 1e-3} if tiles_used else {"rtol": 1e-5, "atol": 1e-6}
+        assert_close(read, expected, **near)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -10,7 +12,20 @@ from torch.nn import functional as F
 from models.blocks import depth_to_space
 
 
-class CpuConv2d(nn.Module):
+class Prepared(nn.Module):
+    """A layer that keeps its weights once more, in the order that its kernels want.
+
+    Made when first needed; never copied, saved or sent to another process, which may have another
+    processor.
+    """
+
+    prepared: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "prepared"}
+
+
+class CpuConv2d(Prepared):
     """A convolution that has a way of its own on a CPU; base of those that do.
 
     Takes ``conv`` itself where it must: on a GPU, in another precision, for an export, for sizes

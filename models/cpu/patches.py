@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from models.blocks import depth_to_space
-from models.cpu.convolution import CpuConv2d, alone, channels_last, one_by_one
+from models.cpu import amx
+from models.cpu.convolution import CpuConv2d, Prepared, alone, channels_last, one_by_one
 from models.cpu.products import BLOCK, pack
 
 
@@ -16,7 +17,7 @@ class PatchConv2d(CpuConv2d):
 
     Args:
         conv: any size and stride, zeros outside, ``padding`` half its size, channels in multiples
-            of 32. :func:`models.cpu.amx.usable` must have said yes.
+            of 32.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
@@ -24,7 +25,6 @@ class PatchConv2d(CpuConv2d):
         size, padding = conv.kernel_size[0], conv.padding[0]
         steps = np.arange(size) - padding
         self._offsets = np.stack(np.meshgrid(steps, steps, indexing="ij"), -1).reshape(-1, 2)
-        self._packed: np.ndarray | None = None
 
     def forward(
         self,
@@ -38,23 +38,23 @@ class PatchConv2d(CpuConv2d):
         """(B, in, H, W) to (B, out, H / stride, W / stride); see ``CpuConv2d``."""
         stride = self.conv.stride[0]
         more = beside is not None or added is not None or relu or upscale != 1
-        if not alone(x) or more or x.shape[2] % stride or x.shape[3] % stride:
+        whole = x.shape[2] % stride == 0 and x.shape[3] % stride == 0
+        if more or not whole or not alone(x) or not amx.usable():
             return one_by_one(self.conv, x, elu, beside, added, relu, upscale)
-        if self._packed is None:
+        if self.prepared is None:
             weight = self.conv.weight.detach()
-            self._packed = pack(weight.permute(2, 3, 1, 0).reshape(1, -1, len(weight)))[0]
+            self.prepared = pack(weight.permute(2, 3, 1, 0).reshape(1, -1, len(weight)))[0]
         bias = self.conv.bias.detach()
-        return _convolve(x, elu, self._packed, bias, self._offsets, stride)
+        return _convolve(x, elu, self.prepared, bias, self._offsets, stride)
 
 
-class PatchConvTranspose2d(nn.Module):
+class PatchConvTranspose2d(Prepared):
     """As ``conv``, which doubles the size, for inference; equal to about 1e-5 of the values' size.
 
     Each pixel makes 2 x 2, from itself and three neighbours.
 
     Args:
         conv: 3x3, stride 2, padding and output padding 1, inputs a multiple of 32, outputs of 8.
-            :func:`models.cpu.amx.usable` must have said yes.
     """
 
     _OFFSETS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
@@ -62,16 +62,15 @@ class PatchConvTranspose2d(nn.Module):
     def __init__(self, conv: nn.ConvTranspose2d) -> None:
         super().__init__()
         self.conv = conv
-        self._packed: np.ndarray | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in, H, W) to (B, out, 2H, 2W)."""
-        if not alone(x):
+        if not alone(x) or not amx.usable():
             return self.conv(x)
-        if self._packed is None:
-            self._packed = pack(self._as_patches())[0]
+        if self.prepared is None:
+            self.prepared = pack(self._as_patches())[0]
         bias = self.conv.bias.detach().repeat(4)
-        return depth_to_space(_convolve(x, False, self._packed, bias, self._OFFSETS, 1))
+        return depth_to_space(_convolve(x, False, self.prepared, bias, self._OFFSETS, 1))
 
     def _as_patches(self) -> Tensor:
         weight = self.conv.weight.detach()  # (in, out, 3, 3)

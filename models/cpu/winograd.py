@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.cpu import amx
 from models.cpu.convolution import CpuConv2d, alone, channels_last, one_by_one
@@ -35,10 +35,6 @@ class WinogradConv2d(CpuConv2d):
         conv: 3x3, stride 1, padding 1, channels in multiples of 16.
     """
 
-    def __init__(self, conv: nn.Conv2d) -> None:
-        super().__init__(conv)
-        self._transformed: np.ndarray | None = None
-
     def forward(
         self,
         x: Tensor,
@@ -52,8 +48,8 @@ class WinogradConv2d(CpuConv2d):
         batch, channels, height, width = x.shape
         if not alone(x) or height % TILE or width % TILE or channels % BLOCK:
             return one_by_one(self.conv, x, elu, beside, added, relu, upscale)
-        if self._transformed is None:
-            self._transformed = _prepare(self.conv.weight)
+        if self.prepared is None:
+            self.prepared = _prepare(self.conv.weight)
         # Here, for Numba takes a second to load, and a GPU needs none.
         from models.cpu import winograd_kernels
 
@@ -64,7 +60,7 @@ class WinogradConv2d(CpuConv2d):
             channels_last(x),
             _NOTHING if beside is None else channels_last(beside),
             elu,
-            self._transformed,
+            self.prepared,
             self.conv.bias.detach().numpy(),
             _NOTHING if added is None else channels_last(added),
             relu,
