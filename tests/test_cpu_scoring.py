@@ -103,6 +103,7 @@ def test_winograd_is_the_convolution(channels, batch, height, width, layout, til
     for elu, plus, relu in [(False, None, False), (True, added, False), (False, added, True)]:
         result = convolve_and(found, x, elu=elu, added=plus, relu=relu)
         assert_near(result, exact(conv, x, elu, plus, relu), tiles)
+    assert not torch.equal(found(x), conv(x))  # it was computed here
     assert torch.equal(x, before)
 
 
@@ -111,6 +112,7 @@ def test_winograd_takes_channels_from_two_tensors(layout, tiles) -> None:
     conv = conv2d(96, 32)
     x, beside = random(3, 64, 8, 8, layout=layout), random(3, 32, 8, 8, layout=layout)
     result = convolve_and(faster_conv(conv), x, elu=True, beside=beside, relu=True)
+    assert not torch.equal(result, conv(F.elu(torch.cat([x, beside], 1))).relu())
     assert_near(result, exact(conv, torch.cat([x, beside], 1), True, None, True), tiles)
 
 
@@ -119,6 +121,19 @@ def test_winograd_writes_to_a_larger_image(tiles) -> None:
     result = convolve_and(faster_conv(conv), x, upscale=2)
     assert result.shape == (3, 32, 16, 24)
     assert_near(result, depth_to_space(exact(conv, x)), tiles)
+
+
+@pytest.mark.parametrize("out_channels", [32, 48])
+def test_winograd_leaves_narrow_pixels_to_torch(out_channels: int, tiles) -> None:
+    conv, x = conv2d(32, out_channels), random(2, 32, 8, 8)  # 8 and 12 channels a pixel
+    result = convolve_and(faster_conv(conv), x, upscale=2)
+    assert torch.equal(result, depth_to_space(conv(x)))
+
+
+def test_gradients_pass_through_torch(tiles) -> None:
+    conv, x = conv2d(32, 32), random(2, 32, 8, 8).requires_grad_()
+    faster_conv(conv)(x).sum().backward()
+    assert x.grad is not None and x.grad.abs().sum() > 0
 
 
 def test_borders_and_tiles_one_by_one(tiles) -> None:

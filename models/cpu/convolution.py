@@ -94,13 +94,14 @@ def one_by_one(
 
 
 def alone(x: Tensor) -> bool:
-    """Whether ``x`` is float32 on a CPU, for one thread, and nothing is being exported."""
+    """Whether ``x`` is float32 on a CPU, for one thread, and nobody exports or learns."""
     return (
         x.device.type == "cpu"
         and x.dtype == torch.float32
         and torch.get_num_threads() == 1
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
+        and not (x.requires_grad and torch.is_grad_enabled())
     )
 
 

@@ -9,12 +9,11 @@ from models.cpu.convolution import CpuConv2d
 from models.cpu.patches import PatchConv2d, PatchConvTranspose2d
 from models.cpu.products import BLOCK
 from models.cpu.reading import PackedMemory
-from models.cpu.winograd import WinogradConv2d
+from models.cpu.winograd import LANES, WinogradConv2d
 from models.memory import Memory
 
 FEWEST_CHANNELS = 32  # in and out; products of fewer are too small to gain anything
 FEWEST_SLOTS = 256  # of fewer, torch's product takes no time worth saving
-LANES = 16
 
 
 def faster_conv(conv: nn.Conv2d) -> nn.Module:

@@ -13,7 +13,7 @@ from models.cpu import amx
 from models.cpu.convolution import CpuConv2d, alone, channels_last, one_by_one
 from models.cpu.products import BLOCK, pack
 
-TILE = 4
+TILE, LANES = 4, 16
 # Tiles worked on together. Where the weights fit into a core's cache beside them, half as many.
 TILES = 128
 SMALL_WEIGHTS = 128 * 64
@@ -46,14 +46,15 @@ class WinogradConv2d(CpuConv2d):
     ) -> Tensor:
         """(B, in, H, W) to (B, out, H, W): see :func:`models.cpu.convolution.convolve_and`."""
         batch, channels, height, width = x.shape
-        if not alone(x) or height % TILE or width % TILE or channels % BLOCK:
+        out_channels = self.conv.out_channels // upscale**2
+        whole = not (height % TILE or width % TILE or channels % LANES or out_channels % LANES)
+        if not whole or not alone(x):
             return one_by_one(self.conv, x, elu, beside, added, relu, upscale)
         if self.prepared is None:
             self.prepared = _prepare(self.conv.weight)
         # Here, for Numba takes a second to load, and a GPU needs none.
         from models.cpu import winograd_kernels
 
-        out_channels = self.conv.out_channels // upscale**2
         y = torch.empty((batch, height * upscale, width * upscale, out_channels))
         small = self.conv.in_channels * self.conv.out_channels <= SMALL_WEIGHTS
         winograd_kernels.convolve(

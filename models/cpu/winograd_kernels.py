@@ -98,12 +98,12 @@ def _pad(image, elu, start, padded):
 @numba.njit(cache=True, nogil=True)
 def _transform_image(padded, tiles, tile):
     """An image's tiles from number ``tile`` on; returns the number after the last."""
-    below, beside, _ = padded.strides
+    row_bytes, column_bytes, _ = padded.strides
     for row in range(0, len(padded) - 2, TILE):
         for column in range(0, padded.shape[1] - 2, TILE):
             source, to = padded[row, column].ctypes.data, tiles[0, tile].ctypes.data
             for at in range(0, tiles.strides[1], BYTES):
-                transform(source + at, below, beside, to + at, tiles.strides[0])
+                transform(source + at, row_bytes, column_bytes, to + at, tiles.strides[0])
             tile += 1
     return tile
 
@@ -111,15 +111,17 @@ def _transform_image(padded, tiles, tile):
 @numba.njit(cache=True, nogil=True)
 def _transform_image_split(padded, tiles, tile):
     """The same, packed for ``multiply_packed``."""
-    below, beside, _ = padded.strides
+    row_bytes, column_bytes, _ = padded.strides
     rows_bytes = HALF * tiles.strides[1]  # of 16 tiles
     for row in range(0, len(padded) - 2, TILE):
         for column in range(0, padded.shape[1] - 2, TILE):
             source = padded[row, column].ctypes.data
             to = tiles.ctypes.data + tile // HALF * rows_bytes + tile % HALF * BYTES
             for _ in range(0, tiles.strides[1], 2 * BYTES):
-                transform_split(source, below, beside, to, tiles.strides[0])
-                transform_split(source + BYTES, below, beside, to + BYTES // 2, tiles.strides[0])
+                transform_split(source, row_bytes, column_bytes, to, tiles.strides[0])
+                transform_split(
+                    source + BYTES, row_bytes, column_bytes, to + BYTES // 2, tiles.strides[0]
+                )
                 source += 2 * BYTES
                 to += 2 * TILE_BYTES
             tile += 1
