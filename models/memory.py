@@ -62,9 +62,11 @@ class Memory(nn.Module):
     def read(self, attention: Tensor) -> Tensor:
         """``attention`` (B, slots) times the slots: (B, num_features) float32.
 
-        When a CPU infers, only of the slots that are in use, for after training most are not.
+        When a CPU infers, only of the slots that are in use, for after training most are not
+        (an export must not depend on its example's).
         """
-        if torch.is_inference_mode_enabled() and attention.device.type == "cpu":
+        infers = torch.is_inference_mode_enabled() and not torch.compiler.is_compiling()
+        if infers and attention.device.type == "cpu":
             used = self.used(attention)
             if used is not None:
                 return attention[:, used] @ self.slots[used]
