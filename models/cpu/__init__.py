@@ -1,1 +1,1 @@
-"""What makes scoring on a CPU fast: each file does one thing, and all of it is optional."""
+"""The networks' layers once more, faster on a CPU: for scoring, one for bfloat16 training."""

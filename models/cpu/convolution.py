@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,28 @@ class Prepared(nn.Module):
         return {key: value for key, value in self.__dict__.items() if key != "prepared"}
 
 
+@dataclass(frozen=True)
+class Around:
+    """What stands around a convolution of ``x`` (B, in, H, W) to (B, out, H', W').
+
+    Args:
+        elu: apply ELU to the input first.
+        beside: (B, in', H, W), more channels of the input.
+        added: (B, out, H', W'), to add to the result.
+        relu: replace negative results by 0.
+        upscale: 2 spreads the result's channels over 2 x 2 pixels: ``blocks.depth_to_space``.
+    """
+
+    elu: bool = False
+    beside: Tensor | None = None
+    added: Tensor | None = None
+    relu: bool = False
+    upscale: int = 1
+
+
+NOTHING = Around()
+
+
 class CpuConv2d(Prepared):
     """A convolution that has a way of its own on a CPU; base of those that do.
 
@@ -37,60 +60,26 @@ class CpuConv2d(Prepared):
         super().__init__()
         self.conv = conv
 
-    def forward(
-        self,
-        x: Tensor,
-        elu: bool = False,
-        beside: Tensor | None = None,
-        added: Tensor | None = None,
-        relu: bool = False,
-        upscale: int = 1,
-    ) -> Tensor:
+    def forward(self, x: Tensor, around: Around = NOTHING) -> Tensor:
         """See :func:`convolve_and`."""
         raise NotImplementedError
 
 
-def convolve_and(
-    conv: nn.Module,
-    x: Tensor,
-    elu: bool = False,
-    beside: Tensor | None = None,
-    added: Tensor | None = None,
-    relu: bool = False,
-    upscale: int = 1,
-) -> Tensor:
-    """``conv(x)`` with what stands around it, in one go where ``conv`` can.
-
-    Args:
-        conv: any convolution.
-        x: (B, in, H, W).
-        elu: apply ELU to the input first.
-        beside: (B, in', H, W), more channels of the input.
-        added: (B, out, H, W), to add to the result.
-        relu: replace negative results by 0.
-        upscale: 2 spreads the result's channels over 2 x 2 pixels: ``blocks.depth_to_space``.
-    """
+def convolve_and(conv: nn.Module, x: Tensor, **around: Any) -> Tensor:
+    """``conv(x)``, any convolution, with what :class:`Around` names, in one go where it can."""
     if isinstance(conv, CpuConv2d):
-        return conv(x, elu, beside, added, relu, upscale)
-    return one_by_one(conv, x, elu, beside, added, relu, upscale)
+        return conv(x, Around(**around))
+    return one_by_one(conv, x, Around(**around))
 
 
-def one_by_one(
-    conv: nn.Module,
-    x: Tensor,
-    elu: bool,
-    beside: Tensor | None,
-    added: Tensor | None,
-    relu: bool,
-    upscale: int,
-) -> Tensor:
+def one_by_one(conv: nn.Module, x: Tensor, around: Around) -> Tensor:
     """What :func:`convolve_and` says, as torch's own operations."""
-    x = x if beside is None else torch.cat([x, beside], dim=1)
-    y = conv(F.elu(x) if elu else x)
-    if added is not None:
-        y = y + added
-    y = F.relu(y, inplace=True) if relu else y
-    return y if upscale == 1 else depth_to_space(y)
+    x = x if around.beside is None else torch.cat([x, around.beside], dim=1)
+    y = conv(F.elu(x) if around.elu else x)
+    if around.added is not None:
+        y = y + around.added
+    y = F.relu(y, inplace=True) if around.relu else y
+    return y if around.upscale == 1 else depth_to_space(y)
 
 
 def alone(x: Tensor) -> bool:

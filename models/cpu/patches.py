@@ -8,7 +8,15 @@ from torch import Tensor, nn
 
 from models.blocks import depth_to_space
 from models.cpu import amx
-from models.cpu.convolution import CpuConv2d, Prepared, alone, channels_last, one_by_one
+from models.cpu.convolution import (
+    NOTHING,
+    Around,
+    CpuConv2d,
+    Prepared,
+    alone,
+    channels_last,
+    one_by_one,
+)
 from models.cpu.products import BLOCK, pack
 
 
@@ -26,26 +34,19 @@ class PatchConv2d(CpuConv2d):
         steps = np.arange(size) - padding
         self._offsets = np.stack(np.meshgrid(steps, steps, indexing="ij"), -1).reshape(-1, 2)
 
-    def forward(
-        self,
-        x: Tensor,
-        elu: bool = False,
-        beside: Tensor | None = None,
-        added: Tensor | None = None,
-        relu: bool = False,
-        upscale: int = 1,
-    ) -> Tensor:
+    def forward(self, x: Tensor, around: Around = NOTHING) -> Tensor:
         """(B, in, H, W) to (B, out, H / stride, W / stride); see ``CpuConv2d``."""
         stride = self.conv.stride[0]
-        more = beside is not None or added is not None or relu or upscale != 1
+        more = around.beside is not None or around.added is not None
+        more = more or around.relu or around.upscale != 1
         whole = x.shape[2] % stride == 0 and x.shape[3] % stride == 0
         if more or not whole or not alone(x) or not amx.usable():
-            return one_by_one(self.conv, x, elu, beside, added, relu, upscale)
+            return one_by_one(self.conv, x, around)
         if self.prepared is None:
             weight = self.conv.weight.detach()
             self.prepared = pack(weight.permute(2, 3, 1, 0).reshape(1, -1, len(weight)))[0]
         bias = self.conv.bias.detach()
-        return _convolve(x, elu, self.prepared, bias, self._offsets, stride)
+        return _convolve(x, around.elu, self.prepared, bias, self._offsets, stride)
 
 
 class PatchConvTranspose2d(Prepared):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from models.cpu import amx
-from models.cpu.convolution import CpuConv2d, alone, channels_last, one_by_one
+from models.cpu.convolution import NOTHING, Around, CpuConv2d, alone, channels_last, one_by_one
 from models.cpu.products import BLOCK, pack
 
 TILE, LANES = 4, 16
@@ -22,7 +22,7 @@ _KERNEL_TRANSFORM = torch.tensor(
     [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]],
     dtype=torch.float64,
 )
-_NOTHING = np.zeros((0, 0, 0, 0), np.float32)
+_NO_VALUES = np.zeros((0, 0, 0, 0), np.float32)
 
 
 class WinogradConv2d(CpuConv2d):
@@ -35,36 +35,28 @@ class WinogradConv2d(CpuConv2d):
         conv: 3x3, stride 1, padding 1, channels in multiples of 16.
     """
 
-    def forward(
-        self,
-        x: Tensor,
-        elu: bool = False,
-        beside: Tensor | None = None,
-        added: Tensor | None = None,
-        relu: bool = False,
-        upscale: int = 1,
-    ) -> Tensor:
+    def forward(self, x: Tensor, around: Around = NOTHING) -> Tensor:
         """(B, in, H, W) to (B, out, H, W): see :func:`models.cpu.convolution.convolve_and`."""
         batch, channels, height, width = x.shape
-        out_channels = self.conv.out_channels // upscale**2
+        out_channels = self.conv.out_channels // around.upscale**2
         whole = not (height % TILE or width % TILE or channels % LANES or out_channels % LANES)
         if not whole or not alone(x):
-            return one_by_one(self.conv, x, elu, beside, added, relu, upscale)
+            return one_by_one(self.conv, x, around)
         if self.prepared is None:
             self.prepared = _prepare(self.conv.weight)
         # Here, for Numba takes a second to load, and a GPU needs none.
         from models.cpu import winograd_kernels
 
-        y = torch.empty((batch, height * upscale, width * upscale, out_channels))
+        y = torch.empty((batch, height * around.upscale, width * around.upscale, out_channels))
         small = self.conv.in_channels * self.conv.out_channels <= SMALL_WEIGHTS
         winograd_kernels.convolve(
             channels_last(x),
-            _NOTHING if beside is None else channels_last(beside),
-            elu,
+            _NO_VALUES if around.beside is None else channels_last(around.beside),
+            around.elu,
             self.prepared,
             self.conv.bias.detach().numpy(),
-            _NOTHING if added is None else channels_last(added),
-            relu,
+            _NO_VALUES if around.added is None else channels_last(around.added),
+            around.relu,
             y.numpy(),
             max(1, (TILES // 2 if small else TILES) * TILE * TILE // (height * width)),
         )
