@@ -8,11 +8,11 @@ python train.py --cfg_file cfgs/ped2.yaml --set cvae.num_epochs=5
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cache
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from datasets.cubes import CubeSet
 from datasets.kept_flow_recon import KeptFlowRecon
@@ -45,7 +45,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     cubes = CubeSet.open(config.data.folder, "training")
 
     fingerprint = digest([cubes.fingerprint, sha256_file(source)])
-    rebuild = partial(rebuild_flows, fuse_for_inference(model.memae))
+
+    @cache  # made where flows are still to be rebuilt, not by a run that goes on
+    def fused_memae() -> nn.Module:
+        return fuse_for_inference(model.memae)
+
+    def rebuild(flows: Tensor) -> Tensor:
+        return rebuild_flows(fused_memae(), flows)
+
     kept = KeptFlowRecon(setup.folder, len(cubes), fingerprint, rebuild)
 
     def inputs(batch: CubeBatch) -> Any:

@@ -66,11 +66,13 @@ class Memory(nn.Module):
         (an export must not depend on its example's).
         """
         infers = torch.is_inference_mode_enabled() and not torch.compiler.is_compiling()
-        if infers and attention.device.type == "cpu":
-            used = self.used(attention)
-            if used is not None:
-                return attention[:, used] @ self.slots[used]
-        return attention @ self.slots
+        few = self.read_few(attention) if infers and attention.device.type == "cpu" else None
+        return attention @ self.slots if few is None else few
+
+    def read_few(self, attention: Tensor) -> Tensor | None:
+        """What :meth:`read` says, from the slots that are in use, if they are few."""
+        used = self.used(attention)
+        return None if used is None else attention[:, used] @ self.slots[used]
 
     @staticmethod
     def used(attention: Tensor) -> Tensor | None:

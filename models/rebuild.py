@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from models.cpu.faster import has_faster
-from models.cpu.parts import in_parts
+from models.cpu.parts import Work, in_parts
 from models.hf2vad import build_hf2vad
 from models.ml_memae_sc import FLOW_CHANNELS, MLMemAESC
 from models.scorers import cube_errors, stage1_errors
@@ -55,24 +55,30 @@ def errors_of(
     """
 
     def errors(frames: Tensor, flows: Tensor) -> dict[str, Tensor]:
-        with autocast(flows.device, precision):
-            if isinstance(model, MLMemAESC):
-                return stage1_errors(model, flows)
-            return cube_errors(model, frames, flows)
+        if isinstance(model, MLMemAESC):
+            return stage1_errors(model, flows)
+        return cube_errors(model, frames, flows)
 
-    if precision == "fp32" and has_faster(model):
-        return in_parts(errors, frames, flows)
-    return errors(frames, flows)
+    return _infer(model, errors, precision, frames, flows)
 
 
 def rebuild_flows(memae: MLMemAESC, flows: Tensor) -> Tensor:
     """Reconstruction of ``flows`` (B, 2K, 32, 32), pixels, in float32 whatever the precision."""
 
     def flow_recon(flows: Tensor) -> dict[str, Tensor]:
-        with torch.inference_mode(), autocast(flows.device, "fp32"):
-            return {"flow_recon": memae(flows)["flow_recon"]}
+        return {"flow_recon": memae(flows)["flow_recon"]}
 
-    return (in_parts(flow_recon, flows) if has_faster(memae) else flow_recon(flows))["flow_recon"]
+    return _infer(memae, flow_recon, "fp32", flows)["flow_recon"]
+
+
+def _infer(model: nn.Module, work: Work, precision: str, *batch: Tensor) -> dict[str, Tensor]:
+    def infer(*part: Tensor) -> dict[str, Tensor]:
+        with torch.inference_mode(), autocast(part[0].device, precision):
+            return work(*part)
+
+    if precision == "fp32" and has_faster(model):
+        return in_parts(infer, *batch)
+    return infer(*batch)
 
 
 @torch.inference_mode()

@@ -46,15 +46,12 @@ def test_result_gradients_and_statistics(shape, num_groups, threads, about) -> N
     torch.manual_seed(0)
     norm, x, grad = layer(shape[1]), values(*shape, about=about), values(*shape)
     expected = in_double(norm, x, grad, num_groups)
-    before, count = torch.get_num_threads(), int(norm.num_batches_tracked)
+    count = int(norm.num_batches_tracked)
     torch.set_num_threads(threads)
-    try:
-        x = x.requires_grad_()
-        assert norm_relu.suits(x)
-        y = norm.then_relu(x, num_groups)
-        y.backward(grad)
-    finally:
-        torch.set_num_threads(before)
+    x = x.requires_grad_()
+    assert norm_relu.suits(x)
+    y = norm.then_relu(x, num_groups)
+    y.backward(grad)
     found = [y, x.grad, norm.weight.grad, norm.bias.grad, norm.running_mean, norm.running_var]
     assert y.dtype == x.grad.dtype == torch.bfloat16
     assert norm.num_batches_tracked == count + num_groups

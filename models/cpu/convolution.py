@@ -51,18 +51,14 @@ NOTHING = Around()
 class CpuConv2d(Prepared):
     """A convolution that has a way of its own on a CPU; base of those that do.
 
-    Takes ``conv`` itself where it must: on a GPU, in another precision, for an export, for sizes
-    that do not suit, and where torch has several threads, for this has one
-    (:mod:`models.cpu.parts` gives each thread work).
+    They map ``x`` and what is :class:`Around` it to the result. They take ``conv`` itself where
+    they must: on a GPU, in another precision, for an export, for sizes that do not suit, and where
+    torch has several threads, for this has one (:mod:`models.cpu.parts` gives each thread work).
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         self.conv = conv
-
-    def forward(self, x: Tensor, around: Around = NOTHING) -> Tensor:
-        """See :func:`convolve_and`."""
-        raise NotImplementedError
 
 
 def convolve_and(conv: nn.Module, x: Tensor, **around: Any) -> Tensor:

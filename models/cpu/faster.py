@@ -7,9 +7,9 @@ from torch import nn
 from models.cpu import amx
 from models.cpu.convolution import CpuConv2d
 from models.cpu.patches import PatchConv2d, PatchConvTranspose2d
-from models.cpu.products import BLOCK
 from models.cpu.reading import PackedMemory
-from models.cpu.winograd import LANES, WinogradConv2d
+from models.cpu.sizes import BLOCK, LANES
+from models.cpu.winograd import WinogradConv2d
 from models.memory import Memory
 
 FEWEST_CHANNELS = 32  # in and out; products of fewer are too small to gain anything

@@ -6,11 +6,13 @@ itself, its rows dealt to ``parts`` threads. What a channel needs are float32 in
 
 from __future__ import annotations
 
+from functools import partial
+
 import numba
 import numpy as np
 from numba.extending import intrinsic
 
-from models.cpu.vectors import BYTES, LANES, Integer, Lanes, of_integers
+from models.cpu.vectors import BYTES, Integer, Lanes, of_integers
 
 _ROWS = 8  # added up in registers
 _LONGEST = 1024  # rows added up in float32 before float64 takes over
@@ -19,21 +21,33 @@ _HALF = BYTES // 2
 
 
 @intrinsic
-def _add_moments(context, x, stride, about, sums, squares):
+def _add_moments(context, x, grad, stride, about, unused, sums, squares):
     """Add 16 channels of eight rows, x - ``about``, and their squares."""
-    return of_integers(_write_add_moments, 5)
+    return of_integers(partial(_write_add_moments, _ROWS), 7)
+
+
+@intrinsic
+def _add_moment(context, x, grad, stride, about, unused, sums, squares):
+    """The same of one row."""
+    return of_integers(partial(_write_add_moments, 1), 7)
+
+
+@intrinsic
+def _add_gradients(context, x, grad, stride, scale, shift, sums, products):
+    """Add 16 channels of eight rows of the gradient where y was above zero, and times x."""
+    return of_integers(partial(_write_add_gradients, _ROWS), 7)
+
+
+@intrinsic
+def _add_gradient(context, x, grad, stride, scale, shift, sums, products):
+    """The same of one row."""
+    return of_integers(partial(_write_add_gradients, 1), 7)
 
 
 @intrinsic
 def _rectify(context, x, scale, shift, y):
     """Sixteen times x * scale + shift, or zero."""
     return of_integers(_write_rectify, 4)
-
-
-@intrinsic
-def _add_gradients(context, x, grad, stride, scale, shift, sums, products):
-    """Add 16 channels of eight rows of the gradient where y was above zero, and times x."""
-    return of_integers(_write_add_gradients, 7)
 
 
 @intrinsic
@@ -47,7 +61,8 @@ def add_moments(x, about, parts, sums):
     """Add x - ``about`` and its square up, to ``sums`` (groups * parts, 2, C) float64."""
     for job in numba.prange(len(sums)):
         group, start, end = _share(job, x, parts)
-        _sum_moments(x[group, start:end], about[group], sums[job])
+        values = x[group, start:end]
+        _add_up(values, values, about[group], about[group], False, sums[job])
 
 
 @numba.njit(cache=True, parallel=True)
@@ -71,7 +86,7 @@ def add_gradients(x, grad, scale, shift, parts, sums):
     for job in numba.prange(len(sums)):
         group, start, end = _share(job, x, parts)
         values, gradients = x[group, start:end], grad[group, start:end]
-        _sum_gradients(values, gradients, scale[group], shift[group], sums[job])
+        _add_up(values, gradients, scale[group], shift[group], True, sums[job])
 
 
 @numba.njit(cache=True, parallel=True)
@@ -103,70 +118,49 @@ def _share(job, x, parts):
 
 
 @numba.njit(cache=True)
-def _as_float32(halves):
-    bits = np.empty(len(halves), np.uint32)
-    for i in range(len(halves)):
-        bits[i] = np.uint32(np.uint16(halves[i])) << np.uint32(16)
-    return bits.view(np.float32)
-
-
-@numba.njit(cache=True)
-def _sum_moments(values, about, sums):
-    rows, channels = values.shape
-    short = np.empty((2, channels), np.float32)
-    for first in range(0, rows, _LONGEST):
+def _add_up(x, grad, first, second, gradients, sums):
+    """Sums over rows (R, C): of ``gradients``, with scale and shift, or else of moments."""
+    short = np.empty(sums.shape, np.float32)
+    for start in range(0, len(x), _LONGEST):
         short[:] = 0
-        last = min(rows, first + _LONGEST)
-        whole = first + (last - first) // _ROWS * _ROWS
-        for row in range(first, whole, _ROWS):
-            for at in range(0, channels, LANES):
-                _add_moments(
-                    values[row, at:].ctypes.data,
-                    values.strides[0],
-                    about[at:].ctypes.data,
-                    short[0, at:].ctypes.data,
-                    short[1, at:].ctypes.data,
-                )
-        for row in range(whole, last):
-            x = _as_float32(values[row]) - about
-            short[0] += x
-            short[1] += x * x
+        end = min(len(x), start + _LONGEST)
+        whole = end - (end - start) % _ROWS
+        for row in range(start, whole, _ROWS):
+            _add_rows(True, x[row:], grad[row:], first, second, gradients, short)
+        for row in range(whole, end):
+            _add_rows(False, x[row:], grad[row:], first, second, gradients, short)
         sums += short
 
 
 @numba.njit(cache=True)
-def _sum_gradients(values, gradients, scale, shift, sums):
-    rows, channels = values.shape
-    short = np.empty((2, channels), np.float32)
-    for first in range(0, rows, _LONGEST):
-        short[:] = 0
-        last = min(rows, first + _LONGEST)
-        whole = first + (last - first) // _ROWS * _ROWS
-        for row in range(first, whole, _ROWS):
-            for at in range(0, channels, LANES):
-                _add_gradients(
-                    values[row, at:].ctypes.data,
-                    gradients[row, at:].ctypes.data,
-                    values.strides[0],
-                    scale[at:].ctypes.data,
-                    shift[at:].ctypes.data,
-                    short[0, at:].ctypes.data,
-                    short[1, at:].ctypes.data,
-                )
-        for row in range(whole, last):
-            x, grad = _as_float32(values[row]), _as_float32(gradients[row])
-            for channel in range(channels):
-                if x[channel] * scale[channel] + shift[channel] > 0:
-                    short[0, channel] += grad[channel]
-                    short[1, channel] += grad[channel] * x[channel]
-        sums += short
+def _add_rows(eight, x, grad, first, second, gradients, sums):
+    """Add the first eight rows, or the first one."""
+    stride, square = x.strides[0], sums.strides[0]
+    for at in range(0, 4 * x.shape[1], BYTES):
+        values, grads = x.ctypes.data + at // 2, grad.ctypes.data + at // 2
+        a, b, to = first.ctypes.data + at, second.ctypes.data + at, sums.ctypes.data + at
+        if gradients and eight:
+            _add_gradients(values, grads, stride, a, b, to, to + square)
+        elif gradients:
+            _add_gradient(values, grads, stride, a, b, to, to + square)
+        elif eight:
+            _add_moments(values, grads, stride, a, b, to, to + square)
+        else:
+            _add_moment(values, grads, stride, a, b, to, to + square)
 
 
 def _write_add_moments(
-    x: Integer, stride: Integer, about: Integer, sums: Integer, squares: Integer
+    rows: int,
+    x: Integer,
+    grad: Integer,
+    stride: Integer,
+    about: Integer,
+    unused: Integer,
+    sums: Integer,
+    squares: Integer,
 ) -> None:
     mean, total, square = about.read(), sums.read(), squares.read()
-    for number in range(_ROWS):
+    for number in range(rows):
         value = _read(x + stride * number) - mean
         total, square = total + value, square + value * value
     sums.write(total)
@@ -179,6 +173,7 @@ def _write_rectify(x: Integer, scale: Integer, shift: Integer, y: Integer) -> No
 
 
 def _write_add_gradients(
+    rows: int,
     x: Integer,
     grad: Integer,
     stride: Integer,
@@ -188,7 +183,7 @@ def _write_add_gradients(
     products: Integer,
 ) -> None:
     by, plus, total, product = scale.read(), shift.read(), sums.read(), products.read()
-    for number in range(_ROWS):
+    for number in range(rows):
         value = _read(x + stride * number)
         passed = _read(grad + stride * number).where_positive(value * by + plus)
         total, product = total + passed, product + passed * value

@@ -12,8 +12,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from models.cpu import amx
-
-LANES = 16
+from models.cpu.sizes import LANES
 
 
 def suits(x: Tensor) -> bool:

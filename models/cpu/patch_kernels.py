@@ -6,13 +6,13 @@ import numba
 import numpy as np
 
 from models.cpu.product_kernels import (
-    BLOCK,
     ROWS,
     aligned_empty,
     begin,
     multiply_block,
     pack_row,
 )
+from models.cpu.sizes import BLOCK
 from models.cpu.tiles import configure
 
 

@@ -17,7 +17,8 @@ from models.cpu.convolution import (
     channels_last,
     one_by_one,
 )
-from models.cpu.products import BLOCK, pack
+from models.cpu.products import pack
+from models.cpu.sizes import BLOCK
 
 
 class PatchConv2d(CpuConv2d):

@@ -5,12 +5,10 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from models.cpu.sizes import BLOCK, HALF, TILE_BYTES
 from models.cpu.tiles import configure, load, multiply_add, save_configuration, store
 from models.cpu.vectors import BYTES, split, split_elu
 
-BLOCK = 32  # rows, columns and depth of what is multiplied at a time: two by two tiles
-HALF = BLOCK // 2
-TILE_BYTES = 1024
 ROWS, DEPTH = 256, 1024  # of the left factor that is kept in a core's cache, 1 MB
 _SHAPES = np.zeros(64, np.uint8)  # palette 1, eight tiles of 16 rows of 64 bytes
 _SHAPES[0] = 1

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-BLOCK, HALF = 32, 16
+from models.cpu.sizes import BLOCK, HALF
 
 
 def pack(right: Tensor) -> np.ndarray:

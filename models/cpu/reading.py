@@ -39,9 +39,10 @@ class PackedMemory(Prepared):
         to_score, to_read = self._slots(channels, height, width)
         query = features.permute(0, 2, 3, 1).reshape(batch, num_features)
         attention = self.memory.weigh(product(query, to_score)[:, :num_slots])
-        if self.memory.used(attention) is not None:
-            read = self.memory.read(attention).view(features.shape)
-            return read.contiguous(memory_format=torch.channels_last), attention
+        few = self.memory.read_few(attention)
+        if few is not None:
+            read = few.view(features.shape).contiguous(memory_format=torch.channels_last)
+            return read, attention
         read = product(attention, to_read)[:, :num_features]
         return read.view(batch, height, width, channels).permute(0, 3, 1, 2), attention
 

@@ -14,7 +14,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-LANES = 16
+from models.cpu.sizes import LANES
+
 BYTES = 4 * LANES
 _BIT32, _BIT64, _BYTE = ir.IntType(32), ir.IntType(64), ir.IntType(8)
 _FLOATS, _BITS = ir.VectorType(ir.FloatType(), LANES), ir.VectorType(_BIT32, LANES)

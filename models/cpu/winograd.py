@@ -11,9 +11,9 @@ from torch import Tensor
 
 from models.cpu import amx
 from models.cpu.convolution import NOTHING, Around, CpuConv2d, alone, channels_last, one_by_one
-from models.cpu.products import BLOCK, pack
+from models.cpu.products import pack
+from models.cpu.sizes import BLOCK, LANES, WINOGRAD_TILE
 
-TILE, LANES = 4, 16
 # Tiles worked on together. Where the weights fit into a core's cache beside them, half as many.
 TILES = 128
 SMALL_WEIGHTS = 128 * 64
@@ -39,8 +39,9 @@ class WinogradConv2d(CpuConv2d):
         """(B, in, H, W) to (B, out, H, W): see :func:`models.cpu.convolution.convolve_and`."""
         batch, channels, height, width = x.shape
         out_channels = self.conv.out_channels // around.upscale**2
-        whole = not (height % TILE or width % TILE or channels % LANES or out_channels % LANES)
-        if not whole or not alone(x):
+        whole_tiles = height % WINOGRAD_TILE == 0 and width % WINOGRAD_TILE == 0
+        whole_lanes = channels % LANES == 0 and out_channels % LANES == 0
+        if not whole_tiles or not whole_lanes or not alone(x):
             return one_by_one(self.conv, x, around)
         if self.prepared is None:
             self.prepared = _prepare(self.conv.weight)
@@ -58,7 +59,7 @@ class WinogradConv2d(CpuConv2d):
             _NO_VALUES if around.added is None else channels_last(around.added),
             around.relu,
             y.numpy(),
-            max(1, (TILES // 2 if small else TILES) * TILE * TILE // (height * width)),
+            max(1, (TILES // 2 if small else TILES) * WINOGRAD_TILE**2 // (height * width)),
         )
         return y.permute(0, 3, 1, 2)
 

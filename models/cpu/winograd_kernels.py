@@ -13,17 +13,11 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from models.cpu.product_kernels import (
-    HALF,
-    TILE_BYTES,
-    aligned_empty,
-    multiply_packed,
-    whole_blocks,
-)
-from models.cpu.vectors import BYTES, LANES, copy, copy_elu
+from models.cpu.product_kernels import aligned_empty, multiply_packed, whole_blocks
+from models.cpu.sizes import HALF, LANES, TILE_BYTES, WINOGRAD_TILE
+from models.cpu.vectors import BYTES, copy, copy_elu
 from models.cpu.winograd_transforms import transform, transform_back, transform_split
 
-TILE = 4  # results a side
 PLACES = 36  # of a transformed tile
 _ANYTHING, _POSITIVE = np.float32(-np.inf), np.float32(0)
 
@@ -47,7 +41,7 @@ def convolve(x, beside, elu, weights, bias, added, relu, y, images):
     num_in += beside.shape[3]
     upscale = y.shape[1] // height
     num_out = y.shape[3] * upscale**2
-    rows, columns = height // TILE, width // TILE
+    rows, columns = height // WINOGRAD_TILE, width // WINOGRAD_TILE
     # One tile more: places a power of two apart would all fall into the same few lines of a cache.
     num_tiles = whole_blocks(images * rows * columns) + 1
     tiles = aligned_empty(PLACES * num_tiles * num_in).reshape(PLACES, num_tiles, num_in)
@@ -99,8 +93,8 @@ def _pad(image, elu, start, padded):
 def _transform_image(padded, tiles, tile):
     """An image's tiles from number ``tile`` on; returns the number after the last."""
     row_bytes, column_bytes, _ = padded.strides
-    for row in range(0, len(padded) - 2, TILE):
-        for column in range(0, padded.shape[1] - 2, TILE):
+    for row in range(0, len(padded) - 2, WINOGRAD_TILE):
+        for column in range(0, padded.shape[1] - 2, WINOGRAD_TILE):
             source, to = padded[row, column].ctypes.data, tiles[0, tile].ctypes.data
             for at in range(0, tiles.strides[1], BYTES):
                 transform(source + at, row_bytes, column_bytes, to + at, tiles.strides[0])
@@ -113,8 +107,8 @@ def _transform_image_split(padded, tiles, tile):
     """The same, packed for ``multiply_packed``."""
     row_bytes, column_bytes, _ = padded.strides
     rows_bytes = HALF * tiles.strides[1]  # of 16 tiles
-    for row in range(0, len(padded) - 2, TILE):
-        for column in range(0, padded.shape[1] - 2, TILE):
+    for row in range(0, len(padded) - 2, WINOGRAD_TILE):
+        for column in range(0, padded.shape[1] - 2, WINOGRAD_TILE):
             source = padded[row, column].ctypes.data
             to = tiles.ctypes.data + tile // HALF * rows_bytes + tile % HALF * BYTES
             for _ in range(0, tiles.strides[1], 2 * BYTES):
@@ -135,8 +129,8 @@ def _transform_image_back(products, tile, start, upscale, bias, added, step, lea
     ``step`` is 1, or 0 where ``added`` is the same everywhere.
     """
     row_bytes, column_bytes = upscale * y.strides[0], upscale * y.strides[1]
-    for row in range(0, -(-y.shape[0] // upscale), TILE):
-        for column in range(0, -(-y.shape[1] // upscale), TILE):
+    for row in range(0, -(-y.shape[0] // upscale), WINOGRAD_TILE):
+        for column in range(0, -(-y.shape[1] // upscale), WINOGRAD_TILE):
             source = products[0, tile].ctypes.data + start
             from_start = row * row_bytes + column * column_bytes
             for at in range(0, y.strides[1], BYTES):

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from numba.extending import intrinsic
 
+from models.cpu.sizes import TILE_BYTES
 from models.cpu.vectors import Integer, Lanes, of_integers
-
-TILE_BYTES = 1024  # of a packed factor: see models.cpu.product_kernels
 
 
 @intrinsic
