@@ -21,7 +21,7 @@ demo: $(VENV)/.run-ready
 
 # The demo with several seeds, then mean and deviation.
 seeds: $(foreach s,$(SEEDS),seed_$(s))
-	$(RUN) benchmarks/seeds.py $(foreach s,$(SEEDS),runs/toy$(if $(filter-out 0,$(s)),_$(s))/finetune)
+	$(RUN) -m benchmarks.seeds $(foreach s,$(SEEDS),runs/toy$(if $(filter-out 0,$(s)),_$(s))/finetune)
 
 seed_%:
 	$(MAKE) demo SEED=$*
@@ -35,18 +35,18 @@ test-oldest: $(OLDEST)/.test-ready
 
 # Kills every program a hundred times (about five minutes): docs/robustness.md.
 kill: $(VENV)/.test-ready
-	$(RUN) -m tests.harness.kill --kills 100 --seed $(SEED)
+	$(RUN) -m tests.robustness.harness.kill --kills 100 --seed $(SEED)
 
 # Ten thousand damaged and hostile files: docs/robustness.md.
 fuzz: $(VENV)/.test-ready
-	$(RUN) -m tests.harness.fuzz --cases 10000 --seed $(SEED)
+	$(RUN) -m tests.robustness.harness.fuzz --cases 10000 --seed $(SEED)
 
 # The speed table, ours beside a plain implementation: docs/speed.md.
 bench: $(VENV)/.run-ready
-	$(RUN) benchmarks/run.py --all
+	$(RUN) -m benchmarks.run --all
 
 licences: $(VENV)/.test-ready
-	$(RUN) benchmarks/licences.py > docs/dependencies.md
+	$(RUN) -m benchmarks.licences > docs/dependencies.md
 
 lint: $(VENV)/.test-ready
 	$(VENV)/bin/ruff check .

@@ -14,20 +14,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets.loader import CubeLoader, to_network_inputs
-from models.fuse import fuse_for_inference
-from models.rebuild import errors_of, explain, rebuild_model
-from pre_process.test_data import TestData, open_test_data
-from utils import processes
+from datasets.cubes.loader import CubeLoader, to_network_inputs
+from evaluation.checkpoint import evaluate_checkpoint, origin
+from evaluation.distributed import score_distributed
+from evaluation.evaluate import Evaluation, with_protocol
+from evaluation.selection import best_on_test
+from inference.evaluation_data import TestData, open_test_data
+from models.hf2vad.from_checkpoint import errors_of, explain, model_from_checkpoint
+from models.hf2vad.fuse import fuse_for_inference
+from utils import distributed
 from utils.checkpoint import kept_checkpoints
-from utils.console import say, setup_logging
+from utils.console import echo, setup_logging
 from utils.errors import exit_on_user_error
-from utils.evaluation import Evaluation, with_protocol
-from utils.judging import judge, origin, publish
 from utils.run_folder import sole_writer
 from utils.runtime import pick_device
-from utils.selection import best_on_test
-from utils.shared_scoring import score_together
+from visualization.publish import publish
 
 
 class Scorer:
@@ -39,23 +40,25 @@ class Scorer:
     def evaluate(self, path: Path) -> Evaluation:
         """Score every cube with a checkpoint and measure what comes out."""
         test, checkpoint = self.test, self.test.load(path)
-        model = fuse_for_inference(rebuild_model(checkpoint, str(path))).to(self.device)
+        model = fuse_for_inference(model_from_checkpoint(checkpoint, str(path))).to(self.device)
         loader = CubeLoader(test.cubes, self.config.eval.batch_size)
         precision = self.config.eval.precision
-        errors = score_together(
+        errors = score_distributed(
             loader,
             lambda batch: errors_of(
                 model, *self._inputs(batch.appearance, batch.motion), precision
             ),
             path.name,
         )
-        found = judge(errors, test.cubes, path, checkpoint, self.config, test.labels, test.regions)
+        found = evaluate_checkpoint(
+            errors, test.cubes, path, checkpoint, self.config, test.labels, test.regions
+        )
         return found if precision == "fp32" else with_protocol(found, network="bfloat16")
 
     def publish(self, path: Path, evaluation: Evaluation, with_ablation: bool) -> None:
         """Write the results of a checkpoint, with pictures of what it expected."""
         test, checkpoint = self.test, self.test.load(path)
-        model = rebuild_model(checkpoint, str(path)).to(self.device)
+        model = model_from_checkpoint(checkpoint, str(path)).to(self.device)
 
         def explain_cubes(indices: np.ndarray) -> dict[str, Tensor]:
             appearance, motion = map(torch.from_numpy, test.cubes.gather(indices))
@@ -93,13 +96,13 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Evaluate and write the results."""
     arguments = parse_arguments(argv)
-    processes.join()
+    distributed.join()
     setup_logging()
     path: Path = arguments.model_save_path
     config, test = open_test_data(path, arguments.cfg_file, arguments.set, arguments.output)
     with sole_writer(test.output):
         scorer = Scorer(config, test)
-        say(f"{path}: scoring {len(test.cubes)} cubes of {len(test.cubes.videos)} videos")
+        echo(f"{path}: scoring {len(test.cubes)} cubes of {len(test.cubes.videos)} videos")
         if arguments.select == "best-on-test":
             paths = kept_checkpoints(path)
             evaluations = [scorer.evaluate(each) for each in paths]
@@ -107,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             path = paths[place]
         else:
             evaluation = scorer.evaluate(path)
-        if processes.is_first():
+        if distributed.is_first():
             scorer.publish(path, evaluation, arguments.ablate)
 
 

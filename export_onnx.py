@@ -9,13 +9,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from models.rebuild import rebuild_model
-from pre_process.cube_scorers import onnx_path
-from pre_process.onnx_export import export_network
+from evaluation.scores import STAGES
+from inference.backends import onnx_path
+from inference.onnx_export import export_network
+from models.hf2vad.from_checkpoint import model_from_checkpoint
 from utils.checkpoint import load_finished
-from utils.console import say
+from utils.console import echo
 from utils.errors import exit_on_user_error
-from utils.scoring import STAGES
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -34,10 +34,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
     checkpoint = load_finished(arguments.model, stages=STAGES)
     target = arguments.output or onnx_path(arguments.model)
-    say(f"{arguments.model}: exporting stage {checkpoint['stage']} (half a minute or so)")
-    model = rebuild_model(checkpoint, str(arguments.model))
+    echo(f"{arguments.model}: exporting stage {checkpoint['stage']} (half a minute or so)")
+    model = model_from_checkpoint(checkpoint, str(arguments.model))
     difference = export_network(model, checkpoint, arguments.model, target)
-    say(f"{target}: {target.stat().st_size / 2**20:.1f} MiB; differs by at most {difference:.1g}")
+    echo(f"{target}: {target.stat().st_size / 2**20:.1f} MiB; differs by at most {difference:.1g}")
 
 
 if __name__ == "__main__":

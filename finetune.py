@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from datasets.cubes import CubeSet
-from datasets.loader import CubeBatch, CubeLoader, to_network_inputs
+from datasets.cubes.dataset import CubeSet
+from datasets.cubes.loader import CubeBatch, CubeLoader, to_network_inputs
+from engine.setup import start_stage, train_stage
+from engine.stage import LossTerms
+from evaluation.calibration import stage_calibration
 from losses.hf2vad import finetune_loss
-from models.fuse import fuse_for_inference
-from models.hf2vad import build_hf2vad
-from models.scorers import cube_errors
-from utils.calibration import stage_calibration
+from models.hf2vad.errors import cube_errors
+from models.hf2vad.fuse import fuse_for_inference
+from models.hf2vad.hf2vad import build_hf2vad
 from utils.checkpoint import load_finished, load_weights
 from utils.errors import exit_on_user_error
 from utils.files import digest, sha256_file
-from utils.pictures import prediction_pictures
-from utils.stage import LossTerms
-from utils.stage_setup import start_stage, train_stage
+from visualization.flow_color import prediction_pictures
 
 
 @exit_on_user_error

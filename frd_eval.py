@@ -12,28 +12,27 @@ from typing import Any
 
 import numpy as np
 
-from datasets.feature_labels import open_split
-from datasets.snippet_scores import save_snippet_values
-from models.frd_scorers import read_frd_checkpoint
-from pre_process.snippet_scoring import score_snippets
-from utils import processes
-from utils.checkpoint import kept_checkpoints
-from utils.config import scoring_config
-from utils.console import say, setup_logging
-from utils.errors import exit_on_user_error
-from utils.evaluation import Evaluation
-from utils.frd_evaluation import (
+from datasets.features.labels import open_split
+from datasets.features.snippet_scores import save_snippet_values
+from engine.snippets import score_snippets
+from evaluation.evaluate import Evaluation
+from evaluation.frd import (
     SnippetScores,
     describe_checkpoint,
-    judge_snippets,
+    evaluate_snippets,
     origin_of,
-    rates_table,
-    write_curves,
 )
-from utils.judging import publish
+from evaluation.selection import best_on_test
+from models.frd.scorers import read_frd_checkpoint
+from utils import distributed
+from utils.checkpoint import kept_checkpoints
+from utils.config.load import scoring_config
+from utils.console import echo, setup_logging
+from utils.errors import exit_on_user_error
 from utils.run_folder import sole_writer
 from utils.runtime import pick_device
-from utils.selection import best_on_test
+from visualization.publish import publish
+from visualization.snippet_results import rates_table, write_curves
 
 PUBLISHED = {"system": "frd", "data": {"name": "published"}}  # a published file has no config
 
@@ -50,11 +49,11 @@ class Scorer:
         batch_size, checkpoint = self.config.eval.batch_size, read_frd_checkpoint(path)
         return score_snippets(checkpoint, str(path), self.features, batch_size, self.device)
 
-    def judge(self, path: Path, values: Mapping[str, np.ndarray]) -> Evaluation:
+    def evaluate(self, path: Path, values: Mapping[str, np.ndarray]) -> Evaluation:
         """Measure what a checkpoint makes of the snippets."""
         which = describe_checkpoint(path, read_frd_checkpoint(path))
         scores = SnippetScores(self.features.names, self.features.lengths, values)
-        return judge_snippets(scores, self.labels, which, self.config)
+        return evaluate_snippets(scores, self.labels, which, self.config)
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -87,7 +86,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Evaluate and write the results."""
     arguments = parse_arguments(argv)
-    processes.join()
+    distributed.join()
     setup_logging()
     path: Path = arguments.ckpt_path
     suffix = "_training" if arguments.split == "training" else ""
@@ -96,23 +95,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = scoring_config(tree, str(path), arguments.cfg_file, arguments.set, "frd")
     with sole_writer(output):
         scorer = Scorer(config, arguments.split)
-        say(f"{path}: {len(scorer.features)} snippets of {len(scorer.features.names)} videos")
+        echo(f"{path}: {len(scorer.features)} snippets of {len(scorer.features.names)} videos")
         paths = kept_checkpoints(path) if arguments.select == "best-on-test" else [path]
         values = [scorer.score(each) for each in paths]
-        if not processes.is_first():
+        if not distributed.is_first():
             return
         if arguments.split == "testing":
-            evaluations = [scorer.judge(*pair) for pair in zip(paths, values, strict=True)]
+            evaluations = [scorer.evaluate(*pair) for pair in zip(paths, values, strict=True)]
             place, evaluation = best_on_test(evaluations) if len(paths) > 1 else (0, evaluations[0])
             checkpoint = read_frd_checkpoint(paths[place])
             facts = origin_of(paths[place], checkpoint, scorer.features)
             publish(output, config.data.name, evaluation, facts, None, lambda _: ())
-            say(rates_table(evaluation))
+            echo(rates_table(evaluation))
             if arguments.plot:
                 write_curves(output / "plots", evaluation)
             values = values[place : place + 1]
         save_snippet_values(output / "snippet_scores.npz", scorer.features, values[0]["score"])
-        say(f"snippet scores: {output / 'snippet_scores.npz'}")
+        echo(f"snippet scores: {output / 'snippet_scores.npz'}")
 
 
 if __name__ == "__main__":

@@ -11,17 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from datasets.feature_loader import FeatureBatch, FeatureLoader, InOrder
-from datasets.features import FeatureSet
-from datasets.snippet_scores import load_snippet_values
+from datasets.features.dataset import FeatureSet
+from datasets.features.loader import FeatureBatch, FeatureLoader, InOrder
+from datasets.features.snippet_scores import load_snippet_values
+from engine.setup import StageSetup, start_stage, train_stage
+from engine.snippets import auxiliary_scores
+from engine.stage import LossTerms
 from losses.frd import AnomalyBank
 from losses.frd_step import FRDStep, scorer_loss
-from models.c2fpl import C2FPLScorer
-from models.frd import FRD
-from pre_process.snippet_scoring import auxiliary_scores
+from models.frd.c2fpl import C2FPLScorer
+from models.frd.frd import FRD
 from utils.errors import exit_on_user_error
-from utils.stage import LossTerms
-from utils.stage_setup import StageSetup, start_stage, train_stage
 
 
 @exit_on_user_error

@@ -13,16 +13,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from pre_process.cameras import open_live
-from pre_process.inference import Judge, load_judge
-from pre_process.live_output import LiveSettings
-from pre_process.sources import find_entries, frame_rate, source_name
-from pre_process.watch_live import warm_up, watch_live
-from pre_process.watch_videos import watch_videos
-from utils.calibration import Rate
-from utils.console import count, finite, finite_positive, positive, say, setup_logging
+from evaluation.calibration import Rate
+from inference.live.capture import open_live
+from inference.live.loop import warm_up, watch_live
+from inference.live.writer import LiveSettings
+from inference.offline import score_videos
+from inference.predictor import Predictor, load_predictor
+from inference.sources import find_entries, frame_rate, source_name
+from utils.console import count, echo, finite, finite_positive, positive, setup_logging
 from utils.errors import exit_on_user_error
-from utils.result_folder import claimed_folder
+from utils.run_folder import claimed_folder
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -75,7 +75,7 @@ def _add_live_arguments(parser: argparse.ArgumentParser) -> None:
         help="remove older parts; 0 keeps all (default: %(default)s)")  # fmt: skip
 
 
-def run_live(judge: Judge, arguments: argparse.Namespace, name: str) -> None:
+def run_live(predictor: Predictor, arguments: argparse.Namespace, name: str) -> None:
     """Watch a camera, stream or video as it comes."""
     output = (
         arguments.output or arguments.model.parent / f"live/{name}-{time.strftime('%F-%H%M%S')}"
@@ -83,24 +83,26 @@ def run_live(judge: Judge, arguments: argparse.Namespace, name: str) -> None:
     settings = LiveSettings(
         not arguments.no_video, 60 * arguments.part_minutes, arguments.keep_parts
     )
-    warm_up(judge)
+    warm_up(predictor)
     frames = open_live(
-        arguments.source, arguments.fps, judge.config.data.fps,
+        arguments.source, arguments.fps, predictor.config.data.fps,
         arguments.max_delay, arguments.give_up_after,
     )  # fmt: skip
     with claimed_folder(output, arguments.overwrite):
-        say(f"{name}: watching at {frames.fps:g} frames a second; Ctrl-C ends it; see {output}")
-        watch_live(judge, frames, arguments.wanted, output, name, settings)
+        echo(f"{name}: watching at {frames.fps:g} frames a second; Ctrl-C ends it; see {output}")
+        watch_live(predictor, frames, arguments.wanted, output, name, settings)
 
 
-def run_offline(judge: Judge, arguments: argparse.Namespace, name: str) -> None:
+def run_offline(predictor: Predictor, arguments: argparse.Namespace, name: str) -> None:
     """Score a video or a folder of them."""
     output = arguments.output or arguments.model.parent / f"infer/{name}"
     entries = find_entries(arguments.source)
-    rates = [arguments.fps or frame_rate(each, judge.config.data.fps) for each in entries]
+    rates = [arguments.fps or frame_rate(each, predictor.config.data.fps) for each in entries]
     with claimed_folder(output, arguments.overwrite):
-        say(f"{arguments.source}: {len(entries)} video(s), {rates[0]:g} frames a second")
-        watch_videos(judge, entries, rates, arguments.wanted, output, name, not arguments.no_video)
+        echo(f"{arguments.source}: {len(entries)} video(s), {rates[0]:g} frames a second")
+        score_videos(
+            predictor, entries, rates, arguments.wanted, output, name, not arguments.no_video
+        )
 
 
 @exit_on_user_error
@@ -108,9 +110,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Score a source."""
     arguments = parse_arguments(argv)
     setup_logging()
-    judge = load_judge(arguments.model, arguments.set, arguments.backend, arguments.device)
+    predictor = load_predictor(arguments.model, arguments.set, arguments.backend, arguments.device)
     run = run_live if arguments.live else run_offline
-    run(judge, arguments, source_name(arguments.source))
+    run(predictor, arguments, source_name(arguments.source))
 
 
 if __name__ == "__main__":

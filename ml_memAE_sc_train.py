@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from datasets.cubes import CubeSet
-from datasets.loader import CubeBatch, CubeLoader, to_network_inputs
+from datasets.cubes.dataset import CubeSet
+from datasets.cubes.loader import CubeBatch, CubeLoader, to_network_inputs
+from engine.setup import start_stage, train_stage
+from engine.stage import LossTerms
+from evaluation.calibration import stage_calibration
 from losses.hf2vad import memae_loss
-from models.fuse import fuse_for_inference
-from models.ml_memae_sc import MLMemAESC
-from models.scorers import stage1_errors
-from utils.calibration import stage_calibration
+from models.hf2vad.errors import stage1_errors
+from models.hf2vad.fuse import fuse_for_inference
+from models.hf2vad.ml_memae_sc import MLMemAESC
 from utils.errors import exit_on_user_error
-from utils.pictures import flow_pictures
-from utils.stage import LossTerms
-from utils.stage_setup import start_stage, train_stage
+from visualization.flow_color import flow_pictures
 
 
 @exit_on_user_error

@@ -14,21 +14,21 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from datasets.cubes import CubeSet
-from datasets.kept_flow_recon import KeptFlowRecon
-from datasets.loader import CubeBatch, CubeLoader, to_network_inputs
+from datasets.cubes.dataset import CubeSet
+from datasets.cubes.flow_recon_cache import FlowReconCache
+from datasets.cubes.loader import CubeBatch, CubeLoader, to_network_inputs
+from engine.setup import start_stage, train_stage
+from engine.stage import LossTerms
+from evaluation.calibration import stage_calibration
 from losses.hf2vad import cvae_loss
-from models.fuse import fuse_for_inference
-from models.hf2vad import build_hf2vad
-from models.rebuild import rebuild_flows
-from models.scorers import cube_errors
-from utils.calibration import stage_calibration
+from models.hf2vad.errors import cube_errors
+from models.hf2vad.from_checkpoint import reconstruct_flows
+from models.hf2vad.fuse import fuse_for_inference
+from models.hf2vad.hf2vad import build_hf2vad
 from utils.checkpoint import load_finished, load_weights
 from utils.errors import exit_on_user_error
 from utils.files import digest, sha256_file
-from utils.pictures import prediction_pictures
-from utils.stage import LossTerms
-from utils.stage_setup import start_stage, train_stage
+from visualization.flow_color import prediction_pictures
 
 
 @exit_on_user_error
@@ -51,9 +51,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         return fuse_for_inference(model.memae)
 
     def rebuild(flows: Tensor) -> Tensor:
-        return rebuild_flows(fused_memae(), flows)
+        return reconstruct_flows(fused_memae(), flows)
 
-    kept = KeptFlowRecon(setup.folder, len(cubes), fingerprint, rebuild)
+    kept = FlowReconCache(setup.folder, len(cubes), fingerprint, rebuild)
 
     def inputs(batch: CubeBatch) -> Any:
         frames, flows = to_network_inputs(batch.appearance, batch.motion, device)

@@ -2,8 +2,8 @@
 
 Without --sparse a real array is written first (random values, so that no file system can cheat).
 
-Example: python benchmarks/feature_loader.py --folder data/features_bench --snippets 50000
-         python benchmarks/feature_loader.py --folder data/features_bench --snippets 779951 --sparse
+Example: python -m benchmarks.feature_loader --folder data/features_bench --snippets 50000
+         python -m benchmarks.feature_loader --folder data/features_bench --snippets 779951 --sparse
 """
 
 from __future__ import annotations
@@ -11,16 +11,13 @@ from __future__ import annotations
 import argparse
 import os
 import resource
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from datasets.feature_loader import FeatureLoader
-from datasets.features import FeatureSet
+from datasets.features.dataset import FeatureSet
+from datasets.features.loader import FeatureLoader
 
 CROPS, SIZE, K, BATCH = 10, 2048, 4, 320
 

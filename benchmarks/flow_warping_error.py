@@ -1,6 +1,6 @@
 """Choose a flow setting without test labels: how well does it explain the TRAINING frames?
 
-python benchmarks/flow_warping_error.py --cfg_file cfgs/ped2.yaml
+python -m benchmarks.flow_warping_error --cfg_file cfgs/ped2.yaml
 
 Inside the boxes of frame t, with flow F from t-1 to t and B from t to t-1:
 - warping error: mean of min(|I[t](x + F(x)) - I[t-1](x)|, 30) in grey levels; unexplained motion
@@ -12,12 +12,8 @@ Inside the boxes of frame t, with flow F from t-1 to t and B from t to t-1:
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import cv2
 import numpy as np
@@ -25,11 +21,11 @@ from tqdm import tqdm
 
 from datasets.manifest import DataSet, load_dataset
 from datasets.videos import read_frames
-from pre_process.boxes import crop_ranges
-from pre_process.detectors import BoxSource, build_box_source
-from pre_process.flow_dis import DISFlow
-from utils.config import add_config_arguments, load_config
-from utils.console import format_table, say
+from pre_process.detectors.boxes import crop_ranges
+from pre_process.detectors.build import BoxSource, build_box_source
+from pre_process.flow.dis import DISFlow
+from utils.config.load import add_config_arguments, load_config
+from utils.console import echo, format_table
 from utils.errors import exit_on_user_error
 
 # preset, patch size, patch stride, refinement iterations, finest scale (0, 0, -1, -1: the preset's)
@@ -106,8 +102,8 @@ def main() -> None:
         rows.append([f"{name}, {scale}x", f"{means[0]:.3f}", f"{means[1]:.3f}"])
         rows[-1].append(f"{1000 * means[2]:.1f}")
     backend = config.pre_process.boxes.backend
-    say(f"{dataset.root}: {len(chosen)} training frame pairs, inside the boxes of {backend}")
-    say(format_table(["DIS setting", "warping error", "round trip", "ms a frame"], rows))
+    echo(f"{dataset.root}: {len(chosen)} training frame pairs, inside the boxes of {backend}")
+    echo(format_table(["DIS setting", "warping error", "round trip", "ms a frame"], rows))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """List what the project depends on, directly and further down, with versions and licences.
 
-python benchmarks/licences.py > docs/dependencies.md
+python -m benchmarks.licences > docs/dependencies.md
 """
 
 from __future__ import annotations

@@ -1,19 +1,16 @@
 """Does cost grow as the data does? An epoch on 1, 2, 4 times the cubes, extraction of 1, 2, 4 times
 the frames; processor seconds, so that other programs matter little.
 
-python benchmarks/linear_cost.py --output docs/pictures/linear_cost.png
+python -m benchmarks.linear_cost --output docs/pictures/linear_cost.png
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import cv2
 import matplotlib.pyplot as plt
@@ -21,14 +18,14 @@ import torch
 
 from benchmarks.our_tasks import boxes_given, write_cube_set
 from benchmarks.scene import write_video_set
-from datasets.loader import CubeLoader, to_network_inputs
+from datasets.cubes.loader import CubeLoader, to_network_inputs
+from engine.trainer import adam
 from losses.hf2vad import finetune_loss
-from models.hf2vad import build_hf2vad
-from pre_process.extraction import write_video_cubes
-from pre_process.streaming import build_extractor
-from utils.config import load_config
-from utils.console import say
-from utils.engine import adam
+from models.hf2vad.hf2vad import build_hf2vad
+from pre_process.cubes.extraction import write_video_cubes
+from pre_process.cubes.extractor import build_extractor
+from utils.config.load import load_config
+from utils.console import echo
 from utils.runtime import pick_device
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -89,12 +86,12 @@ def main() -> None:
             seconds = [processor_seconds(prepare(Path(folder), each)) for each in FACTORS]
             axes.plot(FACTORS, seconds, "o-", label=f"{name}, from {size} {unit} on")
             axes.plot(FACTORS, [each * seconds[0] for each in FACTORS], "k:", linewidth=1)
-            say(f"{name}: {', '.join(f'{each:.2f} s' for each in seconds)}")
+            echo(f"{name}: {', '.join(f'{each:.2f} s' for each in seconds)}")
     axes.set(xlabel="times the data", ylabel="processor seconds", xticks=FACTORS)
     axes.set(xlim=(0, 4.2), ylim=(0, None), title="dotted: exactly proportional")
     axes.legend(frameon=False)
     figure.savefig(output, dpi=100)
-    say(f"written: {output}")
+    echo(f"written: {output}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Do memory, open files or threads grow in a long run? Live inference and training on made-up data.
 
-python benchmarks/long_run.py --frames 100000 --epochs 20 --output long_run.json
+python -m benchmarks.long_run --frames 100000 --epochs 20 --output long_run.json
 """
 
 from __future__ import annotations
@@ -8,17 +8,14 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import multiprocessing
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from benchmarks import long_tasks
 from benchmarks.process_watch import Sample
-from utils.console import format_table, say
+from utils.console import echo, format_table
 from utils.errors import exit_on_user_error
 from utils.files import write_json
 from utils.runtime import provenance
@@ -72,8 +69,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         for stage in (*long_tasks.STAGES, "frd"):
             run(long_tasks.training, folder, stage)
         run(long_tasks.live, folder, options.frames)
-    say(format_table(HEADER, [as_row(run) for run in runs]))
-    say(f"samples: {options.output}")
+    echo(format_table(HEADER, [as_row(run) for run in runs]))
+    echo(f"samples: {options.output}")
     if any(run["verdict"] == "grows" for run in runs):
         raise SystemExit(1)
 

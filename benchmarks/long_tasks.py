@@ -19,14 +19,14 @@ import ml_memAE_sc_train
 import train
 from benchmarks.process_watch import describe, watched
 from datasets.manifest import DataSet, VideoEntry, save_dataset
-from datasets.toy_features import ToySettings, write_toy_features
+from datasets.toy.features import ToySettings, write_toy_features
 from infer import warm_up
+from inference.live.frame_buffer import FrameBuffer, LiveFrame
+from inference.live.loop import watch_live
+from inference.live.writer import LiveSettings
+from inference.predictor import load_predictor
 from pre_process import extract_samples
-from pre_process.inference import load_judge
-from pre_process.live_frames import LiveFrame, LiveFrames
-from pre_process.live_output import LiveSettings
-from pre_process.watch_live import watch_live
-from utils.result_folder import claimed_folder
+from utils.run_folder import claimed_folder
 
 WIDTH, HEIGHT = 96, 64
 LOOP = 240  # frames after which the scene repeats
@@ -111,7 +111,7 @@ def training(folder: Path, stage: str) -> dict[str, Any]:
     return describe(f"training, {stage}", "epochs", 1, samples)
 
 
-class PatientFrames(LiveFrames):
+class PatientFrames(FrameBuffer):
     """Live frames of a camera that waits until its frames are taken: none is dropped."""
 
     def __init__(self, open_camera: Callable[[], Any], places: threading.Semaphore) -> None:
@@ -119,7 +119,7 @@ class PatientFrames(LiveFrames):
         super().__init__(open_camera, "made up", max_delay=math.inf)
 
     def take(self, most: int, timeout: float) -> list[LiveFrame] | None:
-        """See ``LiveFrames``."""
+        """See ``FrameBuffer``."""
         taken = super().take(most, timeout)
         for _ in taken or ():
             self._places.release()
@@ -158,10 +158,12 @@ def live(folder: Path, frames: int) -> dict[str, Any]:
 
     The output goes into twenty parts, of which three are kept.
     """
-    judge = load_judge(folder / "runs" / "scene" / "finetune" / "last.pth", [], "torch", "cpu")
+    predictor = load_predictor(
+        folder / "runs" / "scene" / "finetune" / "last.pth", [], "torch", "cpu"
+    )
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    warm_up(judge)
+    warm_up(predictor)
     places = threading.Semaphore(_AHEAD)
     camera = MadeUpCamera(frames, places)
     settings = LiveSettings(part_seconds=max(0.5, frames / 2000), keep_parts=3)
@@ -169,12 +171,12 @@ def live(folder: Path, frames: int) -> dict[str, Any]:
     output = folder / "live"
     with claimed_folder(output, overwrite=True), watched(lambda: camera.given, every) as samples:
         source = PatientFrames(lambda: camera, places)
-        watch_live(judge, source, _usual_score(judge), output, "made up", settings)
+        watch_live(predictor, source, _usual_score(predictor), output, "made up", settings)
     return describe("live inference", "frames", 1000, samples)
 
 
-def _usual_score(judge: Any) -> float:
+def _usual_score(predictor: Any) -> float:
     """A threshold that some frames reach and some do not, so that there are many alarms."""
-    statistics = judge.checkpoint["statistics"]
-    middle = {name: statistics[name]["quantiles"][6] for name, *_ in judge.rule.terms}
-    return float(judge.rule(middle))
+    statistics = predictor.checkpoint["statistics"]
+    middle = {name: statistics[name]["quantiles"][6] for name, *_ in predictor.rule.terms}
+    return float(predictor.rule(middle))

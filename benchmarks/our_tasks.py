@@ -16,20 +16,20 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import matmul_rate_now, timed, timed_again
 from benchmarks.scene import write_video_set
-from datasets.cube_files import write_cubes
-from datasets.cubes import CubeSet
-from datasets.loader import CubeLoader, to_network_inputs
+from datasets.cubes.dataset import CubeSet
+from datasets.cubes.files import write_cubes
+from datasets.cubes.loader import CubeLoader, to_network_inputs
 from datasets.manifest import DataSet, VideoEntry
+from engine.trainer import adam
+from inference.backends import random_cubes
 from losses.hf2vad import cvae_loss, finetune_loss, memae_loss
-from models.fuse import fuse_for_inference
-from models.hf2vad import HF2VAD, build_hf2vad
-from models.rebuild import errors_of, rebuild_flows
-from pre_process.cube_scorers import random_cubes
-from pre_process.extraction import write_video_cubes
-from pre_process.streaming import CubeExtractor, build_extractor
-from utils.config import load_config
-from utils.config_schema import PreProcessConfig
-from utils.engine import adam
+from models.hf2vad.from_checkpoint import errors_of, reconstruct_flows
+from models.hf2vad.fuse import fuse_for_inference
+from models.hf2vad.hf2vad import HF2VAD, build_hf2vad
+from pre_process.cubes.extraction import write_video_cubes
+from pre_process.cubes.extractor import CubeExtractor, build_extractor
+from utils.config.hf2vad import PreProcessConfig
+from utils.config.load import load_config
 from utils.runtime import autocast, pick_device
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -84,12 +84,12 @@ class OurTasks:
         """What training does once at its end, in float32: errors of 128 training or test cubes."""
         return self.score(what, "fp32")
 
-    def rebuild_flows(self) -> dict[str, float]:
+    def reconstruct_flows(self) -> dict[str, float]:
         """What stage 2 does once for each cube: 128 cubes through the frozen autoencoder."""
         if "memae" not in self._prepared:
             self._prepared["memae"] = fuse_for_inference(new_model().memae).to(self.device)
         flows = inputs(128, self.device)[1]
-        return timed_again(self.device, lambda: rebuild_flows(self._prepared["memae"], flows))
+        return timed_again(self.device, lambda: reconstruct_flows(self._prepared["memae"], flows))
 
     def load(self) -> dict[str, float]:
         """All cubes in random order, and what their conversion adds."""

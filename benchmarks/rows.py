@@ -98,7 +98,7 @@ class Costs:
         described = self.get("describe_normal", _scored_by(stage))["ours"]
         once = (TRAINING + TESTING) / 128 * described["seconds"]
         if stage == "stage2":
-            once += TRAINING / 128 * self.get("rebuild_flows")["ours"]["seconds"]
+            once += TRAINING / 128 * self.get("reconstruct_flows")["ours"]["seconds"]
         ours = steps * step["ours"]["seconds"] + once / EPOCHS
         name = f"epoch {stage}"
         return Row(name, plain, ours, "s", plain / ours, GOALS.get(name))

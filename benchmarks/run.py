@@ -3,26 +3,23 @@
 Both sides have a process of their own and do the same work with the same weights; a row is a ratio
 of medians. Also written as JSON, with machine, versions and matrix-product rates.
 
-python benchmarks/run.py --all --output benchmarks/results/speed.json
-python benchmarks/run.py --markdown benchmarks/results/speed.json
+python -m benchmarks.run --all --output benchmarks/results/speed.json
+python -m benchmarks.run --markdown benchmarks/results/speed.json
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
 from benchmarks.machine import describe_machine
 from benchmarks.rows import Costs, Row, as_json, as_table, median_of
 from benchmarks.worker import ROOT, Side
-from utils.console import format_table, say
+from utils.console import echo, format_table
 from utils.errors import UserError, exit_on_user_error
 from utils.files import read_json, write_json
 
@@ -32,7 +29,7 @@ SIZES = {False: {"cubes": 8000, "frames": 200}, True: {"cubes": 800, "frames": 4
 # The flow of the published figures took under 2.5 ms a frame, as the first of these; the second is
 # what the configurations have.
 FLOW_PRESETS = ("ultrafast", "medium")
-OURS_ALONE = ("describe_normal", "rebuild_flows")  # not done every epoch
+OURS_ALONE = ("describe_normal", "reconstruct_flows")  # not done every epoch
 LARGE = (856, 480, "ultrafast")
 
 
@@ -73,7 +70,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     threads = options.threads or torch.get_num_threads()
     torch.set_num_threads(threads)
     machine = describe_machine(torch.device(options.device), threads)
-    say(f"{machine['processor']}, {threads} threads, {machine['matmul_gflops']} GFLOP/s")
+    echo(f"{machine['processor']}, {threads} threads, {machine['matmul_gflops']} GFLOP/s")
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         settings = {"device": options.device, "folder": folder, "threads": threads}
         settings |= {"sizes": SIZES[options.quick], "precision": options.precision}
@@ -84,7 +81,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         rows: list[Row] = []
         for part in options.only or PARTS:
             rows += measure(part, costs)
-            say(f"{part}: done")
+            echo(f"{part}: done")
         flops = sides["ours"]("count_flops", "stage2")["flops"] if "step stage2" in costs.raw else 0
         for side in sides.values():
             side.close()
@@ -103,18 +100,18 @@ def show(result: dict[str, Any], as_markdown: bool = False) -> None:
     header, cells = as_table([Row(**row) for row in result["rows"]])
     if as_markdown:
         for line in (header, ["---"] * len(header), *cells):
-            say(f"| {' | '.join(line)} |")
+            echo(f"| {' | '.join(line)} |")
     else:
-        say(format_table(header, cells))
+        echo(format_table(header, cells))
     if "share_of_peak_stage2" in result:
         best, now = result["share_of_peak_stage2"], result["share_of_rate_stage2"]
-        say(
+        echo(
             f"\nStage 2: {result['flops_stage2'] / 1e9:.0f} GFLOP a step, {best:.0%} of the best "
             f"matrix-product rate, {now:.0%} of the rate between the steps."
         )
     extraction = result["raw"].get("extract 360 240 ultrafast")
     if extraction:
-        say(f"Extraction: {extraction['ours']['peak_bytes'] / 2**20:.0f} MiB a worker at most.")
+        echo(f"Extraction: {extraction['ours']['peak_bytes'] / 2**20:.0f} MiB a worker at most.")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -151,7 +148,7 @@ def main() -> None:
     show(result)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     write_json(options.output, result)
-    say(f"written: {options.output}")
+    echo(f"written: {options.output}")
 
 
 if __name__ == "__main__":

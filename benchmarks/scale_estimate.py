@@ -1,6 +1,6 @@
 """Computed, not measured: what ShanghaiTech and UCF-Crime take on 1, 8 and 64 GPUs.
 
-python benchmarks/scale_estimate.py
+python -m benchmarks.scale_estimate
 
 time of extraction = frames x core-seconds a frame / cores, or operations / (GPUs x rate)
 time of a step     = max(FLOOR, batch x operations an item / (GPUs x rate)) + exchange
@@ -13,14 +13,10 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from utils.config_frd import FRDStageConfig
-from utils.config_schema import HF2VADConfig
+from utils.config.frd import FRDStageConfig
+from utils.config.hf2vad import HF2VADConfig
 
 RATE = 20e12  # operations a second that a GPU sustains on these small networks
 FLOOR = 0.012  # seconds that launching a step's kernels takes, however few the items

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from datasets.manifest import DataSet, VideoEntry
-from pre_process.box_files import box_file, save_boxes
+from pre_process.detectors.box_files import box_file, save_boxes
 
 PEOPLE = 14  # boxes a frame on Ped2
 

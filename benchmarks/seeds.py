@@ -1,20 +1,17 @@
 """Mean and deviation over runs that differ in their seed.
 
-python benchmarks/seeds.py runs/toy/finetune runs/toy_1/finetune runs/toy_2/finetune
+python -m benchmarks.seeds runs/toy/finetune runs/toy_1/finetune runs/toy_2/finetune
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from utils.console import format_table, say
+from utils.console import echo, format_table
 from utils.errors import UserError, exit_on_user_error
 from utils.files import read_json
 
@@ -61,9 +58,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     runs = [read_metrics(path) for path in arguments.runs]
     for path, run in zip(arguments.runs, runs, strict=True):
-        say(f"{path}: seed {run['provenance']['seed']}, {run['provenance']['checkpoint']}")
+        echo(f"{path}: seed {run['provenance']['seed']}, {run['provenance']['checkpoint']}")
     seeds = [f"seed {run['provenance']['seed']}" for run in runs]
-    say(format_table(["% micro AUC", *seeds, "mean", "deviation"], summarise(runs)))
+    echo(format_table(["% micro AUC", *seeds, "mean", "deviation"], summarise(runs)))
 
 
 if __name__ == "__main__":

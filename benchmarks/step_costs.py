@@ -1,6 +1,6 @@
 """What a training step, a clip and a frame cost: floating-point operations, and time on one core.
 
-python benchmarks/step_costs.py --threads 1
+python -m benchmarks.step_costs --threads 1
 
 The published model sizes, on made-up data. benchmarks/scale_estimate.py is fed with these numbers.
 """
@@ -8,14 +8,11 @@ The published model sizes, on made-up data. benchmarks/scale_estimate.py is fed 
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import cv2
 import numpy as np
@@ -27,12 +24,12 @@ from datasets.manifest import DataSet, VideoEntry
 from datasets.videos import read_frames
 from losses.frd import frd_loss
 from losses.hf2vad import cvae_loss, finetune_loss, memae_loss
-from models.frd import FRD
-from models.hf2vad import build_hf2vad
-from models.ml_memae_sc import MLMemAESC
-from pre_process.backbone_i3d import I3DResNet50
-from pre_process.streaming import build_extractor
-from utils.config_schema import PreProcessConfig
+from models.frd.frd import FRD
+from models.hf2vad.hf2vad import build_hf2vad
+from models.hf2vad.ml_memae_sc import MLMemAESC
+from pre_process.cubes.extractor import build_extractor
+from pre_process.features.i3d import I3DResNet50
+from utils.config.hf2vad import PreProcessConfig
 
 ITEMS = 8
 

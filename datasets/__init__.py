@@ -1,1 +1,1 @@
-"""What is on disk: videos, labels, cubes, features, and the synthetic scene."""
+"""What lies on disk and how it is read: videos, cubes, features, labels, the toy scene."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from utils.errors import UserError
 from utils.files import read_json, write_json
-from utils.formats import require_format
+from utils.format_version import require_format
 
 FORMAT_VERSION = 1
 FILE_NAME = "dataset.json"

@@ -1,1 +1,1 @@
-"""Training objectives as pure functions."""
+"""Loss functions: pure functions of tensors; a stage's terms and weights in one place."""

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from utils.processes import count, from_first, gather_rows, index
+from utils.distributed import count, from_first, gather_rows, index
 
 
 def snippet_error(features: Tensor, reconstruction: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from losses.frd import AnomalyBank, bank_candidates, frd_loss, score_loss
-from utils.processes import pick_rows
+from utils.distributed import pick_rows
 
 
 class FRDStep:
@@ -36,7 +36,7 @@ class FRDStep:
         """Losses of one batch.
 
         Args:
-            network: ``models.frd.FRD``, possibly wrapped.
+            network: ``models.frd.frd.FRD``, possibly wrapped.
             rows: (B, K) int64, which snippets these are.
             items: (B, crops, K, D) float32 on the network's device.
 

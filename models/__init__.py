@@ -1,1 +1,1 @@
-"""Networks. Constructors take plain arguments, never a config object."""
+"""Networks as the papers describe them. Constructors take plain arguments."""

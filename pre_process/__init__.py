@@ -1,1 +1,1 @@
-"""From videos to what the networks read: boxes, flow, cubes, features."""
+"""From videos to network inputs: the scripts of this folder and what they are made of."""

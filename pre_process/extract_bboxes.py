@@ -6,17 +6,16 @@ python pre_process/extract_bboxes.py --cfg_file cfgs/toy.yaml --draw 4
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if not __package__:
+    import _path  # noqa: F401
 
 from datasets.manifest import load_dataset
-from pre_process.box_extraction import BoxJob, draw_dataset, find_without_boxes
+from pre_process.cubes.settings import box_settings, is_network
+from pre_process.detectors.extraction import BoxJob, draw_dataset, find_without_boxes
 from pre_process.parallel import add_work_arguments, pick_workers, run_over_videos
-from pre_process.settings import box_settings, is_network
-from utils.config import add_config_arguments, load_config
-from utils.console import say, setup_logging
+from utils.config.load import add_config_arguments, load_config
+from utils.console import echo, setup_logging
 from utils.errors import UserError, exit_on_user_error
 
 
@@ -55,12 +54,12 @@ def main(arguments: list[str] | None = None) -> None:
     settings = box_settings(boxes, dataset)
     entries = find_without_boxes(dataset, settings, options.overwrite)
     workers = pick_workers(options.workers, is_network(boxes.backend))
-    say(f"{dataset.root}: {len(dataset.entries)} videos, {len(entries)} to do")
-    say(f"detector: {boxes.backend}, {workers} process(es)")
+    echo(f"{dataset.root}: {len(dataset.entries)} videos, {len(entries)} to do")
+    echo(f"detector: {boxes.backend}, {workers} process(es)")
     run_over_videos(BoxJob(config.pre_process, dataset, settings), entries, workers, "boxes")
     if options.draw:
-        say(f"drawn frames: {draw_dataset(dataset, options.draw)}")
-    say(f"boxes: {dataset.root / 'boxes'}")
+        echo(f"drawn frames: {draw_dataset(dataset, options.draw)}")
+    echo(f"boxes: {dataset.root / 'boxes'}")
 
 
 if __name__ == "__main__":

@@ -6,18 +6,17 @@ Example: python pre_process/extract_features.py --cfg_file cfgs/frd_avenue.yaml 
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if not __package__:
+    import _path  # noqa: F401
 
 from datasets.manifest import SPLITS, load_dataset
-from pre_process.feature_extraction import FeatureJob, feature_settings, find_unfinished
+from pre_process.features.extraction import FeatureJob, feature_settings, find_unfinished
 from pre_process.parallel import pick_workers, run_over_videos
-from utils.config import add_config_arguments, load_config
-from utils.console import say, setup_logging
+from utils.config.load import add_config_arguments, load_config
+from utils.console import echo, setup_logging
 from utils.errors import exit_on_user_error
 from utils.files import require_free_space
 
@@ -50,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = feature_settings(job.config, job.frames)
     unfinished = find_unfinished(dataset.root, entries, settings, arguments.overwrite)
     workers = pick_workers(arguments.workers, job.config.backend != "hof")
-    say(
+    echo(
         f"{dataset.root}: {len(entries)} videos, {len(unfinished)} to extract with "
         f"{job.config.backend}, {job.config.crops} crop(s), {workers} process(es)"
     )
@@ -61,8 +60,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     frames = run_over_videos(job, unfinished, workers, "snippets")
     seconds = time.perf_counter() - started
     if unfinished:
-        say(f"{frames} frames in {seconds:.1f} s: {frames / seconds:.0f}/s")
-    say(f"features in {dataset.root / 'features'}")
+        echo(f"{frames} frames in {seconds:.1f} s: {frames / seconds:.0f}/s")
+    echo(f"features in {dataset.root / 'features'}")
 
 
 if __name__ == "__main__":

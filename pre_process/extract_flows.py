@@ -6,17 +6,16 @@ python pre_process/extract_flows.py --cfg_file cfgs/toy.yaml --workers 2
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if not __package__:
+    import _path  # noqa: F401
 
 from datasets.manifest import load_dataset
-from pre_process.flow_extraction import FlowJob, find_without_flow, flow_bytes
+from pre_process.cubes.settings import flow_settings, is_network
+from pre_process.flow.extraction import FlowJob, find_without_flow, flow_bytes
 from pre_process.parallel import add_work_arguments, pick_workers, run_over_videos
-from pre_process.settings import flow_settings, is_network
-from utils.config import add_config_arguments, load_config
-from utils.console import say, setup_logging
+from utils.config.load import add_config_arguments, load_config
+from utils.console import echo, setup_logging
 from utils.errors import UserError, exit_on_user_error
 from utils.files import require_free_space
 
@@ -50,11 +49,11 @@ def main(arguments: list[str] | None = None) -> None:
     entries = find_without_flow(dataset, settings, options.overwrite)
     workers = pick_workers(options.workers, is_network(flow.backend))
     needed = flow_bytes(entries)
-    say(f"{dataset.root}: {len(dataset.entries)} videos, {len(entries)} to do")
-    say(f"flow: {flow.backend}, {needed / 2**20:.0f} MiB of disk, {workers} process(es)")
+    echo(f"{dataset.root}: {len(dataset.entries)} videos, {len(entries)} to do")
+    echo(f"flow: {flow.backend}, {needed / 2**20:.0f} MiB of disk, {workers} process(es)")
     require_free_space(dataset.root, needed, "flow")
     run_over_videos(FlowJob(config.pre_process, dataset, settings), entries, workers, "flow")
-    say(f"flow: {dataset.root / 'flows'}")
+    echo(f"flow: {dataset.root / 'flows'}")
 
 
 if __name__ == "__main__":

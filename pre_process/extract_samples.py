@@ -6,15 +6,14 @@ python pre_process/extract_samples.py --cfg_file cfgs/toy.yaml --workers 2
 from __future__ import annotations
 
 import argparse
-import sys
 import time
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if not __package__:
+    import _path  # noqa: F401
 
-from datasets.cube_files import read_manifest
+from datasets.cubes.files import read_manifest
 from datasets.manifest import SPLITS, DataSet, load_dataset
-from pre_process.extraction import (
+from pre_process.cubes.extraction import (
     CubeJob,
     cube_folder,
     estimate_cube_bytes,
@@ -22,10 +21,10 @@ from pre_process.extraction import (
     require_long_enough,
     verify_cubes,
 )
+from pre_process.cubes.settings import cube_settings, is_network
 from pre_process.parallel import add_work_arguments, pick_workers, run_over_videos
-from pre_process.settings import cube_settings, is_network
-from utils.config import add_config_arguments, load_config
-from utils.console import say, setup_logging
+from utils.config.load import add_config_arguments, load_config
+from utils.console import echo, setup_logging
 from utils.errors import exit_on_user_error
 from utils.files import require_free_space
 
@@ -54,22 +53,22 @@ def main(arguments: list[str] | None = None) -> None:
     dataset = load_dataset(config.data.folder)
     require_long_enough(dataset)
     if options.verify:
-        say(f"{verify_cubes(dataset)} finished videos are as their checksums tell")
+        echo(f"{verify_cubes(dataset)} finished videos are as their checksums tell")
     settings = cube_settings(config.pre_process, dataset)
     entries = find_unfinished(dataset, settings, options.overwrite)
     backends = config.pre_process.boxes.backend, config.pre_process.flow.backend
     workers = pick_workers(options.workers, any(map(is_network, backends)))
-    say(f"{dataset.root}: {len(dataset.entries)} videos, {len(entries)} to extract")
+    echo(f"{dataset.root}: {len(dataset.entries)} videos, {len(entries)} to extract")
     if entries:
         needed = estimate_cube_bytes(config.pre_process, dataset, entries)
-        say(f"about {needed / 2**20:.0f} MiB of disk, {workers} process(es)")
+        echo(f"about {needed / 2**20:.0f} MiB of disk, {workers} process(es)")
         require_free_space(dataset.root, needed, "cube extraction")
         start = time.perf_counter()
         job = CubeJob(config.pre_process, dataset, settings)
         frames = run_over_videos(job, entries, workers, "cubes")
         seconds = time.perf_counter() - start
-        say(f"{frames} frames in {seconds:.1f} s: {frames / seconds:.0f} frames/s")
-    say(describe_cubes(dataset))
+        echo(f"{frames} frames in {seconds:.1f} s: {frames / seconds:.0f} frames/s")
+    echo(describe_cubes(dataset))
 
 
 def describe_cubes(dataset: DataSet) -> str:

@@ -9,17 +9,17 @@ python pre_process/import_published.py --export runs/ped2/finetune/last.pth --ou
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if not __package__:
+    import _path  # noqa: F401
 
-from pre_process.published_checkpoints import export_checkpoint, import_checkpoint
-from pre_process.published_import import import_data
-from utils.console import say, setup_logging
+from pre_process.cubes.from_published import import_data
+from published.checkpoints import export_checkpoint, import_checkpoint
+from published.config import FRAME_SIZES
+from utils.console import echo, setup_logging
 from utils.errors import UserError, exit_on_user_error
-from utils.published import FRAME_SIZES
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -66,15 +66,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         checkpoint = import_checkpoint(
             options.model_save_path, options.cfg_file, options.output, options.set
         )
-        say(f"{options.output}: stage {checkpoint['stage']}, {len(checkpoint['model'])} tensors")
-        say(f"python eval.py --model_save_path {options.output}")
+        echo(f"{options.output}: stage {checkpoint['stage']}, {len(checkpoint['model'])} tensors")
+        echo(f"python eval.py --model_save_path {options.output}")
     elif options.source:
         name = options.name or options.source.resolve().name
         for line in import_data(options.source, options.output, name, frame_size(options, name)):
-            say(line)
+            echo(line)
     else:
         for path in export_checkpoint(options.export, options.output):
-            say(f"wrote {path}")
+            echo(f"wrote {path}")
 
 
 def frame_size(options: argparse.Namespace, name: str) -> tuple[int, int]:

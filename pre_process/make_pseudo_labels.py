@@ -6,19 +6,24 @@ Example: python pre_process/make_pseudo_labels.py --cfg_file cfgs/frd_toy.yaml
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if not __package__:
+    import _path  # noqa: F401
 
-from datasets.features import FeatureSet
-from datasets.snippet_scores import load_snippet_values, save_snippet_values
-from pre_process.pseudo_labels import coarse_labels, fine_labels, snippet_norms, video_statistics
-from utils.config import add_config_arguments, load_config
-from utils.console import say, setup_logging
+from datasets.features.dataset import FeatureSet
+from datasets.features.snippet_scores import load_snippet_values, save_snippet_values
+from pre_process.features.pseudo_labels import (
+    coarse_labels,
+    fine_labels,
+    snippet_norms,
+    video_statistics,
+)
+from utils.config.load import add_config_arguments, load_config
+from utils.console import echo, setup_logging
 from utils.errors import exit_on_user_error
 
 
@@ -36,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = load_config(arguments.cfg_file, arguments.set, system="frd")
     settings = config.pre_process.pseudo_labels
     features = FeatureSet.open(config.data.features("training"), config.data.training_ranges)
-    say(f"{len(features.names)} videos, {len(features)} snippets of {features.path}")
+    echo(f"{len(features.names)} videos, {len(features)} snippets of {features.path}")
 
     norms = snippet_norms(features)
     statistics = video_statistics(norms, features.starts)
@@ -45,11 +50,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     path = Path(arguments.output or config.pseudo_label_file)
     save_snippet_values(path, features, labels)
-    say(f"coarse: {abnormal.sum()} videos in the abnormal bag, {(~abnormal).sum()} in the normal")
-    say(f"fine ({settings.rule}): {labels.sum()} snippets labelled, {labels.mean():.1%} of all")
+    echo(f"coarse: {abnormal.sum()} videos in the abnormal bag, {(~abnormal).sum()} in the normal")
+    echo(f"fine ({settings.rule}): {labels.sum()} snippets labelled, {labels.mean():.1%} of all")
     if arguments.truth:
         report_agreement(labels, load_snippet_values(arguments.truth, features), features, abnormal)
-    say(f"written to {path}")
+    echo(f"written to {path}")
 
 
 def report_agreement(
@@ -57,13 +62,13 @@ def report_agreement(
 ) -> None:
     """Say how many snippets and videos are right."""
     hits = float(((labels == 1) & (truth == 1)).sum())
-    say(
+    echo(
         f"snippets: precision {hits / max(1, labels.sum()):.3f}, "
         f"recall {hits / max(1, truth.sum()):.3f}"
     )
     really = np.array([part.any() for part in features.split_by_video(truth).values()])
     found = float((abnormal & really).sum())
-    say(
+    echo(
         f"videos: precision {found / max(1, abnormal.sum()):.3f}, "
         f"recall {found / max(1, really.sum()):.3f}"
     )

@@ -6,17 +6,17 @@ Example: python pre_process/make_toy_features.py --folder data/frd_toy --seed 0
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if not __package__:
+    import _path  # noqa: F401
 
-from datasets.toy_features import ToySettings, write_toy_features
-from utils.console import say
+from datasets.toy.features import ToySettings, write_toy_features
+from utils.console import echo
 from utils.errors import exit_on_user_error
 from utils.files import atomic_path
 
@@ -38,8 +38,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         np.savez_compressed(temporary, **truth["training"])
     for split, videos in truth.items():
         labels = np.concatenate(list(videos.values()))
-        say(f"{split}: {len(videos)} videos, {len(labels)} snippets, {labels.mean():.1%} anomalous")
-    say(f"written to {arguments.folder}")
+        echo(
+            f"{split}: {len(videos)} videos, {len(labels)} snippets, {labels.mean():.1%} anomalous"
+        )
+    echo(f"written to {arguments.folder}")
 
 
 if __name__ == "__main__":

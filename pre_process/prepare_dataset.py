@@ -6,19 +6,19 @@ python pre_process/prepare_dataset.py --name ped2 --source UCSD_Anomaly_Dataset.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if not __package__:
+    import _path  # noqa: F401
 
-from datasets.labels import load_labels
+from datasets.labels.frame_labels import load_labels
 from datasets.manifest import DataSet, save_dataset
-from datasets.toy import write_toy
-from pre_process.archives import is_archive, unpack
-from pre_process.avenue19 import cut_avenue19
-from pre_process.layouts import find_layout
-from pre_process.preparation import bring_labels, collect_videos, summarise
-from utils.console import format_table, say, setup_logging
+from datasets.toy.scene import write_toy
+from pre_process.preparation.archives import is_archive, unpack
+from pre_process.preparation.avenue19 import cut_avenue19
+from pre_process.preparation.layouts import find_layout
+from pre_process.preparation.prepare import bring_labels, collect_videos, summarise
+from utils.console import echo, format_table, setup_logging
 from utils.errors import UserError, exit_on_user_error
 
 EXAMPLES = """examples:
@@ -71,17 +71,17 @@ def main(arguments: list[str] | None = None) -> None:
     if options.toy == bool(options.source):
         raise UserError("give either --source (archive or folder) or --toy")
     if options.toy:
-        say(f"writing the toy scene to {output}")
+        echo(f"writing the toy scene to {output}")
         dataset = write_toy(output, options.seed, progress=True)
         labels = load_labels(output)
     else:
         dataset, labels = prepare(options, output)
-    say(
+    echo(
         format_table(("split", "videos", "frames", "size", "anomalous"), summarise(dataset, labels))
     )
     if dataset.videos("testing") and not labels:
-        say("no labels: videos can be scored (infer.py), but not evaluated")
-    say(f"data set: {output / 'dataset.json'}")
+        echo("no labels: videos can be scored (infer.py), but not evaluated")
+    echo(f"data set: {output / 'dataset.json'}")
 
 
 def prepare(options: argparse.Namespace, output: Path) -> tuple[DataSet, dict]:
@@ -94,7 +94,7 @@ def prepare(options: argparse.Namespace, output: Path) -> tuple[DataSet, dict]:
     layout = find_layout(source, options.name, labels_path)
     if labels_path and not layout.testing:
         raise UserError(f"{source}: --labels is for test videos, and there are none here")
-    say(f"{source}: {len(layout.training)} training and {len(layout.testing)} test videos")
+    echo(f"{source}: {len(layout.training)} training and {len(layout.testing)} test videos")
     entries = collect_videos(layout, output, options.copy)
     if options.avenue19 or options.name == "avenue19":
         entries = cut_avenue19(entries)

@@ -10,7 +10,7 @@ import torch
 from accelerate.state import AcceleratorState
 
 from models.cpu import amx
-from tests.cpu_layers import needs_tiles
+from tests.helpers.cpu_layers import needs_tiles
 
 
 @pytest.fixture(scope="session")

@@ -1,1 +1,1 @@
-"""Shared ground: configuration, files, checkpoints, engine, scores, metrics, report."""
+"""Plumbing that knows no model and no data set: configuration, files, errors, processes."""

@@ -16,7 +16,7 @@ import torch
 
 from utils.errors import UserError
 from utils.files import atomic_path
-from utils.formats import require_format
+from utils.format_version import require_format
 
 FORMAT_VERSION = 1
 REQUIRED = ("system", "stage", "config", "model", "finished", "epoch", "step", "provenance")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 _silent = False
 
 
-def say(text: str = "") -> None:
+def echo(text: str = "") -> None:
     """Print a line for the user, unless another process speaks for this one."""
     if not _silent:
         print(text, flush=True)

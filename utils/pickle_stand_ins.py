@@ -139,7 +139,7 @@ _PLAIN = {
 }
 
 
-def make_stand_ins(
+def make_restricted_types(
     stream: Any, mapped_file: Path | None, load_nested: Callable[[], Any]
 ) -> dict[tuple[str, str], type]:
     """All that one pickle may name: (module, name) -> class.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import signal
 import time
 from collections.abc import Iterator
@@ -11,12 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from tensorboardX import SummaryWriter
-
-from utils import processes
+from utils import distributed
 from utils.errors import UserError
-from utils.files import remove_parts, write_text
+from utils.files import remove_parts
 
 _ECHO_SECONDS = 2.0
 
@@ -28,7 +24,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
     What killed runs left half-written in it is removed.
     Of processes that work together the first one holds it for all.
     """
-    if not processes.is_first():
+    if not distributed.is_first():
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -63,48 +59,38 @@ class StopSignal:
     def _note(self, number: int, _frame: object) -> None:
         if self.received and time.monotonic() > self._ignored_until:  # a second one means: now
             raise KeyboardInterrupt
-        if not self.received and processes.count() > 1:  # launchers pass on what came already
+        if not self.received and distributed.count() > 1:  # launchers pass on what came already
             self._ignored_until = time.monotonic() + _ECHO_SECONDS
         self.received = True
 
 
-class RunLog:
-    """Scalars and pictures for tensorboard, and one JSON line an epoch in ``log.jsonl``.
+_RESULTS = (
+    "frame_scores*.csv", "cube_scores*.csv", "annotated*.mkv", "alarms.json*", "metrics.json",
+    "report.html", "annotated/*.mp4",
+)  # fmt: skip
+
+
+@contextmanager
+def claimed_folder(folder: Path, overwrite: bool) -> Iterator[None]:
+    """Hold a folder for this process, without results of an earlier run in it.
 
     Args:
-        folder: the stage's.
-        first_step: where training goes on.
-        epochs: how many are over; lines that a killed run wrote of later ones are dropped.
+        folder: made where it is missing.
+        overwrite: remove the results of an earlier run; other files are left alone.
+
+    Raises:
+        UserError: another run writes there now, or there are results and ``overwrite`` is false.
+        OSError: the folder cannot be made or written to.
     """
-
-    def __init__(self, folder: Path, first_step: int, epochs: int) -> None:
-        self._lines = folder / "log.jsonl"
-        if self._lines.exists():
-            write_text(self._lines, "".join(_lines_until(self._lines, epochs)))
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step)
-
-    def scalars(self, prefix: str, values: dict[str, float], step: int) -> None:
-        """Write named numbers at a global step."""
-        for name, value in values.items():
-            self._board.add_scalar(f"{prefix}/{name}", value, step)
-
-    def pictures(self, pictures: dict[str, np.ndarray], step: int) -> None:
-        """Write named (H,W,3) uint8 BGR pictures."""
-        for name, picture in pictures.items():
-            self._board.add_image(name, picture[..., ::-1], step, dataformats="HWC")
-
-    def epoch_line(self, record: dict[str, Any]) -> None:
-        """Append one JSON line."""
-        with self._lines.open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(record) + "\n")
-
-    def close(self) -> None:
-        """Flush and close the event file."""
-        self._board.close()
-
-
-def _lines_until(path: Path, epochs: int) -> Iterator[str]:
-    """The whole lines of the first ``epochs`` epochs in ``log.jsonl``."""
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        if line.endswith("\n") and json.loads(line)["epoch"] <= epochs:
-            yield line
+    with sole_writer(folder):
+        old = [path for pattern in _RESULTS for path in folder.glob(pattern)]
+        if old and not overwrite:
+            raise UserError(
+                f"{folder}: holds the results of an earlier run ({old[0].name}, ...); pass "
+                "--overwrite to replace them, or another --output"
+            )
+        for path in old:
+            path.unlink()
+        for each in (folder, folder / "annotated"):
+            remove_parts(each)
+        yield

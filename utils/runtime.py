@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from utils import processes
+from utils import distributed
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +27,8 @@ def pick_device(wanted: str) -> torch.device:
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(wanted)
-    if device.type == "cuda" and processes.local_count() > 1 and torch.cuda.is_available():
-        return torch.device("cuda", processes.local_index() % torch.cuda.device_count())
+    if device.type == "cuda" and distributed.local_count() > 1 and torch.cuda.is_available():
+        return torch.device("cuda", distributed.local_index() % torch.cuda.device_count())
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         logger.warning("device %s is not there; using the CPU", wanted)
         device = torch.device("cpu")
@@ -66,8 +66,8 @@ def seed_everything(seed: int) -> None:
 
 def seed_apart(*numbers: int) -> None:
     """Let processes that work together draw other numbers from each other; the first one's stay."""
-    if not processes.is_first():
-        mixed = np.random.SeedSequence([*numbers, processes.index()]).generate_state(1)
+    if not distributed.is_first():
+        mixed = np.random.SeedSequence([*numbers, distributed.index()]).generate_state(1)
         torch.manual_seed(int(mixed[0]))
 
 

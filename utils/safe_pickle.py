@@ -16,9 +16,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from utils.compressed import open_maybe_compressed
+from utils.decompress import open_maybe_compressed
 from utils.errors import UserError
-from utils.pickle_stand_ins import Refused, Wrapped, make_stand_ins
+from utils.pickle_stand_ins import Refused, Wrapped, make_restricted_types
 
 
 def load_pickle(path: str | Path) -> Any:
@@ -107,7 +107,9 @@ class _Unpickler(pickle.Unpickler):
     def __init__(self, stream: Any, mapped_file: Path | None = None):
         # latin1: arrays in pickles of Python 2 are byte strings
         super().__init__(stream, encoding="latin1")
-        self._admitted = make_stand_ins(stream, mapped_file, lambda: _Unpickler(stream).load())
+        self._admitted = make_restricted_types(
+            stream, mapped_file, lambda: _Unpickler(stream).load()
+        )
 
     def find_class(self, module: str, name: str) -> Any:
         """Look a name up among the stand-ins; nothing is ever imported."""

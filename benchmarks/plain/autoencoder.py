@@ -104,7 +104,7 @@ class MemoryTable(nn.Module):
 
 
 class Autoencoder(nn.Module):
-    """Rebuilds one flow (B, 2, 32, 32); arguments as those of ``models.ml_memae_sc.MLMemAESC``."""
+    """Reconstructs one flow (B, 2, 32, 32); arguments as those of ``MLMemAESC``."""
 
     def __init__(
         self,

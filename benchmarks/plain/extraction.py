@@ -8,7 +8,7 @@ import cv2
 import joblib
 import numpy as np
 
-from pre_process.flow_dis import PRESETS
+from pre_process.flow.dis import PRESETS
 
 SIZE = 32
 

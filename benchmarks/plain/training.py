@@ -16,7 +16,7 @@ LEARNING_RATES = {"stage1": 1e-4, "stage2": 1e-4, "stage3": 8e-5}
 
 
 class PlainModel(nn.Module):
-    """Flow autoencoder and frame predictor; arguments as ``models.hf2vad.build_hf2vad``'s."""
+    """Flow autoencoder and frame predictor; arguments as ``build_hf2vad``'s."""
 
     def __init__(self, memae: Mapping[str, Any], vunet: Mapping[str, Any]) -> None:
         super().__init__()

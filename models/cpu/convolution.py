@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.blocks import depth_to_space
+from models.layers.blocks import depth_to_space
 
 
 class Prepared(nn.Module):

@@ -10,7 +10,7 @@ from models.cpu.patches import PatchConv2d, PatchConvTranspose2d
 from models.cpu.reading import PackedMemory
 from models.cpu.sizes import BLOCK, LANES
 from models.cpu.winograd import WinogradConv2d
-from models.memory import Memory
+from models.layers.memory import Memory
 
 FEWEST_CHANNELS = 32  # in and out; products of fewer are too small to gain anything
 FEWEST_SLOTS = 256  # of fewer, torch's product takes no time worth saving

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.blocks import depth_to_space
 from models.cpu import amx
 from models.cpu.convolution import (
     NOTHING,
@@ -19,6 +18,7 @@ from models.cpu.convolution import (
 )
 from models.cpu.products import pack
 from models.cpu.sizes import BLOCK
+from models.layers.blocks import depth_to_space
 
 
 class PatchConv2d(CpuConv2d):

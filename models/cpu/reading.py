@@ -11,7 +11,7 @@ from torch import Tensor
 from models.cpu import amx
 from models.cpu.convolution import Prepared, alone
 from models.cpu.products import pack, product
-from models.memory import Memory
+from models.layers.memory import Memory
 
 FEWEST_QUERIES = 16  # half of what tiles multiply at once
 _packing = threading.Lock()

@@ -1,0 +1,1 @@
+"""Spatio-temporal cubes: files, memory-mapped sets, batches, cached reconstructions."""

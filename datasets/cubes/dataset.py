@@ -1,0 +1,175 @@
+"""The cubes of a split, memory-mapped: what training and evaluation read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from datasets.cubes.files import (
+    LAYOUT,
+    StoredArray,
+    locate_array,
+    read_manifest,
+    verify_checksums,
+)
+from datasets.manifest import load_dataset
+from utils.errors import UserError
+from utils.files import digest
+
+
+class CubeSet:
+    """All cubes of a split, numbered video by video in natural order of the names.
+
+    Made by ``CubeSet.open``. Frame indices and boxes are in memory; appearance and motion stay on
+    disk and are mapped when first asked for.
+
+    Attributes:
+        videos: names of the videos, also of those without cubes.
+        num_frames: frames of each video.
+        video_index: (n,) int32, index into ``videos``.
+        frames: (n,) int32, frame index in the video.
+        boxes: (n,4) float32, x1, y1, x2, y2 in pixels.
+        frame_size: (width, height) of the first video.
+        frame_sizes: (width, height) of each video.
+        settings: the extraction settings, the same for all videos.
+        fingerprint: changes when any cube does.
+    """
+
+    def __init__(self, folders: Sequence[Path], manifests: Sequence[dict[str, Any]]) -> None:
+        self.videos = [folder.name for folder in folders]
+        sizes = [(int(manifest["width"]), int(manifest["height"])) for manifest in manifests]
+        self.frame_size = sizes[0]
+        self.frame_sizes = dict(zip(self.videos, sizes, strict=True))
+        self.num_frames = {
+            folder.name: int(manifest["num_frames"])
+            for folder, manifest in zip(folders, manifests, strict=True)
+        }
+        self.settings: dict[str, Any] = manifests[0]["settings"]
+        self.fingerprint = digest(
+            [[name, each["checksums"]] for name, each in zip(self.videos, manifests, strict=True)]
+        )
+        counts = [int(manifest["num_cubes"]) for manifest in manifests]
+        self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        self._files = [
+            {name: locate_array(folder, name, count) for name in LAYOUT}
+            for folder, count in zip(folders, counts, strict=True)
+        ]
+        self._maps: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self.video_index = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+        self.frames = np.concatenate([np.load(files["frames"].path) for files in self._files])
+        self.boxes = np.concatenate([np.load(files["boxes"].path) for files in self._files])
+
+    @classmethod
+    def open(
+        cls,
+        root: str | Path,
+        split: str,
+        videos: Sequence[str] | None = None,
+        verify: bool = False,
+    ) -> CubeSet:
+        """Open the cubes of a split.
+
+        Args:
+            root: the data set's folder, ``data/NAME``.
+            split: ``training`` or ``testing``.
+            videos: only these; default: all that ``dataset.json`` lists for the split.
+            verify: also compare checksums, which reads every byte.
+
+        Raises:
+            UserError: no cubes, a video missing, settings that differ between videos, damaged
+                files.
+        """
+        parent = Path(root) / "cubes" / split
+        if videos is None:
+            videos = [entry.name for entry in load_dataset(root).videos(split)]
+        if not any((parent / name).is_dir() for name in videos):
+            raise UserError(
+                f"{parent}: no cubes there; run pre_process/extract_samples.py first "
+                "(and check data.root)"
+            )
+        folders = [parent / name for name in videos]
+        manifests = [_require_manifest(folder) for folder in folders]
+        _require_same_settings(folders, manifests)
+        if verify:
+            for folder, manifest in zip(folders, manifests, strict=True):
+                verify_checksums(folder, manifest)
+        return cls(folders, manifests)
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def gather(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Copy cubes, in the order asked for.
+
+        Args:
+            indices: (B,) integers in [0, len).
+
+        Returns:
+            appearance (B,5,32,32,3) uint8 BGR and motion (B,4,32,32,2) float16 pixels.
+
+        Raises:
+            IndexError: an index out of range.
+        """
+        indices = np.asarray(indices, np.int64)
+        if len(indices) and (indices.min() < 0 or indices.max() >= len(self)):
+            raise IndexError(f"cube indices must be in [0, {len(self)})")
+        appearance = np.empty((len(indices), *LAYOUT["appearance"][0]), LAYOUT["appearance"][1])
+        motion = np.empty((len(indices), *LAYOUT["motion"][0]), LAYOUT["motion"][1])
+        videos = self.video_index[indices]
+        rows = indices - self._starts[videos]
+        for place, (video, row) in enumerate(zip(videos.tolist(), rows.tolist(), strict=True)):
+            stored_appearance, stored_motion = self._maps.get(video) or self._map(video)
+            appearance[place] = stored_appearance[row]
+            motion[place] = stored_motion[row]
+        return appearance, motion
+
+    def _map(self, video: int) -> tuple[np.ndarray, np.ndarray]:
+        files = self._files[video]
+        self._maps[video] = _map_file(files["appearance"]), _map_file(files["motion"])
+        return self._maps[video]
+
+
+def _map_file(stored: StoredArray) -> np.ndarray:
+    """Map an array without keeping its file open.
+
+    ``mmap`` of Python holds a file descriptor a map, and a large set has more files than a process
+    may open; torch closes the file once it is mapped.
+    """
+    size = stored.offset + int(np.prod(stored.shape)) * stored.dtype.itemsize
+    raw = torch.from_file(str(stored.path), shared=False, size=size, dtype=torch.uint8).numpy()
+    return raw[stored.offset :].view(stored.dtype).reshape(stored.shape)
+
+
+def _require_manifest(folder: Path) -> dict[str, Any]:
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise UserError(
+            f"{folder}: this video has no cubes; run pre_process/extract_samples.py again, "
+            "it goes on where it stopped"
+        )
+    return manifest
+
+
+def _require_same_settings(folders: Sequence[Path], manifests: Sequence[dict[str, Any]]) -> None:
+    first = manifests[0]["settings"]
+    for folder, manifest in zip(folders, manifests, strict=True):
+        differing = changed_settings(first, manifest["settings"])
+        if differing:
+            raise UserError(
+                f"{folder}: extracted with other settings than {folders[0].name}: "
+                f"{'; '.join(differing)}; run pre_process/extract_samples.py --overwrite"
+            )
+
+
+def changed_settings(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Say which keys differ between two flat setting dictionaries, as ``key: old -> new``."""
+    keys = sorted(set(old) | set(new))
+    return [
+        f"{key}: {old.get(key)!r} -> {new.get(key)!r}"
+        for key in keys
+        if old.get(key) != new.get(key)
+    ]

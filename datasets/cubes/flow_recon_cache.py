@@ -1,0 +1,102 @@
+"""Reconstructed flows of a frozen autoencoder: computed once a cube, then read from disk."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from utils.errors import UserError
+from utils.files import require_free_space
+
+ROW_SHAPE = (32, 32, 8)  # channels last, as convolutions read them
+ROW_BYTES = 2 * int(np.prod(ROW_SHAPE))
+
+
+class FlowReconCache:
+    """Asks the autoencoder for each cube once and keeps the answer in half precision.
+
+    A cube takes 16 kB. What is kept outlives the process, so a stopped run does not begin anew.
+    Processes of one machine share the file; each machine has its own. Nothing is written before
+    the first call.
+
+    Args:
+        folder: where the file lies.
+        count: number of cubes.
+        key: changes when the cubes or the autoencoder do; files of other keys are removed.
+        rebuild: maps flows (B, 8, 32, 32) float32 to their reconstruction, alike.
+    """
+
+    def __init__(
+        self, folder: Path, count: int, key: str, rebuild: Callable[[Tensor], Tensor]
+    ) -> None:
+        self._folder, self._count, self._rebuild = Path(folder), count, rebuild
+        name = f"flow_recon_{key[:12]}_{platform.node() or 'here'}"
+        self._path = self._folder / f"{name}.bin"
+        self._known_path = self._folder / f"{name}.known"
+        self._rows: np.ndarray | None = None
+
+    def __call__(self, indices: Tensor, flows: Tensor) -> Tensor:
+        """Reconstructions (B, 8, 32, 32) float32, on the device of ``flows``.
+
+        Args:
+            indices: (B,) int64, numbers of the cubes.
+            flows: (B, 8, 32, 32) float32, their flows, pixels.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        if self._rows is None:
+            self._open()
+        rows = indices.cpu().numpy()
+        missing = np.flatnonzero(self._known[rows] == 0)
+        if len(missing):
+            rebuilt = self._rebuild(flows[torch.from_numpy(missing).to(flows.device)])
+            self._keep(rows[missing], rebuilt)
+        kept = torch.from_numpy(self._rows[rows])  # a copy
+        return kept.to(flows.device, non_blocking=True).permute(0, 3, 1, 2).float()
+
+    def remove(self) -> None:
+        """Delete the files; reading goes on from what is mapped."""
+        for path in (self._path, self._known_path):
+            path.unlink(missing_ok=True)
+
+    def _open(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for path in self._folder.glob(f"flow_recon_*_{platform.node() or 'here'}.*"):
+            if path not in (self._path, self._known_path):
+                path.unlink(missing_ok=True)
+        if not self._path.exists():
+            what = "reconstructed flows (cvae.keep_flow_recon=false does without)"
+            require_free_space(self._folder, self._count * ROW_BYTES, what)
+        self._grow(self._path, self._count * ROW_BYTES)
+        self._grow(self._known_path, self._count)
+        self._rows = np.memmap(self._path, np.float16, "r", shape=(self._count, *ROW_SHAPE))
+        self._known = np.memmap(self._known_path, np.uint8, "r", shape=(self._count,))
+
+    @staticmethod
+    def _grow(path: Path, size: int) -> None:
+        with path.open("ab") as handle:
+            handle.truncate(size)
+
+    def _keep(self, rows: np.ndarray, rebuilt: Tensor) -> None:
+        values = rebuilt.detach().permute(0, 2, 3, 1).half().cpu().contiguous().numpy()
+        try:
+            # Written, not stored through the map: a full disk is then an error, not a crash.
+            with self._path.open("rb+") as data, self._known_path.open("rb+") as known:
+                for row, value in zip(rows.tolist(), values, strict=True):
+                    data.seek(row * ROW_BYTES)
+                    data.write(value.tobytes())
+                data.flush()
+                for row in rows.tolist():  # only once the values are there
+                    known.seek(row)
+                    known.write(b"\x01")
+        except OSError as error:
+            raise UserError(
+                f"{self._path}: cannot be written ({error.strerror}); free some space, or set "
+                "cvae.keep_flow_recon=false"
+            ) from error

@@ -1,0 +1,1 @@
+"""Clip features: files, memory-mapped sets, batches of snippets, labels."""

@@ -1,0 +1,66 @@
+"""One number a snippet, kept in a file: scores of an earlier run, pseudo labels, truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from datasets.features.dataset import FeatureSet, canonical_name
+from utils.errors import UserError
+from utils.files import atomic_path
+
+
+def save_snippet_values(path: Path, features: FeatureSet, values: np.ndarray) -> None:
+    """Write (N,) ``values`` as ``.npz``: video name -> (T,); atomically."""
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, **features.split_by_video(values))
+
+
+def load_snippet_values(path: str | Path, features: FeatureSet) -> np.ndarray:
+    """Read one number for each snippet of ``features``.
+
+    Args:
+        path: ``.npz`` (video name -> (T,)) or ``.npy`` ((N,) in snippet order, as published).
+
+    Returns:
+        (N,) float32.
+
+    Raises:
+        UserError: missing or foreign file, a video that is missing or of another length, or values
+            outside [0, 1].
+    """
+    path = Path(path)
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            values = loaded.reshape(-1).astype(np.float32)
+        else:
+            named = {canonical_name(name): loaded[name].reshape(-1) for name in loaded.files}
+            values = _in_order(named, features, path)
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: no such file of snippet values; make it with pre_process/"
+            "make_pseudo_labels.py or frd_eval.py --split training, or correct the path"
+        ) from None
+    except (ValueError, TypeError, EOFError, OSError) as error:
+        raise UserError(f"{path}: not readable as snippet values ({error})") from None
+    if len(values) != len(features):
+        raise UserError(
+            f"{path}: {len(values)} values for {len(features)} snippets of {features.path}; "
+            "make it again from these features"
+        )
+    if not ((values >= 0) & (values <= 1)).all():
+        raise UserError(f"{path}: holds values outside [0, 1]; scores and labels lie within")
+    return values
+
+
+def _in_order(named: dict[str, np.ndarray], features: FeatureSet, path: Path) -> np.ndarray:
+    for name, length in zip(features.names, features.lengths, strict=True):
+        found = len(named[name]) if name in named else "no"
+        if found != length:
+            raise UserError(
+                f"{path}: video {name}: {found} values for {length} snippets; "
+                "make it again from these features"
+            )
+    return np.concatenate([named[name] for name in features.names]).astype(np.float32)

@@ -1,0 +1,1 @@
+"""Ground truth: frame labels in every circulating format, masks, regions."""

@@ -1,0 +1,219 @@
+"""The label formats in circulation, read into one shape: ``RawLabels``."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datasets.labels.masks import has_masks, read_masks
+from datasets.labels.mat_files import read_mat
+from datasets.manifest import natural_key
+from utils.errors import UserError
+from utils.safe_pickle import load_npy, load_pickle
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Anomalous stretches of one video: (n, 2) integers, 0-based start and exclusive stop."""
+
+    spans: np.ndarray
+
+
+@dataclass(frozen=True)
+class RawLabels:
+    """Labels as a file has them.
+
+    Attributes:
+        keys: what the file calls the videos; None where it only lists them in order.
+        values: per video an array with one value a frame, or ``Intervals``.
+        is_partial: a video that is not mentioned is normal (lists of intervals by name).
+    """
+
+    keys: list[str | int] | None
+    values: list[np.ndarray | Intervals]
+    is_partial: bool = False
+
+
+def read_raw(path: Path) -> RawLabels:
+    """Read a label file or folder of any circulating format.
+
+    Raises:
+        UserError: missing, damaged, or of no known format.
+    """
+    if path.is_dir():
+        return _read_folder(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such label file or folder")
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        known = ", ".join(sorted(_READERS))
+        raise UserError(f"{path}: unknown label format {path.suffix!r}; known: {known}, folders")
+    return reader(path)
+
+
+def _read_folder(folder: Path) -> RawLabels:
+    """One file a video, one folder of mask images a video, or a folder that holds one file."""
+    scripts = sorted(folder.glob("*.m"))
+    if len(scripts) == 1:
+        return _read_matlab_script(scripts[0])
+    if has_masks(folder):
+        masks = read_masks(folder)
+        found = [(name, np.array([mask.any() for mask in frames])) for name, frames in masks]
+        return RawLabels([name for name, _ in found], [values for _, values in found])
+    files = [path for path in folder.iterdir() if path.suffix.lower() in (".npy", ".txt", ".csv")]
+    files.sort(key=lambda path: natural_key(path.name))
+    if not files:
+        raise UserError(
+            f"{folder}: no labels in this folder; it must hold one file a video (.npy, .txt, .csv, "
+            "N_label.mat), NAME_gt folders of mask images, or one .m file"
+        )
+    return RawLabels([path.stem for path in files], [_read_frames_file(path) for path in files])
+
+
+def _read_frames_file(path: Path) -> np.ndarray:
+    """One value a frame: ``.npy`` (masks too), or text with numbers."""
+    if path.suffix.lower() == ".npy":
+        try:
+            values = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise UserError(f"{path}: damaged label file ({error})") from None
+        is_stack = values.ndim == 3
+        return np.array([mask.any() for mask in values]) if is_stack else np.asarray(values)
+    text = re.split(r"[\s,;]+", path.read_text(encoding="utf-8", errors="replace").strip())
+    try:
+        return np.array([float(part) for part in text if part])
+    except ValueError:
+        raise UserError(f"{path}: must hold one number (0 or 1) a frame") from None
+
+
+def _read_frames(path: Path) -> RawLabels:
+    return RawLabels(None, [_read_frames_file(path)])
+
+
+def _read_npy(path: Path) -> RawLabels:
+    values = load_npy(path)
+    if values.dtype == object:
+        return from_tree(values[()] if values.ndim == 0 else list(values), path)
+    return _read_frames(path)
+
+
+def _read_npz(path: Path) -> RawLabels:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return from_tree({name: archive[name] for name in archive.files}, path)
+    except UserError:
+        raise
+    except Exception as error:  # zip, zlib and NumPy each have errors of their own
+        raise UserError(f"{path}: damaged label file ({error})") from None
+
+
+def _read_json(path: Path) -> RawLabels:
+    """JSON, or a pickle, which the circulating ``gt_label.json`` are."""
+    try:
+        tree = json.loads(path.read_bytes())
+    except (UnicodeDecodeError, json.JSONDecodeError):
+        tree = load_pickle(path)
+    return from_tree(tree, path)
+
+
+def _read_pickle(path: Path) -> RawLabels:
+    return from_tree(load_pickle(path), path)
+
+
+def _read_mat(path: Path) -> RawLabels:
+    """``gt``: a cell of 2 x n arrays, 1-based inclusive [start; end]; or one variable a video."""
+    variables = read_mat(path)
+    if "gt" in variables:
+        gt = variables["gt"]
+        cells = gt if isinstance(gt, list) else [gt]
+        return RawLabels(None, [_cell(each, path) for each in cells])
+    return from_tree(variables, path)
+
+
+def _cell(cell: np.ndarray, path: Path) -> Intervals:
+    try:
+        spans = np.asarray(cell, np.int64).reshape(2, -1).T
+    except (ValueError, TypeError):
+        raise UserError(f"{path}: 'gt' must hold [start; end] columns for each video") from None
+    return Intervals(spans - [1, 0])
+
+
+def _read_matlab_script(path: Path) -> RawLabels:
+    """UCSD's ``UCSDped2.m``: ``TestVideoFile{end+1}.gt_frame = [5:90, 140:200];``, 1-based."""
+    text = re.sub(r"%.*", "", path.read_text(encoding="utf-8", errors="replace"))
+    values = []
+    for stretch in re.findall(r"gt_frame\s*=\s*\[([^\]]*)\]", text):
+        spans = [[int(part) for part in pair.split(":")] for pair in re.findall(r"[\d:]+", stretch)]
+        values.append(Intervals(np.array([[s[0] - 1, s[-1]] for s in spans]).reshape(-1, 2)))
+    if not values:
+        raise UserError(f"{path}: no line 'gt_frame = [start:end]' in this MATLAB file")
+    return RawLabels(None, values)
+
+
+def _read_csv(path: Path) -> RawLabels:
+    """``video,start,stop`` (0-based, stop exclusive) or ``video,frame,label``, with a header."""
+    rows = list(csv.reader(path.read_text(encoding="utf-8-sig", errors="replace").splitlines()))
+    header = [cell.strip().lower() for cell in rows[0]] if rows else []
+    if header not in (["video", "start", "stop"], ["video", "frame", "label"]):
+        if rows and all(re.fullmatch(r"[\d.\s]*", cell) for row in rows for cell in row):
+            return _read_frames(path)
+        raise UserError(
+            f"{path}: the first line must be 'video,start,stop' (0-based, stop exclusive) or "
+            "'video,frame,label'"
+        )
+    spans: dict[str, list[list[int]]] = {}
+    for line, row in enumerate(rows[1:], 2):
+        try:
+            video, first, second = row[0].strip(), int(row[1]), int(row[2])
+        except (ValueError, IndexError):
+            raise UserError(f"{path}: line {line}: must hold {','.join(header)}") from None
+        one = [[first, first + 1]] * second if header[1] == "frame" else [[first, second]]
+        spans.setdefault(video, []).extend(one)
+    values = [Intervals(np.array(each, np.int64).reshape(-1, 2)) for each in spans.values()]
+    return RawLabels(list(spans), values, is_partial=True)
+
+
+def from_tree(tree: Any, path: Path) -> RawLabels:
+    """Labels from a dictionary (video -> labels) or a list (one item a video).
+
+    An item is one value a frame, or a list of [start, stop] pairs (0-based, stop exclusive).
+    """
+    if isinstance(tree, dict):
+        keys, items = list(tree), list(tree.values())
+    elif isinstance(tree, list | tuple) and any(np.ndim(item) for item in tree):
+        keys, items = None, list(tree)
+    else:
+        return RawLabels(None, [_as_values(tree, path, "the file")])
+    names = keys or range(len(items))
+    return RawLabels(
+        keys, [_as_values(item, path, name) for name, item in zip(names, items, strict=True)]
+    )
+
+
+def _as_values(item: Any, path: Path, name: Any) -> np.ndarray | Intervals:
+    try:
+        values = np.asarray(item)
+        if isinstance(item, list) and values.ndim == 2 and values.shape[1] == 2:
+            return Intervals(values.astype(np.int64))
+        return values.astype(np.float64)
+    except (ValueError, TypeError):
+        raise UserError(f"{path}: video {name}: labels must be numbers, one a frame") from None
+
+
+_READERS = {
+    ".json": _read_json,
+    ".pkl": _read_pickle,
+    ".pickle": _read_pickle,
+    ".npy": _read_npy,
+    ".npz": _read_npz,
+    ".mat": _read_mat,
+    ".m": _read_matlab_script,
+    ".csv": _read_csv,
+    ".txt": _read_frames,
+}

@@ -1,0 +1,182 @@
+"""Frame labels of the test videos: ``labels.npz``, and reading them from circulating formats."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from datasets.labels.formats import Intervals, RawLabels, read_raw
+from datasets.labels.masks import mask_names, read_masks
+from datasets.labels.regions import Region, mask_regions
+from datasets.manifest import natural_key
+from utils.errors import UserError
+from utils.files import atomic_path
+
+FILE_NAME = "labels.npz"
+
+
+def save_labels(root: str | Path, labels: dict[str, np.ndarray]) -> None:
+    """Write ``labels.npz``: video name -> (num_frames,) uint8, 1 is anomalous; atomically."""
+    arrays = {name: np.asarray(values, np.uint8) for name, values in labels.items()}
+    with atomic_path(Path(root) / FILE_NAME) as temporary:
+        np.savez_compressed(temporary, **arrays)
+
+
+def load_labels(root: str | Path) -> dict[str, np.ndarray]:
+    """Read ``labels.npz`` from a data set's folder: video name -> (num_frames,) uint8 of 0 and 1.
+
+    Raises:
+        UserError: no labels there, or a damaged file.
+    """
+    path = Path(root) / FILE_NAME
+    if not path.is_file():
+        raise UserError(
+            f"{path}: no labels; run pre_process/prepare_dataset.py with --labels FILE, "
+            "or score the videos without evaluating them (infer.py)"
+        )
+    raw = read_raw(path)
+    named = zip(raw.keys, raw.values, strict=True)
+    return {name: _per_frame(value, len(value), path, name) for name, value in named}
+
+
+def read_labels(path: str | Path, num_frames: dict[str, int]) -> dict[str, np.ndarray]:
+    """Read frame labels in any circulating format.
+
+    Known: ``gt_label.json`` (a pickle or JSON), ``ped2.mat`` / ``avenue.mat`` (``gt`` intervals or
+    a variable a video), Avenue's ``testing_label_mask``, ShanghaiTech's ``test_frame_mask`` and
+    ``test_pixel_mask``, UCSD's ``*_gt`` masks and ``UCSDped2.m``, ``.npz``, CSV of intervals
+    (``video,start,stop``), text or ``.npy`` per video or of all frames in a row.
+
+    Args:
+        path: file or folder.
+        num_frames: test video -> its number of frames, which the labels must fit.
+
+    Returns:
+        video -> (num_frames,) uint8 of 0 and 1, for every video in ``num_frames``.
+
+    Raises:
+        UserError: unknown or damaged file, another number of videos, unknown video names, or
+            another number of frames in a video (named, with both numbers).
+    """
+    path = Path(path)
+    raw = read_raw(path)
+    names = sorted(num_frames, key=natural_key)
+    if raw.keys is None and len(raw.values) == 1 and len(names) > 1:
+        raw = _split_row(raw.values[0], names, num_frames, path)
+    labels = {}
+    for name, value in _match(raw, names, path).items():
+        labels[name] = _per_frame(value, num_frames[name], path, name)
+    return labels
+
+
+def read_mask_regions(folder: str | Path, num_frames: dict[str, int]) -> list[Region] | None:
+    """Tracked regions of the test videos from pixel masks (see ``read_masks`` for the layouts).
+
+    Args:
+        folder: the masks' folder.
+        num_frames: test video -> its number of frames.
+
+    Returns:
+        The regions; None where the masks do not cover exactly these videos.
+
+    Raises:
+        UserError: another number of masks than frames in a video (named).
+    """
+    folder = Path(folder)
+    matched = match_names(mask_names(folder), list(num_frames)) if folder.is_dir() else None
+    if not matched or len(matched) != len(num_frames):
+        return None
+    regions: list[Region] = []
+    for name, masks in read_masks(folder):
+        video = matched[name]
+        if len(masks) != num_frames[video]:
+            raise UserError(
+                f"{folder}: video {video}: {len(masks)} masks, but the video has "
+                f"{num_frames[video]} frames; use the masks that belong to these videos"
+            )
+        regions += mask_regions(video, masks)
+    return regions
+
+
+def match_names(keys: Sequence[str | int], names: Sequence[str]) -> dict[str | int, str] | None:
+    """Find which key means which video; None when some key or video is left over.
+
+    Keys and videos are the same when their names are, or all the numbers in their names
+    (``1_label`` is ``01``, ``Test001_gt`` is ``Test001``); keys that are numbers stand for the
+    videos in order.
+    """
+    for canonical in (str, lambda name: Path(name).stem, _numbers):
+        by_name = {canonical(name): name for name in names}
+        matched = {key: by_name.get(canonical(str(key))) for key in keys}
+        if len(by_name) == len(names) and len(set(matched.values()) - {None}) == len(keys):
+            return matched
+    if len(keys) == len(names) and all(re.fullmatch(r"\d+", str(key)) for key in keys):
+        ordered = sorted(keys, key=lambda key: int(key))
+        return dict(zip(ordered, sorted(names, key=natural_key), strict=True))
+    return None
+
+
+def _numbers(name: str) -> tuple[int, ...]:
+    return tuple(int(digits) for digits in re.findall(r"\d+", name))
+
+
+def _match(raw: RawLabels, names: list[str], path: Path) -> dict[str, np.ndarray | Intervals]:
+    if not raw.is_partial and len(raw.values) != len(names):
+        raise UserError(
+            f"{path}: labels of {len(raw.values)} videos, but the data set has {len(names)} test "
+            f"videos ({', '.join(names[:3])}, ...); use the labels of this data set"
+        )
+    if raw.keys is None:
+        return dict(zip(names, raw.values, strict=True))
+    matched = match_names(raw.keys, names)
+    if matched is None:
+        raise UserError(
+            f"{path}: its video names ({', '.join(map(str, raw.keys[:3]))}, ...) are not those of "
+            f"the data set ({', '.join(names[:3])}, ...); rename one or the other"
+        )
+    found = {matched[key]: value for key, value in zip(raw.keys, raw.values, strict=True)}
+    normal = Intervals(np.empty((0, 2), np.int64))
+    return {name: found.get(name, normal) for name in names}
+
+
+def _split_row(
+    row: np.ndarray | Intervals, names: list[str], num_frames: dict[str, int], path: Path
+) -> RawLabels:
+    """Labels of all frames in a row, videos in natural order."""
+    total = sum(num_frames.values())
+    size = row.size if isinstance(row, np.ndarray) else len(row.spans)
+    if isinstance(row, Intervals) or size != total:
+        raise UserError(
+            f"{path}: {size} labels in a row, but the {len(names)} test videos have {total} frames"
+        )
+    ends = np.cumsum([num_frames[name] for name in names])
+    return RawLabels(list(names), np.split(row.reshape(-1), ends[:-1]))
+
+
+def _per_frame(value: np.ndarray | Intervals, num_frames: int, path: Path, name: str) -> np.ndarray:
+    if isinstance(value, Intervals):
+        return _fill(value.spans, num_frames, path, name)
+    values = value.reshape(-1)
+    if len(values) != num_frames:
+        raise UserError(
+            f"{path}: video {name}: {len(values)} labels, but the video has {num_frames} frames; "
+            "use the labels that belong to these videos"
+        )
+    if not np.isin(values, (0, 1)).all():
+        raise UserError(f"{path}: video {name}: labels must be 0 (normal) or 1 (anomalous)")
+    return values.astype(np.uint8)
+
+
+def _fill(spans: np.ndarray, num_frames: int, path: Path, name: str) -> np.ndarray:
+    labels = np.zeros(num_frames, np.uint8)
+    for start, stop in spans.tolist():
+        if not 0 <= start <= stop <= num_frames:
+            raise UserError(
+                f"{path}: video {name}: interval {start}..{stop} (0-based, stop exclusive) does "
+                f"not fit in its {num_frames} frames; use the labels that belong to these videos"
+            )
+        labels[start:stop] = 1
+    return labels

@@ -1,0 +1,113 @@
+"""MATLAB files, read in a process of their own.
+
+SciPy's reader crashes on some damaged files (a bus error, seen in SciPy 1.17), and a crash cannot
+be caught. The process that reads hands plain arrays back.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from utils.errors import UserError
+
+_ROOT = Path(__file__).resolve().parents[2]
+_LONGEST = 300.0  # seconds
+_NEWER = "a MATLAB 7.3 file; save it again with -v7"
+
+Variables = dict[str, np.ndarray | list[np.ndarray]]
+
+
+def read_mat(path: str | Path, names: Sequence[str] = ()) -> Variables:
+    """The variables of a MATLAB file, up to version 7.
+
+    Args:
+        path: the file.
+        names: only these variables; default: all.
+
+    Returns:
+        Name -> array; a cell array as the list of its cells, column by column as MATLAB counts.
+
+    Raises:
+        UserError: not such a file, damaged, or holding anything but numbers, texts and cells.
+    """
+    path = Path(path).absolute()
+    with tempfile.TemporaryDirectory() as folder:
+        content = Path(folder) / "content.npz"
+        command = [
+            sys.executable,
+            "-m",
+            "datasets.labels.mat_files",
+            str(path),
+            str(content),
+            *names,
+        ]
+        try:
+            done = subprocess.run(
+                command, cwd=_ROOT, capture_output=True, text=True, errors="replace",
+                timeout=_LONGEST,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise UserError(f"{path}: reading it takes over {_LONGEST:.0f} s; damaged?") from None
+        if done.returncode == 0:
+            return _unpack(content)
+        told = done.stderr.strip().splitlines()
+        reason = told[-1] if told else "no reason told"
+        if done.returncode < 0:
+            number = -done.returncode
+            reason = f"reading it ended in a crash: {signal.strsignal(number) or number}"
+        if reason == _NEWER:
+            raise UserError(f"{path}: {_NEWER}")
+        raise UserError(f"{path}: not a MATLAB file or damaged ({reason}); fetch it again")
+
+
+def _unpack(content: Path) -> Variables:
+    with np.load(content, allow_pickle=False) as archive:
+        found: Variables = {}
+        for place, (name, count) in enumerate(json.loads(str(archive["names"]))):
+            if count is None:
+                found[name] = archive[f"{place}"]
+            else:
+                found[name] = [archive[f"{place}.{cell}"] for cell in range(count)]
+        return found
+
+
+def _pack(path: str, content: str, names: Sequence[str]) -> None:
+    """The other process: read with SciPy and write the arrays down."""
+    import scipy.io
+
+    variables = scipy.io.loadmat(path, variable_names=list(names) or None)
+    listed: list[tuple[str, int | None]] = []
+    arrays: dict[str, np.ndarray] = {}
+    for name, value in variables.items():
+        if name.startswith("__"):
+            continue
+        place = len(listed)
+        is_cell = isinstance(value, np.ndarray) and value.dtype.kind == "O"
+        cells = list(value.ravel(order="F")) if is_cell else [value]
+        for number, cell in enumerate(cells):
+            if not isinstance(cell, np.ndarray) or cell.dtype.kind not in "biufUS":
+                raise ValueError(f"{name}: neither numbers, text nor cells of them")
+            arrays[f"{place}.{number}" if is_cell else f"{place}"] = cell
+        listed.append((name, len(cells) if is_cell else None))
+    np.savez(content, names=np.array(json.dumps(listed)), **arrays)
+
+
+def _main() -> None:
+    try:
+        _pack(sys.argv[1], sys.argv[2], sys.argv[3:])
+    except NotImplementedError:
+        sys.exit(_NEWER)
+    except Exception as error:  # loadmat lets errors of its many parts through
+        sys.exit(" ".join(f"{type(error).__name__}: {error}".split()))
+
+
+if __name__ == "__main__":
+    _main()

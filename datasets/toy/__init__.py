@@ -1,0 +1,1 @@
+"""The synthetic street scene of the demo, and synthetic clip features."""

@@ -1,0 +1,62 @@
+"""Losses of the running epoch: looked at now and then, checked, summed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from engine.stage import LossTerms
+from engine.state import TrainingState
+from utils.errors import UserError
+
+
+class LossLog:
+    """Keeps the terms of recent steps until they are looked at (which waits for a GPU).
+
+    Args:
+        state: whose ``loss_sums`` are added to, and whose ``step`` names a bad one.
+        stage: its name, for messages.
+        path: of its checkpoint, for messages.
+    """
+
+    def __init__(self, state: TrainingState, stage: str, path: Path) -> None:
+        self._state, self._stage, self._path = state, stage, path
+        self._recent: list[LossTerms] = []
+
+    def add(self, terms: LossTerms) -> None:
+        """Keep the terms of the step that was just counted."""
+        self._recent.append(terms)
+
+    def check(self) -> dict[str, float]:
+        """Add the recent terms to the epoch's sums; return their means.
+
+        Raises:
+            UserError: one of them is not finite.
+        """
+        if not self._recent:
+            return {}
+        first_step = self._state.step - len(self._recent) + 1
+        table = {
+            name: torch.stack([terms[name].float() for terms in self._recent]).cpu()
+            for name in self._recent[0]
+        }
+        bad = (~torch.isfinite(table["total"])).nonzero()
+        if len(bad):
+            self._refuse(first_step + int(bad[0]), float(table["total"][int(bad[0])]))
+        sums = self._state.loss_sums
+        for name, values in table.items():
+            sums[name] = sums.get(name, 0.0) + float(values.sum())
+        self._recent = []
+        return {name: float(values.mean()) for name, values in table.items()}
+
+    def _refuse(self, step: int, value: float) -> None:
+        good = (
+            f"{self._path} is the last good checkpoint"
+            if self._path.exists()
+            else "no checkpoint was written yet"
+        )
+        raise UserError(
+            f"{self._stage}: the loss is {value} at step {step}; {good}. Lower "
+            f"{self._stage}.lr, use run.precision=fp32, or look for broken input cubes"
+        )

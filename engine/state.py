@@ -1,0 +1,121 @@
+"""Everything that training changes, as one object that can be saved and restored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from utils import distributed
+from utils.errors import UserError
+from utils.runtime import random_states, restore_random_states, seed_apart
+
+
+def averaged_model(model: nn.Module, decay: float) -> AveragedModel:
+    """Exponential average of parameters and BatchNorm statistics.
+
+    The decay rises as (1 + n) / (10 + n) up to ``decay``, so that short runs do not average in
+    their first steps.
+    """
+
+    def update(
+        averages: list[torch.Tensor], currents: list[torch.Tensor], count: torch.Tensor
+    ) -> None:
+        number = float(count)
+        keep = min(decay, (1 + number) / (10 + number))
+        for average, current in zip(averages, currents, strict=True):
+            if average.is_floating_point():
+                average.lerp_(current.to(average.dtype), 1 - keep)
+            else:
+                average.copy_(current)
+
+    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
+
+
+class TrainingState:
+    """Model, average, optimizer, schedule and counters of one stage."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scheduler: torch.optim.lr_scheduler.LRScheduler,
+        ema_decay: float,
+        memory: Any = None,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.average = averaged_model(model, ema_decay) if ema_decay > 0 else None
+        self.memory = memory
+        self.epoch = 0  # epochs completed
+        self.step_in_epoch = 0
+        self.step = 0  # steps completed, over all epochs
+        self.loss_sums: dict[str, float] = {}  # of the running epoch
+
+    @property
+    def evaluated_model(self) -> nn.Module:
+        """The model that scores are made with: the average where there is one."""
+        return self.average.module if self.average is not None else self.model
+
+    def after_step(self) -> None:
+        """Count a finished optimizer step and fold it into the average."""
+        self.step += 1
+        self.step_in_epoch += 1
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+
+    def after_epoch(self) -> None:
+        """Close an epoch: advance the schedule, reset what belongs to the epoch."""
+        self.epoch += 1
+        self.step_in_epoch = 0
+        self.loss_sums = {}
+        self.scheduler.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What resuming needs, as tensors and plain containers (collective)."""
+        state: dict[str, Any] = {
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "step_in_epoch": self.step_in_epoch,
+            "loss_sums": dict(self.loss_sums),
+            "random": distributed.gather(random_states()),
+        }
+        if self.memory is not None:
+            state["memory"] = self.memory.state_dict()
+        if self.average is not None:
+            state["model"] = self.model.state_dict()
+            state["n_averaged"] = int(self.average.n_averaged)
+        return state
+
+    def restore(self, checkpoint: dict[str, Any], source: str) -> None:
+        """Continue exactly where ``checkpoint`` was written.
+
+        Raises:
+            UserError: the checkpoint holds another kind of training state.
+        """
+        training = checkpoint["training"]
+        if ("model" in training) != (self.average is not None):
+            raise UserError(f"{source}: written with another ema_decay; resume with the same one")
+        self.model.load_state_dict(training.get("model", checkpoint["model"]))
+        if self.average is not None:
+            self.average.module.load_state_dict(checkpoint["model"])
+            self.average.n_averaged.fill_(training["n_averaged"])
+        if self.memory is not None:
+            self.memory.load_state_dict(training["memory"])
+        self.optimizer.load_state_dict(training["optimizer"])
+        self.scheduler.load_state_dict(training["scheduler"])
+        self.epoch, self.step = checkpoint["epoch"], checkpoint["step"]
+        self.step_in_epoch = training["step_in_epoch"]
+        self.loss_sums = dict(training["loss_sums"])
+        self._restore_random(training["random"])
+
+    def _restore_random(self, saved: list[dict[str, Any]] | dict[str, Any]) -> None:
+        """Each process its own; of other many processes only the first goes on as it was."""
+        states = saved if isinstance(saved, list) else [saved]  # one dict: of older checkpoints
+        if distributed.is_first() or len(states) == distributed.count():
+            restore_random_states(states[distributed.index()])
+        else:
+            seed_apart(self.step)

@@ -1,0 +1,242 @@
+"""Train one stage: a readable loop with resume, averaging, logs and safe stops.
+
+The engine knows no model and no data set: a ``Stage`` brings them as plain callables, so HF2-VAD's
+three stages and FRD-UVAD share it.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+from tqdm import tqdm
+
+from engine.logger import StageLogger
+from engine.loss_log import LossLog
+from engine.stage import Stage, require_same_run
+from engine.state import TrainingState
+from engine.step import back_propagate, num_items
+from utils import distributed
+from utils.checkpoint import load_checkpoint, save_checkpoint
+from utils.config.load import save_config
+from utils.console import echo
+from utils.errors import UserError
+from utils.run_folder import StopSignal, sole_writer
+from utils.runtime import provenance, seed_apart
+
+
+def make_accelerator(device: torch.device, precision: str) -> Accelerator:
+    """Device and precision, whoever started the process.
+
+    Raises:
+        UserError: a machine has more processes than GPUs.
+    """
+    here, gpus = distributed.local_count(), torch.cuda.device_count()
+    if device.type == "cuda" and distributed.count() > 1 and here > gpus:
+        raise UserError(
+            f"{here} processes on this machine, but {gpus} GPU(s); start one process per GPU, or "
+            "set run.device=cpu"
+        )
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+    mixed = "bf16" if precision == "bf16" else "no"
+    return Accelerator(cpu=device.type == "cpu", mixed_precision=mixed)
+
+
+def adam(parameters: Any, settings: Any, device: torch.device) -> torch.optim.Optimizer:
+    """The published optimizer; one fused kernel a step where the device has it."""
+    trainable = [parameter for parameter in parameters if parameter.requires_grad]
+    return torch.optim.Adam(
+        trainable,
+        lr=settings.lr,
+        eps=settings.adam_eps,
+        weight_decay=settings.weight_decay,
+        fused=device.type in ("cpu", "cuda"),
+    )
+
+
+def fit(stage: Stage, accelerator: Accelerator, run: Any, restart: bool = False) -> Path:
+    """Train ``stage`` to its last epoch, resuming from ``last.pth`` where there is one.
+
+    Returns:
+        The path of the finished checkpoint.
+
+    Raises:
+        UserError: the folder is in use, holds another configuration, or a loss is not finite.
+    """
+    with sole_writer(stage.folder), StopSignal() as stop:
+        return _Fit(stage, accelerator, run, stop).run(restart)
+
+
+class _Fit:
+    def __init__(self, stage: Stage, accelerator: Accelerator, run: Any, stop: StopSignal) -> None:
+        self.stage = stage
+        self.accelerator = accelerator
+        self.run_config = run
+        self.stop = stop
+        self.path = stage.folder / "last.pth"
+        settings = stage.settings
+        scheduler = torch.optim.lr_scheduler.MultiStepLR(
+            stage.optimizer, settings.lr_milestones, settings.lr_gamma
+        )
+        stage.model.to(accelerator.device)
+        self.state = TrainingState(
+            stage.model, stage.optimizer, scheduler, settings.ema_decay, stage.memory
+        )
+        self.losses = LossLog(self.state, stage.name, self.path)
+
+    def run(self, restart: bool) -> Path:
+        seed_apart(self.run_config.seed)
+        resume = distributed.from_first(self.path.exists() and not restart)
+        if resume and self._resume():
+            return self.path
+        log = None
+        if distributed.is_first():
+            save_config(self.stage.config, self.stage.folder / "config.yaml")
+            log = StageLogger(self.stage.folder, self.state.step, self.state.epoch)
+        # Precision only: gradients are shared in back_propagate, which no wrapper would do as well.
+        wrapped = self.accelerator.prepare_model(self.state.model, evaluation_mode=True)
+        for model in (self.state.model, self.state.evaluated_model):
+            distributed.copy_from_first(model.state_dict().values())
+        try:
+            while self.state.epoch < self.stage.settings.num_epochs:
+                self._train_epoch(wrapped, log)
+        finally:
+            if log is not None:
+                log.close()
+        self._finish()
+        return self.path
+
+    def _resume(self) -> bool:
+        """Restore ``last.pth``; true when there is nothing left to train."""
+        checkpoint = load_checkpoint(self.path, self.stage.system, (self.stage.name,))
+        require_same_run(checkpoint, self.stage, self.path)
+        distributed.require_alike(checkpoint["step"], f"the step of {self.path}")
+        if checkpoint["finished"] and checkpoint["epoch"] >= self.stage.settings.num_epochs:
+            echo(
+                f"{self.path}: already finished ({checkpoint['epoch']} epochs); --restart redoes it"
+            )
+            return True
+        self.state.restore(checkpoint, str(self.path))
+        echo(f"{self.path}: going on after epoch {self.state.epoch}, step {self.state.step}")
+        return False
+
+    def _train_epoch(self, wrapped: nn.Module, log: StageLogger | None) -> None:
+        state, settings, started = self.state, self.stage.settings, time.perf_counter()
+        steps = len(self.stage.loader)
+        bar = tqdm(
+            self.stage.loader.epoch(state.epoch, state.step_in_epoch),
+            total=steps,
+            initial=state.step_in_epoch,
+            desc=f"{self.stage.name} epoch {state.epoch + 1}/{settings.num_epochs}",
+            disable=not distributed.is_first(),
+            mininterval=1.0,
+        )
+        wrapped.train()
+        for batch in bar:
+            self._train_step(wrapped, batch)
+            if self._check_due():
+                mean = self.losses.check()
+                bar.set_postfix(loss=f"{mean['total']:.4g}", refresh=False)
+                if log is not None and state.step % self.run_config.log_every == 0:
+                    log.scalars("step", mean, state.step)
+            if self._stop_wanted():
+                self._stop_here()
+            if settings.save_every_steps and state.step % settings.save_every_steps == 0:
+                self._save(finished=False)
+        self._close_epoch(steps, started, log)
+
+    def _train_step(self, wrapped: nn.Module, batch: Any) -> None:
+        optimizer = self.state.optimizer
+        optimizer.zero_grad(set_to_none=True)
+        with self.accelerator.autocast():
+            terms = self.stage.loss(wrapped, batch)
+        terms = back_propagate(terms, num_items(batch), self.state.model.parameters())
+        optimizer.step()
+        self.state.after_step()
+        self.losses.add(terms)
+
+    def _check_due(self) -> bool:
+        # Reading a loss waits for the GPU, so there it is done every log_every steps only.
+        on_cpu = self.accelerator.device.type == "cpu"
+        return on_cpu or self.state.step % self.run_config.log_every == 0
+
+    def _stop_wanted(self) -> bool:
+        if distributed.count() == 1:
+            return self.stop.received
+        return self._check_due() and distributed.any_of(self.stop.received)
+
+    def _close_epoch(self, steps: int, started: float, log: StageLogger | None) -> None:
+        self.losses.check()
+        state = self.state
+        means = {name: total / steps for name, total in state.loss_sums.items()}
+        rate = state.optimizer.param_groups[0]["lr"]
+        state.after_epoch()
+        record = {"epoch": state.epoch, "step": state.step, "lr": rate, **means}
+        record["seconds"] = round(time.perf_counter() - started, 3)
+        if log is not None:
+            log.epoch_line(record)
+            log.scalars("epoch", means | {"lr": rate}, state.epoch)
+            self._log_pictures(log)
+        self._keep_epoch()  # before last.pth tells that this epoch is over: a kill may fall between
+        self._save(finished=False)
+
+    def _log_pictures(self, log: StageLogger) -> None:
+        every = self.run_config.image_every
+        if self.stage.pictures is not None and every and self.state.epoch % every == 0:
+            model = self.state.evaluated_model.eval()
+            with torch.no_grad(), self.accelerator.autocast():
+                log.pictures(self.stage.pictures(model), self.state.epoch)
+            self.state.model.train()
+
+    def _stop_here(self) -> None:
+        self.losses.check()
+        self._save(finished=False)
+        echo(f"stopped by a signal at step {self.state.step}; {self.path} resumes from here")
+        raise SystemExit(143)
+
+    def _keep_epoch(self) -> None:
+        every = self.stage.settings.keep_every
+        if every and self.state.epoch % every == 0:
+            path = self.stage.folder / f"epoch_{self.state.epoch:03d}.pth"
+            self._save(finished=True, path=path, normal=self._describe_normal())
+
+    def _finish(self) -> None:
+        echo(f"{self.stage.name}: computing score statistics on the training data")
+        self._save(finished=True, normal=self._describe_normal())
+        distributed.meet()  # whoever goes on finds the checkpoint finished
+
+    def _describe_normal(self) -> dict[str, Any]:
+        model = self.state.evaluated_model
+        training = model.training
+        model.eval()
+        with torch.no_grad():  # float32 whatever the training precision: scores are made in it
+            described = self.stage.describe_normal(model)
+        model.train(training)
+        return described
+
+    def _save(self, finished: bool, path: Path | None = None, normal: Any = None) -> None:
+        self.losses.check()
+        stage, state = self.stage, self.state
+        training = state.state_dict()  # of all processes
+        if not distributed.is_first():
+            return
+        checkpoint = {
+            "system": stage.system,
+            "stage": stage.name,
+            "config": stage.config,
+            "model": state.evaluated_model.state_dict(),
+            "finished": finished,
+            "epoch": state.epoch,
+            "step": state.step,
+            "statistics": None,
+            "threshold": None,
+            "calibration": None,
+            "provenance": provenance() | {"data": stage.fingerprint},
+            "training": training,
+        }
+        save_checkpoint(path or self.path, checkpoint | (normal or {}))

@@ -1,0 +1,1 @@
+"""From errors to numbers: scores, normalisation, smoothing, thresholds, alarms, metrics."""

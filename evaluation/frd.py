@@ -1,0 +1,99 @@
+"""Predictor snippet scores frame by frame, with the code that judges HF2-VAD's cubes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from evaluation.checkpoint import origin
+from evaluation.evaluate import Evaluation, Threshold, evaluate
+from evaluation.scored_cubes import ScoredCubes
+from evaluation.scores import BASELINE, RAW, ScoreRule
+from evaluation.smoothing import Smoothing
+from utils.config.frd import FRDConfig
+from utils.errors import UserError
+from utils.runtime import provenance
+
+# What a snippet is scored by -> name in tables, the one to be judged by first.
+BRANCHES = {"score": "scorer", "reconstruction": "reconstruction", "feature_norm": BASELINE}
+
+
+class SnippetScores(NamedTuple):
+    """``values``: named (N,) numbers of all snippets; ``lengths``: snippets of each video."""
+
+    names: Sequence[str]
+    lengths: Sequence[int]
+    values: Mapping[str, np.ndarray]
+
+
+def evaluate_snippets(
+    scores: SnippetScores,
+    labels: Mapping[str, np.ndarray] | None,
+    selection: str,
+    config: FRDConfig,
+) -> Evaluation:
+    """Give every frame its snippet's score and measure it; no smoothing, as published.
+
+    Args:
+        scores: of all snippets, in the order of the videos.
+        labels: video -> (num_frames,) of 0 and 1, or ``None``.
+        selection: which checkpoint this is and why, in words.
+        config: for ``data.frames_per_snippet`` (that many frames get one score, those left over at
+            a video's end the last one), ``data.fps`` and ``eval.threshold``.
+
+    Raises:
+        UserError: labels that do not fit.
+    """
+    each = config.data.frames_per_snippet
+    num_frames = [
+        length * each if labels is None else len(labels[name])
+        for name, length in zip(scores.names, scores.lengths, strict=True)
+    ]
+    rows = frame_rows(scores.lengths, num_frames, each)
+    cubes = ScoredCubes(
+        videos=scores.names,
+        num_frames=num_frames,
+        video_index=np.repeat(np.arange(len(num_frames)), num_frames),
+        frames=np.concatenate([np.arange(count) for count in num_frames]),
+        boxes=None,
+        errors={name: values.astype(np.float64)[rows] for name, values in scores.values.items()},
+    )
+    rules = {
+        title: ScoreRule(title, ((name, 1.0, *RAW),))
+        for name, title in BRANCHES.items()
+        if name in scores.values
+    }
+    none = Smoothing(trim=0, kind="none", size=1)
+    fixed = Threshold(config.eval.threshold, "eval.threshold of the configuration")
+    return evaluate(cubes, rules, none, labels, selection, config.data.fps, threshold=fixed)
+
+
+def frame_rows(
+    lengths: Sequence[int], num_frames: Sequence[int], frames_per_snippet: int
+) -> np.ndarray:
+    """Global snippet index of every frame, videos one after the other: (sum(num_frames),) int64."""
+    parts, start = [], 0
+    for length, count in zip(lengths, num_frames, strict=True):
+        if count < 1:
+            raise UserError("a test video has no frame; take it out of the features and labels")
+        parts.append(start + np.minimum(np.arange(count) // frames_per_snippet, length - 1))
+        start += length
+    return np.concatenate(parts)
+
+
+def describe_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> str:
+    """Which checkpoint this is, in words."""
+    which = "published"
+    if checkpoint["config"] is not None:
+        which = f"{'last ' if path.name == 'last.pth' else ''}epoch {checkpoint['epoch']}"
+    return f"{checkpoint['stage']}, {which} ({path.name})"
+
+
+def origin_of(path: Path, checkpoint: Mapping[str, Any], features: Any) -> dict[str, Any]:
+    """Where results come from, as ``evaluation.checkpoint.origin``; published files say little."""
+    if checkpoint["config"] is None:
+        return {"checkpoint": str(path), "evaluated with": provenance()}
+    return origin(path, checkpoint, features.path, features.fingerprint)

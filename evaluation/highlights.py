@@ -1,0 +1,141 @@
+"""Which moments of the videos are worth looking at: peaks, false alarms, misses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from evaluation.evaluate import Evaluation
+from evaluation.metrics import auc, runs
+
+
+@dataclass(frozen=True)
+class Highlight:
+    """One frame to look at, and the cube in or near it with the highest score.
+
+    Attributes:
+        video: index of the video; frame: the cube's frame in it.
+        peak: the frame where the smoothed score peaks.
+        score: smoothed score at the peak.
+        cube: index of the cube; ``None`` where no box was found near the peak.
+        abnormal: label of the peak's frame; ``None`` without labels.
+        start, stop: labelled interval or alarm that the moment stands for (stop exclusive);
+            both equal to the peak for a mere peak.
+    """
+
+    video: int
+    frame: int
+    peak: int
+    score: float
+    cube: int | None
+    abnormal: bool | None
+    start: int
+    stop: int
+
+
+def video_peaks(evaluation: Evaluation, video: int, count: int) -> list[Highlight]:
+    """The highest peaks of a video, at least a smoothing window apart, highest first."""
+    scores = evaluation.primary.scores[video].copy()
+    reach = max(evaluation.smoothing.size, 9)
+    moments: list[Highlight] = []
+    while len(moments) < count and len(scores) and np.isfinite(scores.max()):
+        place = int(np.argmax(scores))
+        moment = _highlight(evaluation, video, place, place, place)
+        moments += [moment] if moment.cube is not None else []
+        scores[max(0, place - reach) : place + reach + 1] = -np.inf
+    return moments
+
+
+def false_alarms(evaluation: Evaluation, count: int) -> list[Highlight]:
+    """Alarms in which no frame is abnormal, highest first."""
+    found: list[_Span] = []
+    for video, scores, labels in _judged(evaluation):
+        for start, stop in runs(scores >= evaluation.threshold.value):
+            if not (labels[start:stop] == 1).any():
+                found.append(_span(video, scores, start, stop))
+    found.sort(key=lambda span: -span.score)
+    return [_highlight(evaluation, *span[1:]) for span in found[:count]]
+
+
+def misses(evaluation: Evaluation, count: int) -> list[Highlight]:
+    """Labelled intervals whose highest score stays under the threshold, lowest first."""
+    found: list[_Span] = []
+    for video, scores, labels in _judged(evaluation):
+        spans = [_span(video, scores, start, stop) for start, stop in runs(labels == 1)]
+        found += [span for span in spans if span.score < evaluation.threshold.value]
+    found.sort(key=lambda span: span.score)
+    return [_highlight(evaluation, *span[1:]) for span in found[:count]]
+
+
+def videos_worst_first(evaluation: Evaluation) -> list[int]:
+    """Videos by falling share of wrongly judged frames; without labels by falling peak score.
+
+    Videos that trimming leaves without a frame are not in the list.
+    """
+    scores = evaluation.primary.scores
+    kept = [video for video, values in enumerate(scores) if len(values)]
+    if evaluation.labels is None or evaluation.threshold is None:
+        return sorted(kept, key=lambda video: -scores[video].max())
+    return sorted(kept, key=lambda video: -wrong_share(evaluation, video))
+
+
+def wrong_share(evaluation: Evaluation, video: int) -> float:
+    """Share of a video's frames on the wrong side of the threshold."""
+    alarm = evaluation.primary.scores[video] >= evaluation.threshold.value
+    return float((alarm != (evaluation.labels[video] == 1)).mean())
+
+
+def video_auc(evaluation: Evaluation, video: int) -> float:
+    """A video's own AUC; NaN when its frames are of one class."""
+    return auc(evaluation.primary.scores[video], evaluation.labels[video])
+
+
+class _Span(NamedTuple):
+    """A run of frames of a video, counted after trimming, and the place of its highest score."""
+
+    score: float
+    video: int
+    place: int
+    start: int
+    stop: int
+
+
+def _span(video: int, scores: np.ndarray, start: int, stop: int) -> _Span:
+    place = start + int(np.argmax(scores[start:stop]))
+    return _Span(float(scores[place]), video, place, start, stop)
+
+
+def _judged(evaluation: Evaluation) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Video, scores and labels; nothing where there is nothing to judge by."""
+    if evaluation.labels is not None and evaluation.threshold is not None:
+        pairs = zip(evaluation.primary.scores, evaluation.labels, strict=True)
+        for video, (scores, labels) in enumerate(pairs):
+            yield video, scores, labels
+
+
+def _highlight(evaluation: Evaluation, video: int, place: int, start: int, stop: int) -> Highlight:
+    trim, labels = evaluation.smoothing.trim, evaluation.labels
+    cube = _highest_cube(evaluation, video, place + trim)
+    return Highlight(
+        video=video,
+        frame=place + trim if cube is None else int(evaluation.cubes.frames[cube]),
+        peak=place + trim,
+        score=float(evaluation.primary.scores[video][place]),
+        cube=cube,
+        abnormal=None if labels is None else bool(labels[video][place] == 1),
+        start=start + trim,
+        stop=stop + trim,
+    )
+
+
+def _highest_cube(evaluation: Evaluation, video: int, frame: int) -> int | None:
+    """The cube with the highest score among those that the frame's smoothed score draws on."""
+    cubes = evaluation.cubes
+    near = np.abs(cubes.frames - frame) <= evaluation.smoothing.size // 2
+    candidates = np.flatnonzero(near & (cubes.video_index == video))
+    if not len(candidates):
+        return None
+    return int(candidates[np.argmax(evaluation.primary.cube_scores[candidates])])

@@ -1,0 +1,1 @@
+"""Scoring with a finished checkpoint: backends, whole videos, ONNX export. Live: ``live/``."""

@@ -1,0 +1,1 @@
+"""Scoring streams as they come: capture, buffer, scorer, alarm log, result files."""

@@ -1,0 +1,120 @@
+"""Watch a camera, a stream or a video as it comes, until it ends or a signal stops it."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from datasets.cubes.loader import to_network_inputs
+from evaluation.calibration import Rate
+from inference.backends import random_cubes
+from inference.live.frame_buffer import FrameBuffer
+from inference.live.scorer import LiveScorer
+from inference.live.writer import LiveSettings, LiveWriter
+from inference.predictor import Predictor
+from models.hf2vad.from_checkpoint import explain, model_from_checkpoint
+from utils.console import echo
+from utils.run_folder import StopSignal
+
+_MOST_AT_ONCE = 8  # waiting frames that are scored as one batch
+
+
+def watch_live(
+    predictor: Predictor,
+    frames: FrameBuffer,
+    wanted: float | Rate | None,
+    output: Path,
+    name: str,
+    settings: LiveSettings,
+) -> None:
+    """Score frames until there are no more, or SIGTERM or Ctrl-C; all output is whole then.
+
+    Args:
+        predictor: from ``load_predictor``.
+        frames: from ``open_live``; closed at the end.
+        wanted: see ``Predictor.threshold``.
+        output: folder of the results.
+        name: of the camera, for tables.
+
+    Raises:
+        UserError: the camera went away for good; what was written until then is whole, too.
+    """
+    threshold = predictor.threshold(wanted, frames.fps)
+    if threshold is None:
+        echo("no threshold, so no alarms: the checkpoint has none for this score; pass --threshold")
+    scorer = LiveScorer(
+        predictor.extractor(), predictor.scorer, predictor.rule, predictor.smoothing
+    )
+    out = LiveWriter(
+        output, name, frames, threshold, predictor.scale(threshold), predictor.smoothing.size,
+        _explainer(predictor), settings,
+    )  # fmt: skip
+    try:
+        with _old_objects_set_aside():
+            _score_until_stopped(scorer, frames, out)
+            for scored in scorer.finish():
+                out.add(scored)
+    finally:
+        frames.close()
+        out.close()
+
+
+@contextmanager
+def _old_objects_set_aside() -> Iterator[None]:
+    """Spare the garbage collector the libraries' million objects, so that collecting takes no time.
+
+    Without this it hardly ever looks for the report's drawings, which are garbage in circles.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def _score_until_stopped(scorer: LiveScorer, frames: FrameBuffer, out: LiveWriter) -> None:
+    at_once = 1
+    with StopSignal() as stop:
+        while not stop.received:
+            taken = frames.take(at_once, timeout=0.5)
+            if taken is None:
+                return
+            began = time.monotonic()
+            for scored in scorer.push(taken):
+                out.add(scored)
+            spent = time.monotonic() - began
+            # Crowded frames take longer than empty ones, so this grows slowly and falls at once.
+            at_once = min(2 * at_once, _affordable(spent, len(taken), frames.max_delay))
+            out.tick()
+
+
+def _affordable(seconds: float, num_frames: int, max_delay: float) -> int:
+    """How many frames to score at once without delaying the first of them much for the last."""
+    if not num_frames:
+        return 1
+    each = max(seconds / num_frames, 1e-6)
+    return int(min(max(0.25 * max_delay / each, 1), _MOST_AT_ONCE))
+
+
+def warm_up(predictor: Predictor) -> None:
+    """Score noise once: the first batches load and choose kernels, which takes seconds."""
+    for count in (1, 8):
+        predictor.scorer(*random_cubes(count, seed=0))
+
+
+def _explainer(predictor: Predictor) -> Any:
+    model = model_from_checkpoint(predictor.checkpoint, str(predictor.path)).to(predictor.device)
+
+    def explain_cube(appearance: np.ndarray, motion: np.ndarray) -> Mapping[str, Any]:
+        cube = torch.from_numpy(appearance), torch.from_numpy(motion)
+        return explain(model, *to_network_inputs(*cube, predictor.device))
+
+    return explain_cube

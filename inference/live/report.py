@@ -1,0 +1,70 @@
+"""The report of a live run: one HTML file, written again and again from a bounded summary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evaluation.evaluate import Threshold
+from inference.live.peak_curve import PeakCurve
+from visualization import plots
+from visualization.report import data_uri, load_template
+
+
+@dataclass(frozen=True)
+class AlarmPicture:
+    """What an alarm looked like: the frame with the box, and the patches of the cube."""
+
+    alarm: Mapping[str, Any]
+    still: bytes
+    captions: Sequence[str]
+    strip: bytes
+
+
+def render_live_report(
+    title: str,
+    facts: Mapping[str, str],
+    threshold: Threshold | None,
+    seen: str,
+    curve: PeakCurve,
+    alarms: Sequence[Mapping[str, Any]],
+    pictures: Sequence[AlarmPicture],
+) -> str:
+    """Render the report.
+
+    Args:
+        title: heading.
+        facts: name -> text, shown first.
+        threshold: of the alarms, if there is one.
+        seen: the rate of alarms in words.
+        curve: highest scores over time.
+        alarms: the last ones, as they stand in ``alarms.json``.
+        pictures: of the last ones.
+
+    Returns:
+        HTML with all pictures inside it and no script. All texts are escaped.
+    """
+    frames, scores = curve.points()
+    drawn = None
+    if len(frames):
+        value = threshold.value if threshold else None
+        drawn = data_uri(plots.peak_picture(frames, scores, value), "png")
+    return load_template("live.html.j2").render(
+        title=title,
+        facts=facts,
+        threshold=threshold,
+        seen=seen,
+        curve=drawn,
+        frames_per_bin=curve.frames_per_bin,
+        raised=list(alarms),
+        pictures=[
+            {
+                "alarm": each.alarm,
+                "still": data_uri(each.still, "jpeg"),
+                "captions": each.captions,
+                "strip": data_uri(each.strip, "png"),
+            }
+            for each in reversed(pictures)
+        ],
+    )

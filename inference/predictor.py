@@ -1,0 +1,144 @@
+"""A checkpoint made ready to score videos: model, extractor, score rule, threshold."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from evaluation.calibration import Rate, expected, require_same_score, threshold_for
+from evaluation.checkpoint import calibrated_threshold
+from evaluation.evaluate import Threshold
+from evaluation.scores import STAGES, ScoreRule, score_rules
+from evaluation.smoothing import Smoothing
+from inference.backends import CubeScorer, build_scorer
+from pre_process.cubes.extractor import CubeExtractor, build_extractor
+from utils.checkpoint import load_finished
+from utils.config.load import SCORING_BLOCKS, scoring_config
+from utils.errors import UserError
+from utils.runtime import pick_device
+from visualization.annotate import ScoreScale
+
+logger = logging.getLogger(__name__)
+
+_BLOCKS = (*SCORING_BLOCKS, "pre_process")
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Everything that scores new video.
+
+    Attributes:
+        path, checkpoint: where the model is from.
+        config: its configuration with the overrides laid over.
+        scorer: errors of cubes.
+        rule, smoothing: from errors to the score of a frame.
+        device: of the networks.
+    """
+
+    path: Path
+    checkpoint: dict[str, Any]
+    config: Any
+    scorer: CubeScorer
+    rule: ScoreRule
+    smoothing: Smoothing
+    device: torch.device
+
+    def extractor(self, batch_size: int = 1) -> CubeExtractor:
+        """A new cube extractor for videos that belong to no data set."""
+        return build_extractor(self.config.pre_process, batch_size=batch_size)
+
+    def threshold(self, wanted: float | Rate | None, fps: float) -> Threshold | None:
+        """The alarm threshold.
+
+        Args:
+            wanted: a value, a rate of false alarms, or ``None`` for the checkpoint's own.
+            fps: frames a second of the video to be watched.
+
+        Returns:
+            ``None`` when nothing is wanted and the checkpoint has none for this score.
+
+        Raises:
+            UserError: a rate is wanted, but the checkpoint was not calibrated for this score.
+        """
+        own = calibrated_threshold(self.checkpoint, self.rule, self.smoothing, fps)
+        if wanted is None:
+            return own
+        table = self.checkpoint.get("calibration")
+        if not isinstance(wanted, Rate):
+            rates = expected(table, wanted, fps).describe() if own else ""
+            return Threshold(wanted, "given on the command line", rates)
+        require_same_score(table, self.rule, self.smoothing, str(self.path))
+        value = threshold_for(table, wanted, fps)
+        source = f"calibrated on normal video for {wanted.value:g} {wanted.unit.replace('_', ' ')}"
+        return Threshold(value, source, expected(table, value, fps).describe())
+
+    def scale(self, threshold: Threshold | None) -> ScoreScale:
+        """Colours: calm is a cube without error, alarming the threshold or the worst normal one."""
+        statistics = self.checkpoint["statistics"]
+        worst = {name: statistics[name]["quantiles"][-1] for name, *_ in self.rule.terms}
+        alarming = threshold.value if threshold else float(self.rule(worst))
+        return ScoreScale(self.rule.zero_error_score, alarming)
+
+
+def load_predictor(
+    path: Path, overrides: Sequence[str], backend: str, device: str | None
+) -> Predictor:
+    """Make a predictor of a checkpoint.
+
+    Args:
+        path: a stage's finished checkpoint.
+        overrides: ``key.sub=value`` strings for data, run, eval and pre_process.
+        backend: ``torch`` or ``onnx``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; ``None``: the configuration's.
+
+    Raises:
+        UserError: not such a checkpoint, faults in the overrides, or boxes or flow that exist for
+            the training videos only.
+    """
+    checkpoint = load_finished(path, stages=STAGES)
+    overrides = list(overrides)
+    if device is not None:
+        overrides += [f"run.device={device}", f"pre_process.device={device}"]
+    config = scoring_config(checkpoint["config"], str(path), overrides=overrides, blocks=_BLOCKS)
+    _require_new_video(path, config.pre_process)
+    _compare(checkpoint["config"]["pre_process"], config.pre_process.model_dump(mode="json"))
+    if config.run.num_threads:
+        torch.set_num_threads(config.run.num_threads)
+    where = pick_device(config.run.device)
+    statistics = checkpoint["statistics"]
+    rules = score_rules(checkpoint["stage"], statistics, config.eval, str(path))
+    return Predictor(
+        path=path,
+        checkpoint=checkpoint,
+        config=config,
+        scorer=build_scorer(backend, checkpoint, path, where),
+        rule=next(iter(rules.values())),
+        smoothing=Smoothing.of(config.eval),
+        device=where,
+    )
+
+
+def _require_new_video(path: Path, pre_process: Any) -> None:
+    remedies = {"boxes": "motion", "flow": "dis"}
+    for block, remedy in remedies.items():
+        if getattr(pre_process, block).backend == "file":
+            raise UserError(
+                f"{path}: was trained with pre_process.{block}.backend 'file', which has nothing "
+                f"for a new video; pass --set pre_process.{block}.backend={remedy} (or another one "
+                "that is like what the file was made with)"
+            )
+
+
+def _compare(trained: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    free = {"batch_size": None}
+    changed = [name for name in ("boxes", "flow") if trained[name] | free != now[name] | free]
+    if changed:
+        logger.warning(
+            "%s made in another way than in training: score statistics and threshold may not fit",
+            " and ".join(changed),
+        )

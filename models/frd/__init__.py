@@ -1,0 +1,1 @@
+"""FRD-UVAD (IEEE TMM 2024) and the scorer of C2FPL."""

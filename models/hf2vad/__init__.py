@@ -1,0 +1,1 @@
+"""HF2-VAD (Liu et al., ICCV 2021): flow autoencoder, frame predictor, their errors."""

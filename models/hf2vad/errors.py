@@ -1,0 +1,78 @@
+"""Anomaly evidence of a cube: how badly its flow is rebuilt and its frame predicted."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from models.hf2vad.hf2vad import HF2VAD
+from models.hf2vad.ml_memae_sc import FLOW_CHANNELS, MLMemAESC
+
+
+@torch.inference_mode()
+def cube_errors(
+    model: HF2VAD, frames: Tensor, flows: Tensor, flow_recon: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Errors of the full model (HF2-VAD §3.3).
+
+    Args:
+        model: in evaluation mode.
+        frames: (B, 15, 32, 32) in [0, 1].
+        flows: (B, 8, 32, 32), pixels.
+        flow_recon: the reconstruction of ``flows`` where it is known already.
+
+    Returns:
+        Each (B,) float32: ``flow_error`` S_r and ``frame_error`` S_p, sums of squared differences;
+        ``energy``, the sum of the squared flows; and ``steady_energy``, the same from the middle
+        two of the four flows' energies, so that one flow that failed does not count.
+
+    Raises:
+        ValueError: the model is in training mode.
+    """
+    _require_eval(model)
+    output = model(frames, flows, flow_recon)
+    return {
+        "flow_error": _squared_sum(output["flow_recon"] - flows.float()),
+        "frame_error": _squared_sum(output["frame_pred"] - output["frame_target"].float()),
+        "energy": _squared_sum(flows),
+        "steady_energy": _steady_energy(flows),
+    }
+
+
+@torch.inference_mode()
+def stage1_errors(memae: MLMemAESC, flows: Tensor) -> dict[str, Tensor]:
+    """Errors of the flow autoencoder alone, on the last of the four flows.
+
+    Args:
+        memae: in evaluation mode.
+        flows: (B, 8, 32, 32), pixels (or only the last one, (B, 2, 32, 32)).
+
+    Returns:
+        ``flow_error`` and ``energy``, each (B,) float32.
+
+    Raises:
+        ValueError: the model is in training mode.
+    """
+    _require_eval(memae)
+    last_flow = flows[:, -FLOW_CHANNELS:]
+    flow_recon = memae(last_flow)["flow_recon"]
+    return {
+        "flow_error": _squared_sum(flow_recon - last_flow.float()),
+        "energy": _squared_sum(last_flow),
+    }
+
+
+def _steady_energy(flows: Tensor) -> Tensor:
+    energies = flows.float().square().unflatten(1, (-1, FLOW_CHANNELS)).sum(dim=(2, 3, 4))
+    count = energies.shape[1]
+    middle = energies.sum(1) - energies.amin(1) - energies.amax(1)
+    return middle * (count / (count - 2))
+
+
+def _squared_sum(x: Tensor) -> Tensor:
+    return x.float().square().sum(dim=(1, 2, 3))
+
+
+def _require_eval(model: torch.nn.Module) -> None:
+    if model.training:
+        raise ValueError("the model is in training mode; call model.eval() before scoring")

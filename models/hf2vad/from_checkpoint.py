@@ -1,0 +1,105 @@
+"""The scoring model that a checkpoint describes, and what it says about cubes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.cpu.faster import has_faster
+from models.cpu.parts import Work, in_parts
+from models.hf2vad.errors import cube_errors, stage1_errors
+from models.hf2vad.hf2vad import build_hf2vad
+from models.hf2vad.ml_memae_sc import FLOW_CHANNELS, MLMemAESC
+from utils.checkpoint import require_same_tensors
+from utils.runtime import autocast
+
+
+def model_from_checkpoint(checkpoint: Mapping[str, Any], source: str) -> nn.Module:
+    """Build the network of a checkpoint's stage around its weights, in evaluation mode.
+
+    The weights are not copied: they are the checkpoint's own tensors.
+
+    Args:
+        checkpoint: of any HF2-VAD stage, as read by ``utils.checkpoint.load_checkpoint``.
+        source: its path, for messages.
+
+    Returns:
+        ``MLMemAESC`` for stage ``ml_memae_sc``, else ``HF2VAD``.
+
+    Raises:
+        UserError: weights that do not fit the checkpoint's own configuration.
+    """
+    sizes = checkpoint["config"]["model"]
+    with torch.device("meta"):
+        if checkpoint["stage"] == "ml_memae_sc":
+            model: nn.Module = MLMemAESC(**sizes["memae"])
+        else:
+            model = build_hf2vad(sizes["memae"], sizes["vunet"])
+    own, weights = model.state_dict(), checkpoint["model"]
+    require_same_tensors(own, weights, source)
+    state = {key: weights[key].to(tensor.dtype) for key, tensor in own.items()}
+    model.load_state_dict(state, assign=True)
+    return model.eval()
+
+
+def errors_of(
+    model: nn.Module, frames: Tensor, flows: Tensor, precision: str = "fp32"
+) -> dict[str, Tensor]:
+    """Errors of cubes by whichever of the two networks ``model`` is; see ``models.hf2vad.errors``.
+
+    With ``precision`` ``bf16`` convolutions and matrix products are bfloat16; squared differences
+    and their sums stay float32.
+    """
+
+    def errors(frames: Tensor, flows: Tensor) -> dict[str, Tensor]:
+        if isinstance(model, MLMemAESC):
+            return stage1_errors(model, flows)
+        return cube_errors(model, frames, flows)
+
+    return _infer(model, errors, precision, frames, flows)
+
+
+def reconstruct_flows(memae: MLMemAESC, flows: Tensor) -> Tensor:
+    """Reconstruction of ``flows`` (B, 2K, 32, 32), pixels, in float32 whatever the precision."""
+
+    def flow_recon(flows: Tensor) -> dict[str, Tensor]:
+        return {"flow_recon": memae(flows)["flow_recon"]}
+
+    return _infer(memae, flow_recon, "fp32", flows)["flow_recon"]
+
+
+def _infer(model: nn.Module, work: Work, precision: str, *batch: Tensor) -> dict[str, Tensor]:
+    def infer(*part: Tensor) -> dict[str, Tensor]:
+        with torch.inference_mode(), autocast(part[0].device, precision):
+            return work(*part)
+
+    if precision == "fp32" and has_faster(model):
+        return in_parts(infer, *batch)
+    return infer(*batch)
+
+
+@torch.inference_mode()
+def explain(model: nn.Module, frames: Tensor, flows: Tensor) -> dict[str, Tensor]:
+    """What the model expected of cubes, to be looked at.
+
+    Args:
+        model: ``MLMemAESC`` or ``HF2VAD``, in evaluation mode.
+        frames: (B,15,32,32) in [0,1].
+        flows: (B,8,32,32), pixels.
+
+    Returns:
+        ``frame_target`` (B,3,32,32), ``flow`` and ``flow_recon`` (B,2,32,32), the last of the four
+        flows; ``frame_pred`` (B,3,32,32) where the model predicts frames. All on the CPU.
+    """
+    last_flow = flows[:, -FLOW_CHANNELS:]
+    seen = {"frame_target": frames[:, -3:], "flow": last_flow}
+    if isinstance(model, MLMemAESC):
+        seen["flow_recon"] = model(last_flow)["flow_recon"]
+    else:
+        output = model(frames, flows)
+        seen["flow_recon"] = output["flow_recon"][:, -FLOW_CHANNELS:]
+        seen["frame_pred"] = output["frame_pred"]
+    return {name: values.float().cpu() for name, values in seen.items()}

@@ -1,0 +1,1 @@
+"""The streaming cube extractor and the extraction of whole data sets."""

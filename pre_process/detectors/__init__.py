@@ -1,0 +1,1 @@
+"""Foreground boxes: detectors, regions of motion, box files."""

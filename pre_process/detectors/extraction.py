@@ -1,0 +1,100 @@
+"""Boxes of whole data sets: detection video by video, and pictures of what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from datasets.cubes.dataset import changed_settings
+from datasets.manifest import DataSet, VideoEntry
+from datasets.videos import read_frames
+from pre_process.detectors.box_files import box_file, load_box_settings, load_boxes, save_boxes
+from pre_process.detectors.build import BoxSource, build_box_source
+from pre_process.detectors.drawing import draw_boxes, spread
+from pre_process.workers import Task
+from utils.config.hf2vad import PreProcessConfig
+from utils.errors import UserError
+from utils.files import atomic_path
+
+
+@dataclass(frozen=True)
+class BoxJob:
+    """Detection in one data set: call it in each process to get that process's task."""
+
+    config: PreProcessConfig
+    dataset: DataSet
+    settings: dict[str, Any]
+
+    def __call__(self) -> Task:
+        """Build the detector once; the task writes one video's boxes."""
+        source = build_box_source(self.config, self.dataset)
+        batch_size = self.config.boxes.batch_size
+
+        def detect(entry: VideoEntry, report: Callable[[int], None]) -> None:
+            boxes = detect_in_video(source, entry, batch_size, report)
+            save_boxes(box_file(self.dataset.root, entry), boxes, self.settings)
+
+        return detect
+
+    def product(self, entry: VideoEntry) -> Path:
+        """The file that appears when a video is finished."""
+        return box_file(self.dataset.root, entry)
+
+
+def detect_in_video(
+    source: BoxSource, entry: VideoEntry, batch_size: int, report: Callable[[int], None]
+) -> list[np.ndarray]:
+    """Boxes of every frame of a video, (n,4) float32 each; ``report`` gets frame counts."""
+    source.start(entry)
+    boxes: list[np.ndarray] = []
+    waiting: list[np.ndarray] = []
+    for frame in read_frames(entry):
+        waiting.append(frame)
+        if len(waiting) > batch_size:
+            boxes += source(waiting[:batch_size], waiting[batch_size])
+            waiting = waiting[batch_size:]
+        report(1)
+    return boxes + source(waiting, None)
+
+
+def find_without_boxes(
+    dataset: DataSet, settings: dict[str, Any], overwrite: bool = False
+) -> list[VideoEntry]:
+    """The videos whose boxes are not there yet.
+
+    Raises:
+        UserError: a video's boxes were made with other settings.
+    """
+    missing = []
+    for entry in dataset.entries:
+        path = box_file(dataset.root, entry)
+        if overwrite or not path.is_file():
+            missing.append(entry)
+            continue
+        differing = changed_settings(load_box_settings(path), settings)
+        if differing:
+            raise UserError(
+                f"{path}: made with other settings: {'; '.join(differing)}; restore them, use "
+                "another data.root, or pass --overwrite"
+            )
+    return missing
+
+
+def draw_dataset(dataset: DataSet, count: int) -> Path:
+    """Draw the stored boxes on ``count`` frames of each video; gives the folder of the PNGs."""
+    folder = dataset.root / "boxes" / "drawn"
+    for entry in tqdm(dataset.entries, desc="drawing", unit="video"):
+        boxes = load_boxes(box_file(dataset.root, entry), entry.num_frames)
+        chosen = set(spread(count, entry.num_frames))
+        for index, frame in enumerate(read_frames(entry)):
+            if index in chosen:
+                target = folder / f"{entry.split}_{entry.name}_{index:05d}.png"
+                with atomic_path(target) as temporary:
+                    cv2.imwrite(str(temporary), draw_boxes(frame, boxes[index]))
+    return folder

@@ -1,0 +1,1 @@
+"""Clip features and pseudo labels for FRD-UVAD."""

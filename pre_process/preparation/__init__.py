@@ -1,0 +1,1 @@
+"""Archives and folders, as downloaded, to a data set of this project."""

@@ -1,0 +1,83 @@
+"""Published checkpoints into the form of ours and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from datasets.cubes.dataset import CubeSet
+from evaluation.calibration import stage_calibration
+from evaluation.scores import STAGES, error_statistics
+from published.chunks import ChunkSet
+from published.config import load_published_config, to_published_config
+from published.inputs import published_checkpoint, training_errors
+from published.state_dict_keys import to_published
+from utils.checkpoint import load_checkpoint, save_checkpoint
+from utils.config.load import build_config
+from utils.errors import UserError
+from utils.files import atomic_path, write_text
+
+
+def import_checkpoint(
+    path: Path, cfg_file: Path, output: Path, overrides: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Write a published checkpoint as one of ours, with statistics and an alarm threshold.
+
+    Both come from the training cubes: the published chunks of the configured data set, or else
+    our own cubes of it.
+
+    Args:
+        path: published ``.pth``; cfg_file: published ``.yaml``.
+        output: where to write.
+        overrides: ``key.sub=value`` for the new checkpoint's configuration.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        UserError: faults of the files, or no training cubes.
+    """
+    published = load_published_config(cfg_file)
+    checkpoint = published_checkpoint(path, published, str(cfg_file), overrides)
+    if (published.data_folder / "training" / "chunked_samples").is_dir():
+        cubes: ChunkSet | CubeSet = ChunkSet.open(published.data_folder, "training")
+    else:
+        cubes = CubeSet.open(checkpoint["config"]["data"]["root"], "training")
+    errors = training_errors(checkpoint, cubes)
+    statistics = error_statistics(errors)
+    settings = build_config(checkpoint["config"], str(path)).eval
+    calibrate = stage_calibration(checkpoint["stage"], cubes, settings)
+    checkpoint |= {"statistics": statistics, **calibrate(errors, statistics)}
+    save_checkpoint(output, checkpoint)
+    return checkpoint
+
+
+def export_checkpoint(path: Path, output: Path) -> tuple[Path, Path]:
+    """Write a checkpoint of ours with published keys, and its configuration beside it.
+
+    Returns:
+        The ``.pth`` file and the ``_cfg.yaml`` file.
+
+    Raises:
+        UserError: not a checkpoint of HF2-VAD.
+    """
+    checkpoint = load_checkpoint(path, stages=STAGES)
+    config = build_config(checkpoint["config"], str(path))
+    for key in ("w_energy", "w_steady_energy"):
+        weight = getattr(config.eval, key)
+        if weight:
+            raise UserError(
+                f"{path}: its scores weigh the flow's energy (eval.{key}={weight}), "
+                "which the published code cannot; evaluate it here"
+            )
+    state = to_published(checkpoint["model"])
+    with atomic_path(output) as temporary:
+        torch.save({"step": checkpoint["step"], "model_state_dict": state}, temporary)
+    cfg_file = output.with_name(f"{output.stem}_cfg.yaml")
+    tree = to_published_config(config, checkpoint["stage"])
+    write_text(cfg_file, yaml.safe_dump(tree, sort_keys=False))
+    return output, cfg_file

@@ -1,0 +1,159 @@
+"""Thresholds from normal scores, alarms from thresholds, smoothing without a look ahead."""
+
+from __future__ import annotations
+
+import argparse
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evaluation.alarms import AlarmStats, AlarmTracker, find_alarms
+from evaluation.calibration import (
+    Rate,
+    calibrate,
+    expected,
+    require_same_score,
+    stage_calibration,
+    threshold_for,
+)
+from evaluation.causal import CausalSmoother
+from evaluation.metrics import runs
+from evaluation.scores import ScoreRule, error_statistics
+from evaluation.smoothing import Smoothing, causal_median
+from utils.config.hf2vad import EvalConfig
+from utils.errors import UserError
+
+SCORES = st.lists(st.integers(-5, 5), min_size=1, max_size=60).map(lambda v: np.array(v, float))
+RULE, SMOOTHING = ScoreRule("x", (("flow_error", 1.0, 0.0, 1.0),)), Smoothing()
+
+
+def normal_scores(videos=6, length=400):
+    """Smooth random scores with an exponential tail, as squared errors have."""
+    rng = np.random.default_rng(3)
+    noise = rng.exponential(size=(videos, length + 8))
+    return [np.convolve(row, np.ones(9) / 9, "valid") for row in noise]
+
+
+@given(SCORES, st.integers(1, 9))
+def test_causal_smoothing_is_that_of_whole_videos(scores, size):
+    smoother = CausalSmoother(size)
+    for _ in range(2):  # the second time after a restart
+        pushed = [smoother.push(score) for score in scores.tolist()]
+        np.testing.assert_array_equal(pushed, causal_median(scores, size))
+        smoother.restart()
+
+
+@given(SCORES, st.integers(-6, 6), st.integers(0, 100))
+def test_alarms_are_runs_with_their_peak(scores, threshold, first):
+    alarms = find_alarms("v", scores, threshold, first)
+    assert [(a.start - first, a.stop - first) for a in alarms] == runs(scores >= threshold)
+    for alarm in alarms:
+        inside = scores[alarm.start - first : alarm.stop - first]
+        assert alarm.score == inside.max()
+        assert alarm.peak == alarm.start + int(np.argmax(inside))
+
+
+def test_a_running_alarm_is_seen_and_closed():
+    tracker = AlarmTracker("camera", 2.0)
+    assert tracker.push(7, 1.0) is None and tracker.running is None
+    assert tracker.push(8, 2.0) is None and tracker.running.start == 8
+    tracker.push(9, 5.0)
+    ended = tracker.push(10, 1.9)
+    assert (ended.start, ended.stop, ended.peak, ended.score) == (8, 10, 9, 5.0)
+    assert tracker.close() is None
+    assert find_alarms("v", np.array([9.0]), None) == []
+
+
+def test_an_alarm_as_json_counts_frames_and_seconds():
+    (alarm,) = find_alarms("v", np.array([0.0, 3.0, 4.0, 0.0]), 3.0, first_frame=4)
+    told = alarm.as_json(fps=2.0)
+    assert (told["start_frame"], told["end_frame"], told["peak_frame"]) == (5, 6, 6)
+    assert (told["start_seconds"], told["end_seconds"], told["peak_seconds"]) == (2.5, 3.5, 3.0)
+    seen = AlarmStats(alarms=1, alarm_frames=2, frames=100, seconds=50.0)
+    assert (seen.alarms_per_hour, seen.frames_per_thousand) == (72.0, 20.0)
+    assert seen.describe().startswith("1 alarm(s) in 0.833 minutes (72 an hour, 20 frames")
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.floats(0.05, 900),
+    st.sampled_from(["alarms_per_hour", "frames_per_thousand"]),
+    st.floats(1, 60),
+)
+def test_a_threshold_keeps_the_stated_rate_on_the_videos_it_is_from(value, unit, fps):
+    scores = normal_scores()
+    table = calibrate(scores, "s", "m")
+    threshold = threshold_for(table, Rate(value, unit), fps)
+    alarms = [a for video in scores for a in find_alarms("v", video, threshold)]
+    frames = sum(map(len, scores))
+    seen = AlarmStats(len(alarms), sum(a.stop - a.start for a in alarms), frames, frames / fps)
+    assert getattr(seen, unit) <= value * (1 + 1e-9)
+    told = expected(table, threshold, fps)
+    if told.is_extrapolated:
+        assert seen.alarms == 0 and getattr(told, unit) <= value * (1 + 1e-6)
+    else:
+        assert told.alarms_per_hour == pytest.approx(seen.alarms_per_hour)
+        assert told.frames_per_thousand == pytest.approx(seen.frames_per_thousand)
+
+
+def test_a_lower_rate_needs_a_higher_threshold():
+    table = calibrate(normal_scores(), "s", "m")
+    rates = (300.0, 30.0, 3.0, 0.3, 0.03, 0.003)
+    for unit in ("alarms_per_hour", "frames_per_thousand"):
+        found = [threshold_for(table, Rate(rate, unit), fps=10.0) for rate in rates]
+        assert found == sorted(found) and len(set(found)) >= 5
+
+
+def test_beyond_the_highest_score_the_tail_goes_on_exponentially():
+    rng = np.random.default_rng(0)
+    seen, unseen = rng.exponential(size=4000), rng.exponential(size=400_000)
+    table = calibrate([seen], "s", "m")
+    threshold = threshold_for(table, Rate(0.05, "frames_per_thousand"), fps=25.0)
+    told = expected(table, threshold, fps=25.0)
+    assert threshold > seen.max() and told.is_extrapolated and "extrapolated" in told.describe()
+    assert told.frames_per_thousand == pytest.approx(0.05, rel=1e-6)
+    # The true quantile is ln(20000) = 9.9; the rate seen on new data is of the right size.
+    assert 0.01 < 1000 * (unseen >= threshold).mean() < 0.25
+
+
+def test_constant_scores_still_give_a_threshold_above_them():
+    table = calibrate([np.zeros(50)], "s", "m")
+    assert threshold_for(table, Rate(1, "frames_per_thousand"), 25.0) > 0
+    assert threshold_for(table, Rate(1000, "frames_per_thousand"), 25.0) == 0
+    assert expected(table, 0.5, 25.0).alarms_per_hour == pytest.approx(0)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "often"])
+def test_impossible_rates_are_refused(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="must be a number above 0"):
+        Rate.per_hour(text)
+
+
+def test_a_table_of_another_score_is_refused():
+    table = calibrate([np.arange(9.0)], "flow_error", "median of 17 frames after dropping 4")
+    assert require_same_score(table, RULE, SMOOTHING, "x.pth") is table
+    with pytest.raises(UserError, match=r"x\.pth.*calibrated for smoothing.*--threshold"):
+        require_same_score(table, RULE, Smoothing(trim=0), "x.pth")
+    with pytest.raises(UserError, match="no threshold was calibrated"):
+        require_same_score(None, RULE, SMOOTHING, "x.pth")
+
+
+def test_a_stage_calibrates_on_the_frames_of_its_training_videos():
+    errors = {"flow_error": np.arange(30.0), "energy": np.ones(30)}
+    cubes = SimpleNamespace(
+        videos=["a", "b"],
+        num_frames={"a": 20, "b": 10},
+        video_index=np.repeat([0, 1], [20, 10]),
+        frames=np.concatenate([np.arange(20), np.arange(10)]),
+    )
+    config = EvalConfig(trim=4, median=1, false_frames_per_thousand=100)
+    found = stage_calibration("ml_memae_sc", cubes, config)(errors, error_statistics(errors))
+    kept = np.concatenate([np.arange(4.0, 20), np.arange(24.0, 30)])
+    assert found["calibration"]["num_frames"] == len(kept)
+    assert found["threshold"] == 28.0  # two of 22 frames are within a tenth of them
+    assert stage_calibration("finetune", cubes, config)(errors, {"num_cubes": 30}) == {}
+    short = EvalConfig(trim=25, median=1)
+    assert stage_calibration("ml_memae_sc", cubes, short)(errors, error_statistics(errors)) == {}

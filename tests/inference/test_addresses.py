@@ -1,0 +1,101 @@
+"""Recordings and streams at an address: the one is played once, the other reconnected for ever."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import math
+import threading
+
+import cv2
+import numpy as np
+import pytest
+
+import infer
+from inference.live import frame_buffer
+from inference.live.capture import open_live
+from tests.helpers.tiny_checkpoint import write_checkpoint
+from tests.helpers.tiny_videos import write_video
+from utils.errors import UserError
+from utils.files import read_json
+
+PICTURES = 5  # that a connection of the stream shows before it breaks off
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    """Serves the files of a folder and, at ``/stream``, motion JPEG that breaks off."""
+
+    def do_GET(self):
+        if self.path != "/stream":
+            super().do_GET()
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        for level in range(PICTURES):
+            data = cv2.imencode(".jpg", np.full((48, 64, 3), 40 * level, np.uint8))[1].tobytes()
+            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
+            self.wfile.write(head.encode() + data + b"\r\n")
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def address(tmp_path, monkeypatch):
+    """Where ``tmp_path`` is served."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(frame_buffer, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(frame_buffer, "_LONGEST_PAUSE", 0.02)
+    handler = functools.partial(Handler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join(timeout=60)
+
+
+def test_a_recording_is_played_once_and_at_its_own_speed(tmp_path, address):
+    write_video(tmp_path / "clip.avi", 30, fps=50.0)
+    frames = open_live(f"{address}/clip.avi", None, 25.0, math.inf, 300.0)
+    taken = []
+    while (batch := frames.take(4, timeout=1.0)) is not None:
+        taken += batch
+        assert len(taken) <= 30  # it does not begin again
+    assert [live.index for live in taken] == list(range(30)) and frames.fps == pytest.approx(50.0)
+    assert frames.reconnected == 0 and not any(live.gap for live in taken)
+    assert taken[-1].arrived - taken[0].arrived > 0.5 * 29 / 50  # unpaced it takes no time
+
+
+def test_a_recording_that_breaks_off_is_told_after_all_its_frames(tmp_path, address):
+    whole = write_video(tmp_path / "whole.avi", 40, fps=1000.0).read_bytes()
+    (tmp_path / "cut.avi").write_bytes(whole[: len(whole) // 2])
+    frames = open_live(f"{address}/cut.avi", None, 25.0, math.inf, 300.0)
+    taken = []
+    with pytest.raises(UserError, match=r"cut\.avi: broke off after \d+ of 40 frames; all results"):
+        while (batch := frames.take(4, timeout=1.0)) is not None:
+            taken += batch
+    assert 5 < len(taken) < 30
+
+
+def test_a_stream_without_end_is_reconnected(address):
+    frames = open_live(f"{address}/stream", None, 25.0, math.inf, 300.0)
+    taken = []
+    while len(taken) < 3 * PICTURES:
+        batch = frames.take(4, timeout=30.0)
+        assert batch  # neither over nor silent
+        taken += batch
+    frames.close()
+    assert frames.reconnected >= 2 and {live.gap for live in taken} == {"", "reconnected"}
+
+
+def test_infer_ends_with_the_recording(tmp_path, address, capsys):
+    write_video(tmp_path / "clip.avi", 20, fps=100.0)
+    model, output = write_checkpoint(tmp_path / "run" / "last.pth"), tmp_path / "out"
+    infer.main(["--model", str(model), "--source", f"{address}/clip.avi", "--live", "--no_video",
+                "--max_delay", "inf", "--threshold", "0", "--output", str(output)])  # fmt: skip
+    assert "20 frames scored" in capsys.readouterr().out
+    assert read_json(output / "alarms.json")["seen"]["frames"] == 16
+    assert "20 came, 20 scored, 0 dropped" in (output / "report.html").read_text()

@@ -1,0 +1,1 @@
+"""Hostile files, full disks, kills."""

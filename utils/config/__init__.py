@@ -1,0 +1,1 @@
+"""YAML configurations: loading and overrides, and the keys of both systems."""

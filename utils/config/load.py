@@ -1,0 +1,207 @@
+"""Read a YAML configuration, apply ``--set`` overrides, report all faults at once."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from utils.config.frd import FRDConfig
+from utils.config.hf2vad import HF2VADConfig
+from utils.errors import UserError
+from utils.files import write_text
+
+SYSTEMS: dict[str, type[BaseModel]] = {"hf2vad": HF2VADConfig, "frd": FRDConfig}
+SCORING_BLOCKS = ("data", "run", "eval")  # what may change between training and scoring
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg_file`` and ``--set``, which every script has."""
+    parser.add_argument("--cfg_file", required=True, help="the data set's YAML file")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override any key, for example --set cvae.num_epochs=5 run.seed=1",
+    )
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = (), system: str = "hf2vad") -> Any:
+    """Read and check a configuration file.
+
+    Args:
+        path: YAML file.
+        overrides: ``key.sub=value`` strings; the value is read as YAML.
+        system: which system the calling script belongs to (``hf2vad`` or ``frd``).
+
+    Returns:
+        The schema object of that system.
+
+    Raises:
+        UserError: unreadable file, or faults in keys or values (all of them in one message).
+    """
+    tree = read_yaml(Path(path))
+    for override in overrides:
+        apply_override(tree, override)
+    return build_config(tree, str(path), system)
+
+
+def build_config(tree: dict[str, Any], source: str, system: str = "hf2vad") -> Any:
+    """Check a configuration tree that was read from ``source`` (a name for error messages)."""
+    found = tree.get("system", "hf2vad")
+    if found != system:
+        raise UserError(
+            f"{source}: key 'system' is {found!r}, but this script needs {system!r}; "
+            "pass a configuration of that system"
+        )
+    return validate(tree, SYSTEMS[system], source)
+
+
+def validate(tree: dict[str, Any], schema: type[BaseModel], source: str) -> Any:
+    """Check a tree against a schema.
+
+    Raises:
+        UserError: all faults at once, each with key, value, what is allowed and the nearest key.
+    """
+    try:
+        return schema.model_validate(tree)
+    except ValidationError as error:
+        faults = [_describe(fault, schema) for fault in error.errors()]
+        raise UserError(f"{source}: {len(faults)} fault(s)\n" + "\n".join(faults)) from None
+
+
+def scoring_config(
+    tree: dict[str, Any],
+    source: str,
+    cfg_file: str | None = None,
+    overrides: Sequence[str] = (),
+    system: str = "hf2vad",
+    blocks: Sequence[str] = SCORING_BLOCKS,
+) -> Any:
+    """The configuration to score with: the checkpoint's, with other data and evaluation laid over.
+
+    Args:
+        tree: ``config`` of a checkpoint.
+        source: the checkpoint's path, for messages.
+        cfg_file: a file whose ``data``, ``run`` and ``eval`` blocks replace the checkpoint's.
+        overrides: ``key.sub=value`` strings for keys of ``blocks``.
+        blocks: what may be overridden.
+
+    Raises:
+        UserError: faults in the file, or an override of what the checkpoint fixes.
+    """
+    tree = copy.deepcopy(tree)
+    if cfg_file is not None:
+        file_tree = load_config(cfg_file, system=system).model_dump(mode="json")
+        tree |= {block: file_tree[block] for block in SCORING_BLOCKS}
+    for override in overrides:
+        if override.split(".")[0] not in blocks:
+            raise UserError(
+                f"--set {override}: a checkpoint brings its own model and training settings; "
+                f"only {', '.join(blocks)} can be set here"
+            )
+        apply_override(tree, override)
+    return build_config(tree, source, system)
+
+
+def save_config(resolved: dict[str, Any], path: Path) -> None:
+    """Write a resolved configuration (``model_dump(mode="json")``) as YAML, atomically."""
+    write_text(path, yaml.safe_dump(resolved, sort_keys=False))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file of keys and values.
+
+    Raises:
+        UserError: missing, not YAML, or not ``key: value`` lines.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such configuration file; cfgs/ holds those shipped") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: is a folder; name a YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not readable as YAML: {error}") from None
+    if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
+        raise UserError(f"{path}: must hold 'key: value' lines, such as 'data: {{name: ped2}}'")
+    return tree
+
+
+def apply_override(tree: dict[str, Any], override: str) -> None:
+    """Put one ``key.sub=value`` into a tree of keys; the value is read as YAML.
+
+    Raises:
+        UserError: no ``=`` in it, not YAML, or a value where a block is needed.
+    """
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise UserError(f"--set {override}: write KEY=VALUE, for example cvae.num_epochs=5")
+    try:
+        value = yaml.safe_load(text) if text else ""
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {override}: the value is not readable as YAML: {error}") from None
+    *parents, last = key.split(".")
+    node = tree
+    for parent in parents:
+        child = node.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise UserError(f"--set {override}: '{parent}' holds a value, not a block of keys")
+        node = child
+    node[last] = value
+
+
+def _describe(fault: dict[str, Any], schema: type[BaseModel]) -> str:
+    """One line a fault: key, value, what is allowed, the nearest known key."""
+    location = [str(part) for part in fault["loc"]]
+    key = ".".join(location) or "(file)"
+    if fault["type"] == "extra_forbidden":
+        return f"  {key}: unknown key; {_suggest(location, schema)}"
+    if fault["type"] == "missing":
+        return f"  {key}: missing; add it"
+    value = repr(fault["input"])
+    value = value if len(value) <= 60 else value[:57] + "..."
+    return f"  {key}: {value} is not allowed: {fault['msg']}"
+
+
+def _suggest(location: Sequence[str], schema: type[BaseModel]) -> str:
+    block = _block_at(schema, location[:-1])
+    known = list(block.model_fields) if block else []
+    near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+    if near:
+        return f"did you mean '{near[0]}'?"
+    elsewhere = [name for name in _all_keys(schema) if name.split(".")[-1] == location[-1]]
+    if elsewhere:
+        return f"did you mean '{elsewhere[0]}'?"
+    return f"known keys here: {', '.join(known)}"
+
+
+def _block_at(schema: type[BaseModel], location: Sequence[str]) -> type[BaseModel] | None:
+    block: type[BaseModel] | None = schema
+    for name in location:
+        field = block.model_fields.get(name) if block else None
+        block = _as_block(field.annotation) if field else None
+    return block
+
+
+def _as_block(annotation: Any) -> type[BaseModel] | None:
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
+
+
+def _all_keys(schema: type[BaseModel], prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for name, field in schema.model_fields.items():
+        block = _as_block(field.annotation)
+        keys += _all_keys(block, f"{prefix}{name}.") if block else [prefix + name]
+    return keys

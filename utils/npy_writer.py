@@ -1,0 +1,62 @@
+"""A .npy file that grows along its first axis while it is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+
+class NpyWriter:
+    """Append rows to a ``.npy`` file; its header tells the true count once it is closed.
+
+    NumPy pads the header of an array so that its first axis may grow in place, which lets a video
+    of any length be written with the memory of one frame.
+
+    Args:
+        path: the file; an existing one is replaced.
+        row_shape: shape of one row, which is the array's shape without its first axis.
+        dtype: element type.
+    """
+
+    def __init__(self, path: Path, row_shape: tuple[int, ...], dtype: str) -> None:
+        self.row_shape = row_shape
+        self.dtype = np.dtype(dtype)
+        self.num_rows = 0
+        self._handle = Path(path).open("wb")  # noqa: SIM115 (closed by close and __exit__)
+        self._write_header()
+
+    def append(self, rows: np.ndarray) -> None:
+        """Add ``rows`` (n, *row_shape), converted to the file's element type."""
+        if rows.shape[1:] != self.row_shape:
+            raise ValueError(f"rows of shape {rows.shape[1:]} in an array of {self.row_shape}")
+        self._handle.write(np.ascontiguousarray(rows, self.dtype).data)
+        self.num_rows += len(rows)
+
+    def close(self) -> None:
+        """Write the header with the true count and close the file."""
+        self._handle.seek(0)
+        self._write_header()
+        self._handle.close()
+
+    def __enter__(self) -> NpyWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close() if kind is None else self._handle.close()
+
+    def _write_header(self) -> None:
+        np.lib.format.write_array_header_1_0(
+            self._handle,
+            {
+                "descr": np.lib.format.dtype_to_descr(self.dtype),
+                "fortran_order": False,
+                "shape": (self.num_rows, *self.row_shape),
+            },
+        )

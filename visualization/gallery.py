@@ -1,0 +1,105 @@
+"""The moments that a report shows, and their pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from evaluation import highlights
+from evaluation.evaluate import Evaluation
+from evaluation.highlights import Highlight
+from visualization.thumbnails import cube_strip, frame_with_box
+
+Place = tuple[str, int]  # name of a video, frame in it
+Explain = Callable[[np.ndarray], Mapping[str, Any]]
+Stills = Callable[[Iterable[Place]], Iterable[tuple[Place, np.ndarray]]]
+_WORST = 8  # false alarms and misses shown
+_MANY_VIDEOS = 40  # from here on fewer peaks a video, to keep the file small
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Highlights:
+    """The moments that a report shows: worst false alarms, misses, and peaks of each video."""
+
+    false_alarms: list[Highlight]
+    misses: list[Highlight]
+    peaks: dict[int, list[Highlight]]
+
+    def all(self) -> list[Highlight]:
+        """Every moment, some of them more than once."""
+        return [
+            *self.false_alarms,
+            *self.misses,
+            *(m for each in self.peaks.values() for m in each),
+        ]
+
+
+def choose_highlights(evaluation: Evaluation) -> Highlights:
+    """The moments worth a picture."""
+    order = highlights.videos_worst_first(evaluation)
+    count = 3 if len(order) <= _MANY_VIDEOS else 2
+    return Highlights(
+        highlights.false_alarms(evaluation, _WORST),
+        highlights.misses(evaluation, _WORST),
+        {video: highlights.video_peaks(evaluation, video, count) for video in order},
+    )
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures of moments, as far as there are any.
+
+    Attributes:
+        strips: cube index -> (captions, PNG), from ``visualization.thumbnails.cube_strip``.
+        stills: (video name, frame, cube index or ``None``) -> JPEG of the frame with its box.
+    """
+
+    strips: Mapping[int, tuple[Sequence[str], bytes]] = field(default_factory=dict)
+    stills: Mapping[tuple[str, int, int | None], bytes] = field(default_factory=dict)
+
+
+def make_gallery(
+    evaluation: Evaluation,
+    highlights: Highlights,
+    explain: Explain | None,
+    stills: Stills,
+) -> Gallery:
+    """Draw the pictures of the highlights.
+
+    Args:
+        explain: maps cube indices (k,) to what ``cube_strip`` reads of each, arrays (k, ...);
+            ``None``: no strips.
+        stills: maps (video name, frame) pairs to those pairs with their frames (H,W,3) uint8 BGR,
+            as far as it can read them.
+    """
+    chosen = highlights.all()
+    cubes = np.unique([moment.cube for moment in chosen if moment.cube is not None]).astype(int)
+    strips = {}
+    for start in range(0, len(cubes) if explain else 0, _BATCH):
+        batch = cubes[start : start + _BATCH]
+        seen = {name: np.asarray(values) for name, values in explain(batch).items()}
+        for row, cube in enumerate(batch.tolist()):
+            strips[cube] = cube_strip({name: values[row] for name, values in seen.items()})
+    return Gallery(strips, _draw_stills(evaluation, chosen, stills))
+
+
+def _draw_stills(
+    evaluation: Evaluation,
+    chosen: Sequence[Highlight],
+    stills: Stills,
+) -> dict[tuple[str, int, int | None], bytes]:
+    videos, boxes = evaluation.cubes.videos, evaluation.cubes.boxes
+    wanted: dict[Place, set[int | None]] = {}
+    for moment in chosen:
+        wanted.setdefault((videos[moment.video], moment.frame), set()).add(moment.cube)
+    return {
+        (*place, cube): frame_with_box(
+            frame, None if cube is None or boxes is None else boxes[cube]
+        )
+        for place, frame in stills(wanted)
+        for cube in wanted[place]
+    }

@@ -1,0 +1,168 @@
+"""One HTML file that shows an evaluation and needs nothing else to be opened."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from evaluation.evaluate import Evaluation
+from evaluation.highlights import Highlight
+from visualization import plots
+from visualization.gallery import Gallery, Highlights
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_BASELINES = {
+    "energy": "the largest squared flow in a box",
+    "feature_norm": "the squared length of a snippet's feature",
+}
+
+
+def curve_pictures(evaluation: Evaluation) -> dict[str, bytes]:
+    """``roc`` and ``precision_recall`` as PNG; empty without labels of both classes."""
+    labels = None if evaluation.labels is None else np.concatenate(evaluation.labels)
+    if not plots.is_drawable(labels):
+        return {}
+    scores = {name: np.concatenate(each.scores) for name, each in evaluation.branches.items()}
+    return {
+        "roc": plots.roc_picture(scores, labels),
+        "precision_recall": plots.precision_recall_picture(scores, labels),
+    }
+
+
+def render_report(
+    evaluation: Evaluation,
+    title: str,
+    facts: Mapping[str, Any],
+    highlights: Highlights,
+    gallery: Gallery,
+    pictures: Mapping[str, bytes],
+    ablation: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """Render the report.
+
+    Args:
+        evaluation: what to show; without labels there are scores only.
+        title: heading, such as the data set's name.
+        facts: where the result comes from, name -> text, number or another such mapping.
+        highlights: from ``choose_highlights``; its videos are shown in that order.
+        gallery: pictures of the highlights.
+        pictures: from ``curve_pictures``.
+        ablation: rows from ``evaluation.evaluate.ablate``.
+
+    Returns:
+        HTML with all pictures inside it and no script. All texts are escaped.
+    """
+    cards = _Cards(evaluation, gallery)
+    return load_template("report.html.j2").render(
+        title=title,
+        evaluation=evaluation,
+        facts={name: _plain(fact) for name, fact in facts.items()},
+        ablation=ablation,
+        baseline=next(text for name, text in _BASELINES.items() if name in evaluation.cubes.errors),
+        pictures={name: data_uri(picture, "png") for name, picture in pictures.items()},
+        false_alarms=cards.of(highlights.false_alarms),
+        misses=cards.of(highlights.misses),
+        videos=[_video(evaluation, video, cards, highlights) for video in highlights.peaks],
+    )
+
+
+def load_template(name: str) -> jinja2.Template:
+    """A template of ``visualization/templates``; what is put into it is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "number": number}
+    return environment.get_template(name)
+
+
+def percent(value: float) -> str:
+    """A share in percent with two digits, ``n/a`` when undefined."""
+    return "n/a" if math.isnan(value) else f"{100 * value:.2f}"
+
+
+def number(value: float) -> str:
+    """A number with three meaningful digits, ``n/a`` when undefined."""
+    return "n/a" if math.isnan(value) else f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def _plain(fact: Any) -> str:
+    if isinstance(fact, Mapping):
+        return ", ".join(f"{name} {value}" for name, value in fact.items())
+    return str(fact)
+
+
+def _video(
+    evaluation: Evaluation, video: int, cards: _Cards, highlights: Highlights
+) -> dict[str, Any]:
+    scores, trim = evaluation.primary.scores[video], evaluation.smoothing.trim
+    labels = None if evaluation.labels is None else evaluation.labels[video]
+    threshold = evaluation.threshold
+    peaks = highlights.peaks[video]
+    curve = plots.video_picture(
+        scores,
+        evaluation.primary.raw[video][trim:],
+        labels,
+        threshold.value if threshold else None,
+        first_frame=trim,
+        marks=[moment.peak for moment in peaks],
+    )
+    judged = labels is not None and threshold is not None
+    return {
+        "name": evaluation.cubes.videos[video],
+        "num_frames": len(scores),
+        "num_abnormal": None if labels is None else int((labels == 1).sum()),
+        "auc": math.nan if labels is None else highlights.video_auc(evaluation, video),
+        "wrong": highlights.wrong_share(evaluation, video) if judged else None,
+        "highest": float(scores.max()),
+        "curve": data_uri(curve, "png"),
+        "peaks": cards.of(peaks),
+    }
+
+
+class _Cards:
+    """Turns moments into what the template shows of them."""
+
+    def __init__(self, evaluation: Evaluation, gallery: Gallery) -> None:
+        self._evaluation = evaluation
+        self._gallery = gallery
+
+    def of(self, chosen: Iterable[Highlight]) -> list[dict[str, Any]]:
+        return [self._card(moment) for moment in chosen]
+
+    def _card(self, moment: Highlight) -> dict[str, Any]:
+        cubes, cube = self._evaluation.cubes, moment.cube
+        name = cubes.videos[moment.video]
+        still = self._gallery.stills.get((name, moment.frame, cube))
+        captions, strip = self._gallery.strips.get(cube, ((), None))
+        return {
+            "video": name,
+            "moment": moment,
+            "still": data_uri(still, "jpeg") if still else None,
+            "strip": data_uri(strip, "png") if strip else None,
+            "captions": captions,
+            "errors": {} if cube is None else self._errors(cube),
+            "box": self._box(cube),
+        }
+
+    def _box(self, cube: int | None) -> list[int] | None:
+        boxes = self._evaluation.cubes.boxes
+        return None if cube is None or boxes is None else [round(x) for x in boxes[cube].tolist()]
+
+    def _errors(self, cube: int) -> dict[str, float]:
+        errors = self._evaluation.cubes.errors
+        return {name.replace("_", " "): float(values[cube]) for name, values in errors.items()}
+
+
+def data_uri(data: bytes, kind: str) -> str:
+    """A picture (``png`` or ``jpeg``) as a source that stands in the page itself."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"

@@ -1,0 +1,33 @@
+"""What is printed and drawn of snippet scores beside the common report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from evaluation.evaluate import Evaluation
+from utils.files import atomic_path
+from visualization.plots import video_picture
+from visualization.report import percent
+
+
+def rates_table(evaluation: Evaluation) -> str:
+    """The numbers that the papers on these features print beside the AUC, as text."""
+    if evaluation.labels is None:
+        return ""
+    found, alarms = evaluation.primary.metrics, evaluation.alarms
+    return (
+        f"videos with an anomaly only: AUC {percent(found['auc_abnormal_videos'])} %\n"
+        f"false-alarm rate at {evaluation.threshold.value:g}: all videos "
+        f"{percent(alarms['false_alarm_rate'])} %, videos with an anomaly "
+        f"{percent(alarms['false_alarm_rate_abnormal_videos'])} %"
+    )
+
+
+def write_curves(folder: Path, evaluation: Evaluation) -> None:
+    """One picture a video, ``VIDEO.png``: its scores over time, labelled intervals shaded."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for video, scores in enumerate(evaluation.primary.scores):
+        labels = None if evaluation.labels is None else evaluation.labels[video]
+        picture = video_picture(scores, scores, labels, evaluation.threshold.value)
+        with atomic_path(folder / f"{evaluation.cubes.videos[video]}.png") as temporary:
+            temporary.write_bytes(picture)
