@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from pathlib import Path
-
-BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "feature_loader.py"
 
 
 def test_full_size_sparse_file(tmp_path):
-    command = [sys.executable, str(BENCHMARK), "--folder", str(tmp_path), "--sparse"]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.feature_loader",
+        "--folder",
+        str(tmp_path),
+        "--sparse",
+    ]
     command += ["--snippets", "779951", "--steps", "12"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     first, peak = re.search(r"after ([\d.]+) s[\s\S]*peak ([\d.]+) GiB", result.stdout).groups()

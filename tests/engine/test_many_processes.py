@@ -156,7 +156,7 @@ def test_two_processes_do_what_one_does(tmp_path):
 
 
 def test_gradients_of_uneven_and_empty_shares_and_an_error_of_all():
-    process = launch(3, ROOT / "tests" / "launched_gradients.py")
+    process = launch(3, ROOT / "tests" / "helpers" / "launched_gradients.py")
     output, _ = process.communicate(timeout=120)
     assert output.count("agrees") == 3, output
     assert output.count("error: all say this") == 1 and process.returncode != 0, output

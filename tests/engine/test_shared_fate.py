@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import atexit, threading
 from torch.distributed import TCPStore
-from utils.shared_fate import share_fate
+from utils.failure_propagation import share_fate
 atexit.register(lambda: print("threads at the end:", threading.active_count()))
 share_fate(TCPStore("127.0.0.1", 0, is_master=True))
 print("threads at work:", threading.active_count())
