@@ -8,15 +8,8 @@ import sys
 
 
 def test_full_size_sparse_file(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.feature_loader",
-        "--folder",
-        str(tmp_path),
-        "--sparse",
-    ]
-    command += ["--snippets", "779951", "--steps", "12"]
+    command = [sys.executable, "-m", "benchmarks.feature_loader", "--sparse"]
+    command += ["--folder", str(tmp_path), "--snippets", "779951", "--steps", "12"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     first, peak = re.search(r"after ([\d.]+) s[\s\S]*peak ([\d.]+) GiB", result.stdout).groups()
     size = (tmp_path / "all.npy").stat()

@@ -16,7 +16,7 @@ from datasets.labels.frame_labels import load_labels
 from datasets.labels.regions import read_regions
 from datasets.manifest import load_dataset
 from datasets.videos import read_frames
-from pre_process.preparation.prepare import avenue19
+from pre_process.preparation import avenue19
 from pre_process.prepare_dataset import main
 from tests.helpers.layout_miniatures import avenue, shanghaitech, ucsd, write_frames, write_video
 

@@ -32,7 +32,7 @@ def test_no_module_imports_in_a_circle():
     "statement",
     [
         "import models.vunet",
-        "from models.hf2vad.vunet import VUnet",
+        "from models.vunet import VUnet",
         "from models import vunet",
         "from models import vunet as other",
         "def late():\n    from models import vunet",

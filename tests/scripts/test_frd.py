@@ -12,7 +12,7 @@ import torch
 
 import frd_eval
 import frd_train
-from datasets.features.dataset import loader
+from datasets.features import loader
 from datasets.toy.features import ToySettings, write_toy_features
 from models.frd.c2fpl import C2FPLScorer
 from models.frd.frd import FRD
