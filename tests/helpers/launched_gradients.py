@@ -6,15 +6,16 @@ import copy
 from collections.abc import Callable
 
 import torch
+from engine.step import back_propagate
 from torch import Tensor, nn
 
-from engine.step import back_propagate
 from losses.frd import AnomalyBank
 from losses.frd_step import FRDStep
 from losses.hf2vad import memae_loss
 from models.frd.frd import FRD
 from models.hf2vad.ml_memae_sc import MLMemAESC
 from utils import distributed
+from utils.config.hf2vad import MemAEStageConfig
 from utils.errors import UserError, exit_on_user_error
 
 Result = dict[str, Tensor]
@@ -37,14 +38,14 @@ def autoencoder_step(count: int) -> Result:
     torch.manual_seed(0)
     model = MLMemAESC(2, 4, 0.0, (False, False, True, True)).train()
     flows = own(torch.randn(count, 8, 32, 32))
-    return gradients(model, lambda: memae_loss(model(flows), flows), len(flows))
+    return gradients(model, lambda: memae_loss(model(flows), flows, MemAEStageConfig()), len(flows))
 
 
 def frd_steps(count: int) -> Result:
     """Two steps, the second with a bank that the first has filled."""
     torch.manual_seed(0)
     model = FRD(256, 2, disruption=0.0, dropout=0.0).train()
-    step = FRDStep(AnomalyBank(5), "wlab", -9.0, (1.0, 1.0, 1.0), 0.5, torch.ones(99))
+    step = FRDStep(AnomalyBank(5), "wlab", -9.0, {}, 0.5, torch.ones(99))
     for _ in range(2):
         items, rows = own(torch.randn(count, 2, 4, 256)), own(torch.arange(4 * count).view(-1, 4))
         result = gradients(model, lambda i=items, r=rows: step(model, r, i), len(items))
