@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from utils.distributed import broadcast, count, gather_rows, index
+from utils.distributed import broadcast, count, gather_dealt_rows, index
 
 # Term -> the key of its weight in the block ``frd`` of the configuration (``Lambda`` as published).
 WEIGHTS = {"recon": "lam_recon", "bank": "lam_bank", "score": "lam_score"}
@@ -55,7 +55,7 @@ def frd_loss(
 
     They depend on statistics of the whole step, so processes that share it gather their errors
     and scores first; B and M below are a process's own shares in the arguments, and those of all
-    processes, one after another, in the results.
+    processes in the results.
 
     Args:
         output: of the model's forward pass.
@@ -71,12 +71,12 @@ def frd_loss(
     """
     error = snippet_error(features, output["reconstruction"])
     batch_error, bank_error = error.split([len(features) - num_bank, num_bank])
-    batch_error, bank_error = gather_rows(batch_error), gather_rows(bank_error)
-    auxiliary = None if auxiliary is None else gather_rows(auxiliary)
+    batch_error, bank_error = gather_dealt_rows(batch_error), gather_dealt_rows(bank_error)
+    auxiliary = None if auxiliary is None else gather_dealt_rows(auxiliary)
     error_threshold = threshold(torch.cat([batch_error, bank_error]), 1.0)
     error_labels = (batch_error >= error_threshold).to(error.dtype).detach()
     confirmed = error_labels if auxiliary is None else error_labels * (auxiliary >= aux_threshold)
-    scores = running_mean(gather_rows(output["scores"]))
+    scores = running_mean(gather_dealt_rows(output["scores"]))
     terms = {
         "recon": batch_error.mean(),
         "bank": _bank_loss(bank_error, error_threshold),

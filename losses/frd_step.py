@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from losses.frd import AnomalyBank, bank_candidates, frd_loss, score_loss
-from utils.distributed import gather_rows, index, row_counts
+from utils.distributed import count, dealt_order, gather_dealt_rows, gather_rows, index
 
 
 class FRDStep:
@@ -53,8 +53,8 @@ class FRDStep:
         terms, details = frd_loss(output, joined, auxiliary, held, self.weights, self.aux_threshold)
         if self.bank is not None:
             chosen = bank_candidates(details["scores"], details["labels"], self.delta, self.kind)
-            own = chosen.split(row_counts(items))[index()]
-            self.bank.add(gather_rows(items.detach()[own]))
+            taken = gather_rows(items.detach()[chosen[index() :: count()]])
+            self.bank.add(taken[dealt_order(chosen.nonzero().flatten())])
         shares = {f"share_{key}": details[key].mean() for key in ("error_labels", "labels")}
         return terms | shares
 
@@ -69,5 +69,5 @@ def scorer_loss(scores: Tensor, labels: Tensor) -> dict[str, Tensor]:
     Returns:
         ``total``, and ``share_scores``, the share of snippets that score 0.5 or more.
     """
-    scores, labels = gather_rows(scores), gather_rows(labels)
+    scores, labels = gather_dealt_rows(scores), gather_dealt_rows(labels)
     return {"total": score_loss(scores, labels), "share_scores": (scores >= 0.5).float().mean()}

@@ -150,6 +150,22 @@ def gather_rows(rows: Tensor) -> Tensor:
     return torch.cat([part[:number] for part, number in zip(parts, counts, strict=True)])
 
 
+def gather_dealt_rows(rows: Tensor) -> Tensor:
+    """``gather_rows`` of rows that were dealt out in turns (rank, rank + count, ...), in order."""
+    whole = gather_rows(rows)
+    return whole[dealt_order(torch.arange(len(whole), device=rows.device))]
+
+
+def dealt_order(positions: Tensor) -> Tensor:
+    """How to order gathered rows: those at ``positions`` (n,), ascending, were dealt in turns.
+
+    Where all rows of a batch were dealt, ``positions`` is 0, 1, ...; of a choice among them, it
+    says which were chosen.
+    """
+    ranks = positions % count()
+    return torch.cat([positions[ranks == rank] for rank in range(count())]).argsort()
+
+
 @contextmanager
 def lost_process_named() -> Iterator[None]:
     """Turn what a collective call raises when a process died or froze into a ``UserError``."""
@@ -158,6 +174,7 @@ def lost_process_named() -> Iterator[None]:
     except RuntimeError as error:
         if count() == 1:
             raise
+        atexit.unregister(_leave)  # leaving in good order would wait for the lost one
         raise UserError(
             f"process {index()} lost another one ({_reason(error)}): it ended, was stopped, or did "
             "not answer within run.timeout_seconds; look at what it printed and run the same "
