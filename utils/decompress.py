@@ -1,4 +1,4 @@
-"""Open compressed streams by their first bytes."""
+"""Streams: compressed ones are opened by their first bytes, claimed lengths are not trusted."""
 
 from __future__ import annotations
 
@@ -28,6 +28,24 @@ def open_maybe_compressed(handle: BinaryIO) -> BinaryIO:
     if head[:1] == b"x":
         return io.BufferedReader(_ZlibStream(handle), _CHUNK)
     return handle
+
+
+class ReadInPieces:
+    """A stream whose long reads grow with what comes: a length only claimed takes no memory."""
+
+    def __init__(self, stream: BinaryIO):
+        self._stream, self.readline = stream, stream.readline
+
+    def read(self, count: int) -> bytes:
+        """Up to ``count`` bytes."""
+        return self._stream.read(count) if count < _CHUNK else bytes(self.read_writable(count))
+
+    def read_writable(self, count: int) -> bytearray:
+        """Up to ``count`` bytes that may be written to."""
+        data = bytearray()
+        while piece := self._stream.read(min(_CHUNK, count - len(data))):
+            data += piece
+        return data
 
 
 class _ZlibStream(io.RawIOBase):

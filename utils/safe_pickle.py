@@ -1,24 +1,38 @@
 """Read pickled arrays without running anything: pickles, object ``.npy`` files, joblib dumps.
 
-A pickle is a program. This reader admits NumPy arrays, dtypes and scalars and plain containers,
-and puts its own small stand-ins in the place of NumPy's constructors, so that no real NumPy type,
-whose ``__setstate__`` takes whatever it is given, is in reach of the file. Anything else is
-refused before it is even imported.
+A pickle is a program of three dangers: the names that it looks up, the calls that it makes, and
+the states that it sets. So names come from one short table, and never from an import; what the
+table holds takes plain arguments only; and a state is set on an empty array or a dtype alone,
+after a check of what NumPy's own ``__setstate__`` would trust (lengths, flags, fields).
 """
 
 from __future__ import annotations
 
-import io
+import collections
+import math
+import os
 import pickle
+import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
-from utils.decompress import open_maybe_compressed
+from utils.decompress import ReadInPieces, open_maybe_compressed
 from utils.errors import UserError
-from utils.pickle_stand_ins import Refused, Wrapped, make_restricted_types
+
+_DTYPE_KINDS = "biufcSUO"
+
+
+class _Refused(Exception):
+    """The pickle asks for something that is not admitted."""
+
+    def __str__(self) -> str:
+        return (
+            f"this pickle asks for {self.args[0]}; only NumPy arrays, scalars and plain containers "
+            "are read, and nothing in it was run. Get the file from its makers"
+        )
 
 
 def load_pickle(path: str | Path) -> Any:
@@ -30,33 +44,13 @@ def load_pickle(path: str | Path) -> Any:
     return _read(Path(path), lambda handle: _Unpickler(handle).load())
 
 
-def loads(data: bytes, source: str) -> Any:
-    """Like ``load_pickle`` from bytes; ``source`` names them in error messages."""
-    return _guarded(source, lambda: _Unpickler(io.BytesIO(data)).load())
-
-
 def load_npy(path: str | Path) -> np.ndarray:
     """Read a ``.npy`` file, also one of dtype object (whose elements are pickled).
 
     Raises:
         UserError: as ``load_pickle``.
     """
-
-    def read(handle: BinaryIO) -> np.ndarray:
-        version = np.lib.format.read_magic(handle)
-        read_header = np.lib.format.read_array_header_1_0
-        if version != (1, 0):
-            read_header = np.lib.format.read_array_header_2_0
-        dtype = read_header(handle)[2]
-        if dtype.hasobject:
-            return _Unpickler(handle).load()
-        handle.seek(0)
-        return np.load(handle, allow_pickle=False)
-
-    array = _read(Path(path), read)
-    if not isinstance(array, np.ndarray):
-        raise UserError(f"{path}: damaged: holds a {type(array).__name__} instead of an array")
-    return array
+    return _read(Path(path), _read_npy)
 
 
 def load_joblib(path: str | Path, memory_map: bool = False) -> Any:
@@ -69,96 +63,182 @@ def load_joblib(path: str | Path, memory_map: bool = False) -> Any:
     Raises:
         UserError: as ``load_pickle``.
     """
-    path = Path(path)
 
     def read(handle: BinaryIO) -> Any:
         stream = open_maybe_compressed(handle)
-        mapped = path if memory_map and stream is handle else None
-        return _Unpickler(_Unbuffered(stream), mapped).load()
+        return _Unpickler(stream, Path(path) if memory_map and stream is handle else None).load()
 
-    return _read(path, read)
+    return _read(Path(path), read)
 
 
 def _read(path: Path, read: Callable[[BinaryIO], Any]) -> Any:
-    try:
-        handle = path.open("rb")
-    except (FileNotFoundError, IsADirectoryError):
-        raise UserError(f"{path}: no such file") from None
-    with handle:
-        return _guarded(str(path), lambda: read(handle))
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    with path.open("rb") as handle:
+        try:
+            return _check_values(read(handle))
+        except _Refused as refusal:
+            raise UserError(f"{path}: refused: {refusal}") from None
+        except Exception as error:  # a damaged program may fail in any way
+            reason = f"{type(error).__name__}: {error}"
+            raise UserError(f"{path}: cut short or damaged ({reason}); fetch it again") from None
 
 
-def _guarded(source: str, read: Callable[[], Any]) -> Any:
-    try:
-        return _unwrap(read(), {})
-    except Refused as refusal:
-        raise UserError(
-            f"{source}: refused: this pickle asks for {refusal}; only NumPy arrays, scalars and "
-            "plain containers are read, and nothing in it was run. Get the file from its makers"
-        ) from None
-    except Exception as error:  # a damaged pickle is a damaged program: it may fail in any way
-        reason = f"{type(error).__name__}: {error}"
-        raise UserError(f"{source}: cut short or damaged ({reason}); fetch it again") from None
+def _read_npy(handle: BinaryIO) -> np.ndarray:
+    old = np.lib.format.read_magic(handle) == (1, 0)
+    form = np.lib.format
+    shape, _, dtype = (form.read_array_header_1_0 if old else form.read_array_header_2_0)(handle)
+    if dtype.hasobject:
+        array = _Unpickler(handle).load()
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f"holds a {type(array).__name__} instead of an array")
+        return array
+    if _count(shape) * dtype.itemsize > os.fstat(handle.fileno()).st_size - handle.tell():
+        raise EOFError("array data")
+    handle.seek(0)
+    return np.load(handle, allow_pickle=False)
 
 
-class _Unpickler(pickle.Unpickler):
-    """Finds nothing but the stand-ins."""
+class _JoblibArray:
+    """Marks, in place of joblib's ``NumpyArrayWrapper``, where an array's raw bytes follow."""
 
-    def __init__(self, stream: Any, mapped_file: Path | None = None):
-        # latin1: arrays in pickles of Python 2 are byte strings
-        super().__init__(stream, encoding="latin1")
-        self._admitted = make_restricted_types(
-            stream, mapped_file, lambda: _Unpickler(stream).load()
-        )
+
+def _make_array(*_: Any) -> np.ndarray:
+    return np.empty(0)  # a shape given here would be memory for nothing
+
+
+def _make_dtype(code: str, *_: Any) -> np.dtype:
+    dtype = np.dtype(code) if isinstance(code, str) else np.dtype("V")
+    if dtype.kind not in _DTYPE_KINDS:  # structured ones may turn bytes into pointers
+        raise _Refused(f"an array of dtype {code!r}")
+    return np.dtype(dtype, copy=True)  # a byte order set on it must not change NumPy's own
+
+
+def _make_scalar(dtype: np.dtype, data: Any) -> Any:
+    if dtype.hasobject:
+        return data
+    raw = data.encode("latin1") if isinstance(data, str) else data
+    return np.frombuffer(raw, dtype).reshape(())[()]
+
+
+def _from_buffer(data: bytes, dtype: np.dtype, shape: tuple, order: Any, *axes: Any) -> np.ndarray:
+    if not isinstance(data, bytes | bytearray):
+        raise TypeError("array data")
+    array = np.frombuffer(data, dtype).reshape(shape, order="C" if order == "K" else order)
+    return array.transpose(*axes).copy(order="K") if axes else array.copy(order="K")
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    if encoding not in ("latin1", "latin-1"):
+        raise _Refused(f"encoding {encoding!r}")
+    return text.encode("latin1")
+
+
+_ADMITTED: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): _make_array,  # only passed on
+    ("numpy", "dtype"): _make_dtype,
+    ("numpy.core.multiarray", "_reconstruct"): _make_array,
+    ("numpy.core.multiarray", "scalar"): _make_scalar,
+    ("numpy.core.numeric", "_frombuffer"): _from_buffer,
+    ("joblib.numpy_pickle", "NumpyArrayWrapper"): _JoblibArray,
+    ("_codecs", "encode"): _encode,  # how old protocols spell bytes
+    ("collections", "OrderedDict"): collections.OrderedDict,
+    ("builtins", "bytes"): lambda: b"",  # ... and none; bytes(size) could fill the memory
+    **{("builtins", kind.__name__): kind for kind in (set, frozenset, complex)},
+}
+
+
+class _Unpickler(pickle._Unpickler):
+    """Python's own reader, whose steps can be replaced (the one in C sets any state)."""
+
+    dispatch: ClassVar[dict[int, Any]] = {**pickle._Unpickler.dispatch}  # opcode -> method
+    stack: list[Any]
+    read: Callable[[int], bytes]
+    append: Callable[[Any], None]
+
+    def __init__(self, stream: BinaryIO, mapped_file: Path | None = None):
+        self._stream, self._file, self._mapped_file = stream, ReadInPieces(stream), mapped_file
+        super().__init__(self._file, encoding="latin1")  # of byte strings of Python 2
 
     def find_class(self, module: str, name: str) -> Any:
-        """Look a name up among the stand-ins; nothing is ever imported."""
+        """Look a name up in the table; nothing is ever imported."""
         module = module.replace("numpy._core", "numpy.core").replace("__builtin__", "builtins")
-        try:
-            return self._admitted[module, name]
-        except KeyError:
-            raise Refused(f"{module}.{name}") from None
+        if (module, name) not in _ADMITTED:
+            raise _Refused(f"{module}.{name}")
+        return _ADMITTED[module, name]
+
+    def _load_build(self) -> None:
+        state, target = self.stack.pop(), self.stack[-1]
+        if type(target) is np.ndarray:
+            _check_array_state(*state)
+            target.__setstate__(state)
+        elif isinstance(target, np.dtype):
+            _set_byte_order(target, state)
+        elif type(target) is _JoblibArray:
+            self.stack[-1] = self._read_joblib_array(state)
+        else:
+            raise _Refused(f"the state of a {type(target).__name__}")
+
+    def _load_bytearray8(self) -> None:
+        (length,) = struct.unpack("<Q", self.read(8))
+        self.append(bytearray(self.read(length)))
+
+    dispatch |= {pickle.BUILD[0]: _load_build, pickle.BYTEARRAY8[0]: _load_bytearray8}
+
+    def _read_joblib_array(self, state: dict[str, Any]) -> np.ndarray:
+        dtype, shape, order = state["dtype"], state["shape"], state["order"]
+        if dtype.hasobject:
+            return _Unpickler(self._stream).load()
+        if state.get("numpy_array_alignment_bytes") is not None:
+            self._stream.read(self._stream.read(1)[0])  # a count of padding bytes, the padding
+        num_bytes = _count(shape) * dtype.itemsize
+        if self._mapped_file is not None and num_bytes:
+            start = self._stream.tell()
+            self._stream.seek(start + num_bytes)
+            return np.memmap(self._mapped_file, dtype, "r", start, shape, order)
+        raw = self._file.read_writable(num_bytes)
+        if len(raw) != num_bytes:
+            raise EOFError(f"array data: {len(raw)} of {num_bytes} bytes")
+        return np.frombuffer(raw, dtype).reshape(shape, order=order)
 
 
-class _Unbuffered:
-    """Hide ``peek``, so that the unpickler takes no byte before it needs it.
-
-    joblib writes an array's raw bytes between two opcodes; they must still be in the stream.
-    """
-
-    def __init__(self, stream: BinaryIO):
-        self.read, self.readinto, self.readline = stream.read, stream.readinto, stream.readline
-        self.seek, self.tell = stream.seek, stream.tell
+def _count(shape: tuple) -> int:
+    """Elements of an array of this shape."""
+    if type(shape) is not tuple or any(type(size) is not int or size < 0 for size in shape):
+        raise ValueError(f"shape {shape!r}")
+    return math.prod(shape)
 
 
-def _unwrap(value: Any, done: dict[int, tuple[Any, Any]]) -> Any:
-    """Exchange the stand-ins inside containers for what they hold.
+def _check_array_state(_: int, shape: tuple, dtype: np.dtype, __: bool, data: Any) -> None:
+    """NumPy takes as many objects from a list as the shape says, even beyond the list's end."""
+    kind, size = (list, 1) if dtype.hasobject else ((bytes, str), dtype.itemsize)
+    if not isinstance(data, kind) or not size or len(data) != _count(shape) * size:
+        raise ValueError("array data of another length than the shape's")
 
-    Mutable containers are changed in place. ``done`` maps an object's id to the object (kept, so
-    that its id is not given to another) and its replacement: shared parts stay shared.
-    """
-    while isinstance(value, Wrapped):
-        value = value.value
-    if id(value) in done:
-        return done[id(value)][1]
-    if isinstance(value, tuple | frozenset):
-        replacement = type(value)(_unwrap(item, done) for item in value)
-        done[id(value)] = value, replacement
-        return replacement
-    done[id(value)] = value, value
-    if isinstance(value, dict):
-        items = [(_unwrap(key, done), _unwrap(item, done)) for key, item in value.items()]
-        value.clear()
-        value.update(items)
-    elif isinstance(value, set):
-        items = [_unwrap(item, done) for item in value]
-        value.clear()
-        value.update(items)
-    elif isinstance(value, list):
-        value[:] = [_unwrap(item, done) for item in value]
-    elif isinstance(value, np.ndarray) and value.dtype.hasobject:
-        for index in np.ndindex(value.shape):
-            value[index] = _unwrap(value[index], done)
-    elif callable(value):
-        raise Refused("a function or a class as a value")
+
+def _set_byte_order(dtype: Any, state: tuple) -> None:
+    """Set the byte order alone: sizes, flags and fields stay the dtype's own."""
+    if any(part is not None for part in state[2:5]):
+        raise _Refused("an array of structured dtype")
+    if state[1] in ("<", ">"):
+        version, _, *own = dtype.__reduce__()[2]
+        dtype.__setstate__((version, state[1], *own))
+
+
+def _check_values(value: Any) -> Any:
+    """Give back ``value``, in which no function, class or joblib array without bytes is left."""
+    pending, seen = [value], {}
+    while pending:
+        part = pending.pop()
+        if id(part) in seen:
+            continue
+        seen[id(part)] = part  # kept, so that its id is not given to another
+        if callable(part) or isinstance(part, _JoblibArray):
+            raise _Refused("a function or a class as a value")
+        if isinstance(part, dict):
+            pending += [*part, *part.values()]
+        elif isinstance(part, list | tuple | set | frozenset):
+            pending += part
+        elif isinstance(part, np.ndarray) and part.dtype.hasobject:
+            pending += part.ravel().tolist()
     return value
