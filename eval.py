@@ -53,7 +53,9 @@ class Scorer:
         found = evaluate_checkpoint(
             errors, test.cubes, path, checkpoint, self.config, test.labels, test.regions
         )
-        return found if precision == "fp32" else with_protocol(found, network="bfloat16")
+        facts = {"labels": test.label_source} if test.label_source else {}
+        facts |= {} if precision == "fp32" else {"network": "bfloat16"}
+        return with_protocol(found, **facts)
 
     def publish(self, path: Path, evaluation: Evaluation, with_ablation: bool) -> None:
         """Write the results of a checkpoint, with pictures of what it expected."""

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from datasets.features.labels import open_split
+from datasets.features.labels import describe_truth, open_split
 from datasets.features.snippet_scores import save_snippet_values
 from engine.snippets import score_snippets
-from evaluation.evaluate import Evaluation
+from evaluation.evaluate import Evaluation, with_protocol
 from evaluation.frd import (
     SnippetScores,
     describe_checkpoint,
@@ -53,7 +53,8 @@ class Scorer:
         """Measure what a checkpoint makes of the snippets."""
         which = describe_checkpoint(path, read_frd_checkpoint(path))
         scores = SnippetScores(self.features.names, self.features.lengths, values)
-        return evaluate_snippets(scores, self.labels, which, self.config)
+        found = evaluate_snippets(scores, self.labels, which, self.config)
+        return with_protocol(found, **describe_truth(self.config.data, self.features))
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -68,6 +69,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="override a key of these blocks, for example --set eval.threshold=0.3")  # fmt: skip
     add("--test_features", help="folder of VIDEO.npy, or one array; then labels by --test_labels")
     add("--test_labels", help=".npz, UCF-Crime's annotation text, or any known label format")
+    add("--test_list", help="circulating list of the test videos: the order of one array, or of "
+        "labels in a row")  # fmt: skip
     add("--split", choices=("testing", "training"), default="testing",
         help="training: only write snippet scores, auxiliary scores of a later run")  # fmt: skip
     add("--output", type=Path, help="folder of the results; default: eval beside the checkpoint")
@@ -75,9 +78,11 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="best-on-test tries all kept epochs, as published, and says so")  # fmt: skip
     add("--plot", type=int, nargs="?", const=1, default=0, help="1: draw each video's scores")
     arguments = parser.parse_args(argv)
-    named = {"labels": arguments.test_labels} if arguments.test_labels else {}
-    if arguments.test_features:  # other features have other ranges and labels
-        named = {"features": arguments.test_features, "ranges": "", "labels": "none", **named}
+    named = {"labels": arguments.test_labels, "list": arguments.test_list}
+    named = {key: value for key, value in named.items() if value}
+    if arguments.test_features:  # other features have other ranges, order and labels
+        others = {"ranges": "", "list": "", "labels": "none"}
+        named = {"features": arguments.test_features, **others, **named}
     arguments.set[:0] = [f"data.testing_{key}={value}" for key, value in named.items()]
     return arguments
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from datasets.features.dataset import FeatureSet
+from datasets.features.labels import open_split
 from datasets.features.loader import FeatureBatch, FeatureLoader, InOrder
 from datasets.features.snippet_scores import load_snippet_values
 from engine.setup import StageSetup, start_stage, train_stage
@@ -28,8 +29,7 @@ from utils.errors import exit_on_user_error
 def main(argv: Sequence[str] | None = None) -> None:
     """Train a stage and write ``runs/NAME/STAGE/last.pth``."""
     setup = start_stage(("frd", "c2fpl"), __doc__, argv, system="frd")
-    data = setup.config.data
-    features = FeatureSet.open(data.features("training"), data.training_ranges, data.crops)
+    features, _ = open_split(setup.config.data, "training")
     features.require_size(setup.config.model.feature_size)
     {"frd": train_frd, "c2fpl": train_c2fpl}[setup.stage](setup, features)
 

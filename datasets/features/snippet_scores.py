@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.features.dataset import FeatureSet, canonical_name
+from datasets.features.dataset import FeatureSet
+from datasets.names import find_videos
 from utils.errors import UserError
 from utils.files import atomic_path
 
@@ -21,7 +22,8 @@ def load_snippet_values(path: str | Path, features: FeatureSet) -> np.ndarray:
     """Read one number for each snippet of ``features``.
 
     Args:
-        path: ``.npz`` (video name -> (T,)) or ``.npy`` ((N,) in snippet order, as published).
+        path: ``.npz`` (video name -> (T,)) or ``.npy`` ((N,) in snippet order, as published; of a
+            folder the order must be known from a list).
 
     Returns:
         (N,) float32.
@@ -34,10 +36,11 @@ def load_snippet_values(path: str | Path, features: FeatureSet) -> np.ndarray:
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
+            _require_order(features, path)
             values = loaded.reshape(-1).astype(np.float32)
         else:
-            named = {canonical_name(name): loaded[name].reshape(-1) for name in loaded.files}
-            values = _in_order(named, features, path)
+            named = {name: loaded[name].reshape(-1) for name in loaded.files}
+            values = _in_order(find_videos(named, features.names), features, path)
     except FileNotFoundError:
         raise UserError(
             f"{path}: no such file of snippet values; make it with pre_process/"
@@ -53,6 +56,16 @@ def load_snippet_values(path: str | Path, features: FeatureSet) -> np.ndarray:
     if not ((values >= 0) & (values <= 1)).all():
         raise UserError(f"{path}: holds values outside [0, 1]; scores and labels lie within")
     return values
+
+
+def _require_order(features: FeatureSet, path: Path) -> None:
+    """A row of values follows one array as it lies, or a folder in the order of a list."""
+    if len(features.files) > 1 and not features.order:
+        raise UserError(
+            f"{path}: one value a snippet in a row, and nothing tells the order of the "
+            f"{len(features.names)} videos of {features.path}; name the list that it follows "
+            "(data.training_list), or give an .npz of one array a video"
+        )
 
 
 def _in_order(named: dict[str, np.ndarray], features: FeatureSet, path: Path) -> np.ndarray:

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.features.dataset import FeatureSet, canonical_name
+from datasets.features.dataset import FeatureSet
 from datasets.features.loader import FeatureLoader
+from datasets.names import canonical_name
 from utils.errors import UserError
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from datasets.features.ucf_crime import frame_labels, read_annotations
+
 from utils.errors import UserError
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import scipy.io
 
 from datasets.features.files import open_feature_file
-from datasets.features.ucf_crime import read_annotations
+from datasets.labels.annotations import read_annotations
 from datasets.labels.frame_labels import read_labels
 from datasets.labels.regions import read_regions
 from datasets.manifest import VideoEntry
