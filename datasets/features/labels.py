@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -118,7 +118,7 @@ def open_by_labels(
         )
     raw = read_raw(labels)
     keys = [canonical_name(str(key)) for key in raw.keys or []]
-    named = dict(zip(keys, raw.values, strict=True))
+    named = dict(zip(keys, map(_size, raw.values), strict=True))
     names, order = list(named), labels.name
     if video_list:
         names, order = read_video_list(video_list), Path(video_list).name
@@ -129,7 +129,7 @@ def open_by_labels(
             "such arrays circulate in the order of a list; name the list that the array was "
             "concatenated by (--test_list, data.testing_list; a text of the names in that order)"
         )
-    stops = np.cumsum([np.size(named[name]) // frames_per_snippet for name in names])
+    stops = np.cumsum([named[name] // frames_per_snippet for name in names])
     table = np.stack([np.concatenate([[0], stops[:-1]]), stops], axis=1)
     return FeatureSet(open_array(Path(path), names, table, labels, order, axes))
 
@@ -148,18 +148,21 @@ def _of_videos(raw: RawLabels, features: FeatureSet, path: Path) -> RawLabels:
     if extra:
         logger.warning("%s: %d labelled videos have no features", path, len(extra))
     kept = [name for name in features.names if name in named]
-    return RawLabels(list(kept), [named[name] for name in kept], raw.is_partial)
+    return RawLabels(kept, [named[name] for name in kept], raw.is_partial)
 
 
-def _require_named(
-    wanted: list[str], named: Mapping[str, np.ndarray | Intervals], path: Path
-) -> None:
+def _require_named(wanted: list[str], named: Collection[str], path: Path) -> None:
     missing = [name for name in wanted if name not in named]
     if missing:
         raise UserError(
             f"{path}: no labels of video {missing[0]} ({len(missing)} of {len(wanted)} "
             "videos are missing); use the labels of these videos"
         )
+
+
+def _size(value: np.ndarray | Intervals) -> int:
+    """Frames that are labelled one by one."""
+    return value.size if isinstance(value, np.ndarray) else 0
 
 
 def _is_abnormal(name: str) -> bool:
@@ -177,8 +180,7 @@ def _require_snippets(raw: RawLabels, features: FeatureSet, frames_per_snippet: 
         return
     in_a_row = len(raw.values) == 1
     covered = frames_per_snippet * (len(features) if in_a_row else next(iter(lengths)))
-    sizes = [-1 if isinstance(value, Intervals) else value.size for value in raw.values]
-    if any(abs(size - covered) >= frames_per_snippet for size in sizes):
+    if any(abs(_size(value) - covered) >= frames_per_snippet for value in raw.values):
         raise UserError(
             f"{features.path}: all {len(features.names)} videos have {lengths.pop()} snippets, as "
             "features of so many segments a video do, which cannot be aligned with frames; use "

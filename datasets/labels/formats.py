@@ -53,7 +53,7 @@ def _read_folder(folder: Path) -> RawLabels:
             f"{folder}: no labels in this folder; it must hold one file a video (.npy, .txt, .csv, "
             "N_label.mat), NAME_gt folders of mask images, or one .m file"
         )
-    names: list[str | int] = [path.stem for path in files]
+    names = [path.stem for path in files]
     if all(path.stem.endswith("_gt") for path in files):  # as XD-Violence's circulate
         names = [path.stem.removesuffix("_gt") for path in files]
     return RawLabels(names, [_read_frames_file(path) for path in files])
@@ -122,7 +122,7 @@ def _read_mat(path: Path) -> RawLabels:
     variables = read_mat(path)
     if "gt" in variables:
         gt = variables["gt"]
-        return RawLabels(None, list(matlab_intervals(gt if isinstance(gt, list) else [gt], path)))
+        return RawLabels(None, matlab_intervals(gt if isinstance(gt, list) else [gt], path))
     if "volLabel" in variables:
         return RawLabels(None, [np.array([mask.any() for mask in split_volume(variables, path)])])
     return from_tree(variables, path)

@@ -32,8 +32,8 @@ class RawLabels:
         is_partial: a video that is not mentioned is normal (lists of intervals by name).
     """
 
-    keys: list[str | int] | None
-    values: list[np.ndarray | Intervals]
+    keys: Sequence[str | int] | None
+    values: Sequence[np.ndarray | Intervals]
     is_partial: bool = False
 
 
