@@ -156,7 +156,8 @@ def _require_named(wanted: list[str], named: Collection[str], path: Path) -> Non
     if missing:
         raise UserError(
             f"{path}: no labels of video {missing[0]} ({len(missing)} of {len(wanted)} "
-            "videos are missing); use the labels of these videos"
+            "videos are missing); use the labels of these videos, or name the videos of an array "
+            "by its list (--test_list, data.testing_list)"
         )
 
 
