@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.features.dataset import FeatureSet
-from datasets.names import find_videos
+from datasets.names import find_videos, is_order_open
 from utils.errors import UserError
 from utils.files import atomic_path
 
@@ -59,8 +59,11 @@ def load_snippet_values(path: str | Path, features: FeatureSet) -> np.ndarray:
 
 
 def _require_order(features: FeatureSet, path: Path) -> None:
-    """A row of values follows one array as it lies, or a folder in the order of a list."""
-    if len(features.files) > 1 and not features.order:
+    """A row follows one array as it lies; a folder in the order of a list, else of its names.
+
+    The latter is refused where lists of such videos circulate in another order.
+    """
+    if len(features.files) > 1 and not features.order and is_order_open(features.names):
         raise UserError(
             f"{path}: one value a snippet in a row, and nothing tells the order of the "
             f"{len(features.names)} videos of {features.path}; name the list that it follows "

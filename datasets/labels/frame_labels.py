@@ -91,8 +91,7 @@ def fit_labels(
     Returns, raises: as ``read_labels``.
     """
     names = list(order or sorted(num_frames, key=natural_key))
-    is_unnamed = raw.keys is None or all(str(key).isdecimal() for key in raw.keys)
-    if order is None and is_unnamed and len(names) > 1 and is_order_open(names):
+    if order is None and _is_unnamed(raw) and len(names) > 1 and is_order_open(names):
         raise UserError(
             f"{path}: does not name its videos, and lists of such videos circulate in another "
             f"order than by name ({names[0]}, {names[1]}, ...); {ORDER_REMEDY}"
@@ -171,8 +170,9 @@ def _numbers(name: str) -> tuple[int, ...]:
 
 
 def _match(raw: RawLabels, names: list[str], path: Path) -> dict[str, np.ndarray | Intervals]:
-    if raw.keys is None:
+    if _is_unnamed(raw):
         _require_all(raw, names, path)
+    if raw.keys is None:
         return dict(zip(names, raw.values, strict=True))
     matched = match_names(raw.keys, names, names)
     if matched is None:
@@ -184,6 +184,10 @@ def _match(raw: RawLabels, names: list[str], path: Path) -> dict[str, np.ndarray
     found = {matched[key]: value for key, value in zip(raw.keys, raw.values, strict=True)}
     normal = Intervals(np.empty((0, 2), np.int64))
     return {name: found.get(name, normal) for name in names}
+
+
+def _is_unnamed(raw: RawLabels) -> bool:
+    return raw.keys is None or all(str(key).isdecimal() for key in raw.keys)
 
 
 def _require_all(raw: RawLabels, names: list[str], path: Path) -> None:
