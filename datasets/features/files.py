@@ -123,7 +123,7 @@ def open_feature_file(path: Path, axes: Axes = "auto") -> FeatureFile | CropFile
             f"{path}: no such feature file; run pre_process/extract_features.py or correct the path"
         ) from None
     except DAMAGED_ARRAY as error:
-        raise UserError(f"{path}: not a readable .npy array ({error}); write it again") from None
+        raise UserError(f"{path}: not a readable .npy array ({explain(path, error)})") from None
     if not isinstance(array, np.memmap) or array.ndim not in (2, 3) or not array.size:
         shape = getattr(array, "shape", "an archive")
         raise UserError(f"{path}: holds {shape}, but features are {SHAPES}")
@@ -138,6 +138,17 @@ def open_feature_file(path: Path, axes: Axes = "auto") -> FeatureFile | CropFile
     if axes == "auto" and crops > MOST_CROPS:
         raise UserError(f"{path}: holds {array.shape}; {_explain_axes(array.shape)}")
     return FeatureFile(path, len(array), crops, array.shape[-1], array.dtype, array.offset)
+
+
+def explain(path: Path, error: Exception) -> str:
+    """Why an array cannot be read, without NumPy's advice to load it unsafely, and what to do."""
+    with path.open("rb") as handle:
+        start = handle.read(6)
+    if start[:2] != b"PK" and start != b"\x93NUMPY":
+        return "no NumPy header: a raw memory map or another file; write it with numpy.save"
+    if "allow_pickle" in str(error) or "Python objects" in str(error):
+        return "an array of objects; save one array of numbers"
+    return f"{error}; write it again"
 
 
 def _split_crops(path: Path, array: np.memmap) -> CropFiles:

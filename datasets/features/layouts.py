@@ -14,6 +14,7 @@ from datasets.features.files import (
     Axes,
     CropFiles,
     FeatureFile,
+    explain,
     join_crops,
     open_feature_file,
     require_alike,
@@ -167,7 +168,9 @@ def read_ranges(path: Path) -> tuple[list[str] | None, np.ndarray]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file of snippet ranges; correct the path") from None
     except (KeyError, TypeError, *DAMAGED_ARRAY) as error:
-        raise UserError(f"{path}: not readable as snippet ranges ({error})") from None
+        raise UserError(
+            f"{path}: not readable as snippet ranges ({explain(path, error)})"
+        ) from None
     if table.ndim != 2 or table.shape[1] != 2 or (names is not None and len(names) != len(table)):
         raise UserError(f"{path}: ranges are (videos, 2) start, stop; this is {table.shape}")
     return names, table

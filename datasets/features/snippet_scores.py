@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.features.dataset import FeatureSet
+from datasets.features.files import explain
 from datasets.names import find_videos, is_order_open
 from utils.errors import UserError
 from utils.files import atomic_path
@@ -47,7 +48,9 @@ def load_snippet_values(path: str | Path, features: FeatureSet) -> np.ndarray:
             "make_pseudo_labels.py or frd_eval.py --split training, or correct the path"
         ) from None
     except (ValueError, TypeError, EOFError, OSError) as error:
-        raise UserError(f"{path}: not readable as snippet values ({error})") from None
+        raise UserError(
+            f"{path}: not readable as snippet values ({explain(path, error)})"
+        ) from None
     if len(values) != len(features):
         raise UserError(
             f"{path}: {len(values)} values for {len(features)} snippets of {features.path}; "

@@ -64,8 +64,10 @@ def _read_frames_file(path: Path) -> np.ndarray:
     if path.suffix.lower() == ".npy":
         try:
             values = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise UserError(f"{path}: damaged label file ({error})") from None
+        except (OSError, ValueError, EOFError):
+            raise UserError(
+                f"{path}: damaged label file, or no array of numbers; write it again"
+            ) from None
         is_stack = values.ndim == 3
         return np.array([mask.any() for mask in values]) if is_stack else np.asarray(values)
     text = re.split(r"[\s,;]+", read_text(path).strip())

@@ -118,3 +118,12 @@ def test_snippet_values_in_a_row_need_an_order(tmp_path):
     features = FeatureSet.open(folder, video_list=tmp_path / "a.list")
     values = load_snippet_values(tmp_path / "v.npy", features)
     assert features.split_by_video(values)["Robbery048"].tolist() == [1, 1, 1]
+
+
+def test_files_that_are_no_arrays_are_named_without_unsafe_advice(tmp_path):
+    np.ones((3, 1, 4), np.float32).tofile(tmp_path / "raw.npy")
+    np.save(tmp_path / "objects.npy", np.array([None, 1], object), allow_pickle=True)
+    for name, words in (("raw", "a raw memory map"), ("objects", "an array of objects")):
+        with pytest.raises(UserError, match=words) as refused:
+            FeatureSet.open(tmp_path / f"{name}.npy")
+        assert "pickle" not in str(refused.value)

@@ -11,8 +11,14 @@ import pytest
 import scipy.io
 
 from datasets.labels.formats import read_raw
-from datasets.labels.frame_labels import describe_labels, read_labels, read_mask_regions
-from datasets.labels.regions import HEADER, read_regions
+from datasets.labels.frame_labels import (
+    describe_labels,
+    read_labels,
+    read_mask_regions,
+    save_labels,
+)
+from datasets.labels.ground_truth import load_ground_truth
+from datasets.labels.regions import HEADER, Region, read_regions, write_regions
 from utils.errors import UserError
 
 LENGTHS = {"01": 9, "02": 6}
@@ -218,3 +224,15 @@ def test_which_file_labels_come_from(tmp_path):
     first = describe_labels(tmp_path)
     cv2.imwrite(str(tmp_path / "b.png"), np.zeros((2, 2), np.uint8))
     assert first.startswith(f"{tmp_path.name} (digest ") and describe_labels(tmp_path) != first
+
+
+def test_regions_whose_frames_count_from_1(tmp_path):
+    save_labels(tmp_path, {name: np.array(values) for name, values in EXPECTED.items()})
+    for first, is_right in ((0, True), (1, False)):
+        frames = [frame for frame, value in enumerate(EXPECTED["01"], first) if value]
+        write_regions(tmp_path / "regions.csv", [Region("01", f, 0, 1, 1, 2, 2) for f in frames])
+        if is_right:
+            assert len(load_ground_truth(tmp_path)[1]) == 5
+        else:
+            with pytest.raises(UserError, match=r"regions\.csv: .*count them from 0"):
+                load_ground_truth(tmp_path)
