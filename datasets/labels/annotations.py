@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.labels.raw import Intervals, RawLabels
+from datasets.labels.raw import MOST_FRAMES, Intervals, RawLabels
 from datasets.names import canonical_name, read_text
 from utils.errors import UserError
 
@@ -49,6 +49,8 @@ def _parse_line(line: str, where: str) -> tuple[str, Intervals, bool]:
         numbers = [int(text) for text in (rest[1:] if classed else rest)]
     except ValueError:
         numbers = []
+    if any(abs(number) > MOST_FRAMES for number in numbers):
+        raise UserError(f"{where}: no video has so many frames; correct the number")
     pairs = list(zip(numbers[::2], numbers[1::2], strict=False))
     marked = [pair for pair in pairs if -1 not in pair]
     if not numbers or len(numbers) % 2 or any(not 0 <= start <= end for start, end in marked):

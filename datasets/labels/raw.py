@@ -13,6 +13,7 @@ import numpy as np
 from utils.errors import UserError
 
 logger = logging.getLogger(__name__)
+MOST_FRAMES = 2**40  # of any video; larger numbers are damage
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,9 @@ def row_intervals(pairs: Any, where: str) -> Intervals:
 def _whole(values: Any, where: Any) -> np.ndarray:
     try:
         numbers = np.asarray(values)
-        whole = numbers.astype(np.int64)
-    except (ValueError, TypeError):
+        with np.errstate(invalid="ignore"):
+            whole = numbers.astype(np.int64)
+    except (ValueError, TypeError, OverflowError):
         raise UserError(f"{where}: intervals must be numbers of frames") from None
     if not np.array_equal(whole, numbers):
         raise UserError(f"{where}: intervals must be whole numbers of frames (seconds times fps)")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.labels.raw import Intervals, RawLabels
+from datasets.labels.raw import MOST_FRAMES, Intervals, RawLabels
 from datasets.names import read_text
 from utils.errors import UserError
 
@@ -51,9 +51,12 @@ def _parse(rows: list[list[str]], header: str, path: Path) -> Iterator[Row]:
     for line, row in enumerate(rows, 2):
         if row:
             try:
-                yield line, row[0].strip(), int(row[1]), int(row[2])
+                video, first, second = row[0].strip(), int(row[1]), int(row[2])
             except (ValueError, IndexError):
                 raise UserError(f"{path}: line {line}: must hold {header}") from None
+            if max(abs(first), abs(second)) > MOST_FRAMES:
+                raise UserError(f"{path}: line {line}: no video has so many frames")
+            yield line, video, first, second
 
 
 def _frames(rows: list[Row], path: Path) -> RawLabels:

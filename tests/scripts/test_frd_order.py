@@ -9,7 +9,9 @@ import pytest
 import torch
 
 import frd_eval
+import frd_train
 from models.frd.frd import FRD
+from pre_process.make_pseudo_labels import main as make_pseudo_labels
 
 SNIPPETS = {  # video -> snippets, and those that are abnormal
     "Abuse028": (7, (2, 4)),
@@ -126,3 +128,22 @@ def test_a_detector_that_is_turned_round_is_told(files, capsys):
     torch.save(state, files / "best_ckpt.pkl")
     assert evaluate(files, "Concat_test_10.npy", "listed.npz")["auc_micro"] == 0
     assert "scorer: micro AUC 0.00 is below 40" in capsys.readouterr().out
+
+
+def test_training_reads_a_file_a_crop_in_the_order_of_a_list(files, capsys):
+    (files / "c.yaml").write_text(
+        f"system: frd\ndata: {{name: ucf, root: {files}, training_features: {files}/crops, "
+        f"training_list: {files}/ucf-i3d-test.list}}\n"
+        f"run: {{device: cpu, root: {files}/runs}}\nmodel: {{feature_size: 256, num_blocks: 1}}\n"
+        "c2fpl: {num_epochs: 1}\nfrd: {num_epochs: 1, cross_clip: 2}\n"
+    )
+    configured = ["--cfg_file", f"{files}/c.yaml"]
+    make_pseudo_labels(configured)
+    assert "6 videos, 39 snippets" in capsys.readouterr().out
+    frd_train.main([*configured, "--stage", "c2fpl"])
+    frd_train.main(configured)
+    last = f"{files}/runs/ucf/frd/last.pth"
+    frd_eval.main(["--ckpt_path", last, "--split", "training", "--output", f"{files}/out"])
+    with np.load(files / "out" / "snippet_scores.npz", allow_pickle=False) as scores:
+        assert scores.files == AS_LISTED
+        assert [len(scores[name]) for name in AS_LISTED] == [SNIPPETS[n][0] for n in AS_LISTED]
