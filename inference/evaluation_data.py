@@ -12,8 +12,8 @@ import numpy as np
 
 from datasets.cubes.dataset import CubeSet
 from datasets.labels.frame_labels import FILE_NAME as LABEL_FILE
-from datasets.labels.frame_labels import describe_labels
 from datasets.labels.ground_truth import load_ground_truth
+from datasets.labels.origin import describe_labels
 from datasets.labels.regions import Region
 from datasets.manifest import DataSet, load_dataset
 from datasets.stills import read_stills

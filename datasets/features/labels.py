@@ -13,7 +13,8 @@ from datasets.features.files import Axes
 from datasets.features.layouts import open_array
 from datasets.labels.annotations import NORMAL_OF_XD
 from datasets.labels.formats import read_raw
-from datasets.labels.frame_labels import ORDER_REMEDY, describe_labels, fit_labels
+from datasets.labels.frame_labels import ORDER_REMEDY, fit_labels
+from datasets.labels.origin import describe_labels
 from datasets.labels.raw import Intervals, RawLabels
 from datasets.names import canonical_name, find_videos, is_order_open, read_video_list
 from utils.config.frd import FeatureDataConfig

@@ -11,12 +11,13 @@ import numpy as np
 
 from datasets.labels.formats import read_raw
 from datasets.labels.masks import mask_names, read_masks
+from datasets.labels.origin import write_source
 from datasets.labels.raw import Intervals, RawLabels
 from datasets.labels.regions import Region, mask_regions
 from datasets.manifest import natural_key
 from datasets.names import canonical_without_crop, is_order_open
 from utils.errors import UserError
-from utils.files import atomic_path, digest, sha256_file
+from utils.files import atomic_path
 
 logger = logging.getLogger(__name__)
 FILE_NAME = "labels.npz"
@@ -26,11 +27,18 @@ ORDER_REMEDY = (
 )
 
 
-def save_labels(root: str | Path, labels: dict[str, np.ndarray]) -> None:
-    """Write ``labels.npz``: video name -> (num_frames,) uint8, 1 is anomalous; atomically."""
+def save_labels(
+    root: str | Path, labels: dict[str, np.ndarray], source: str | Path | None = None
+) -> None:
+    """Write ``labels.npz``: video name -> (num_frames,) uint8, 1 is anomalous; atomically.
+
+    ``source``, the file or folder that they were read from, is noted in it.
+    """
     arrays = {name: np.asarray(values, np.uint8) for name, values in labels.items()}
     with atomic_path(Path(root) / FILE_NAME) as temporary:
         np.savez_compressed(temporary, **arrays)
+        if source is not None:
+            write_source(temporary, source)
 
 
 def load_labels(root: str | Path) -> dict[str, np.ndarray]:
@@ -103,16 +111,6 @@ def fit_labels(
         name: _per_frame(value, num_frames[name], path, name, slack)
         for name, value in matched.items()
     }
-
-
-def describe_labels(path: str | Path) -> str:
-    """Name and short SHA-256 of a label file (of a folder: over its files), for protocols."""
-    path = Path(path)
-    if path.is_file():
-        return f"{path.name} (SHA-256 {sha256_file(path)[:12]})"
-    files = sorted(file for file in path.rglob("*") if file.is_file())
-    each = [(file.relative_to(path).as_posix(), sha256_file(file)) for file in files]
-    return f"{path.name} (digest {digest(each)[:12]})"
 
 
 def read_mask_regions(folder: str | Path, num_frames: dict[str, int]) -> list[Region] | None:

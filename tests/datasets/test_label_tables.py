@@ -12,12 +12,13 @@ import scipy.io
 
 from datasets.labels.formats import read_raw
 from datasets.labels.frame_labels import (
-    describe_labels,
+    load_labels,
     read_labels,
     read_mask_regions,
     save_labels,
 )
 from datasets.labels.ground_truth import load_ground_truth
+from datasets.labels.origin import describe_labels
 from datasets.labels.regions import HEADER, Region, read_regions, write_regions
 from utils.errors import UserError
 
@@ -221,6 +222,11 @@ def test_rows_in_an_order_that_nothing_tells(tmp_path):
 def test_which_file_labels_come_from(tmp_path):
     (tmp_path / "a.txt").write_text("0 1")
     assert describe_labels(tmp_path / "a.txt") == "a.txt (SHA-256 5cc3a6551605)"
+    save_labels(tmp_path, {"01": np.array([0, 1])}, tmp_path / "a.txt")
+    assert load_labels(tmp_path)["01"].tolist() == [0, 1]
+    told = describe_labels(tmp_path / "labels.npz")
+    assert told.startswith("labels.npz (SHA-256 ")
+    assert told.endswith(f", made from {describe_labels(tmp_path / 'a.txt')}")
     first = describe_labels(tmp_path)
     cv2.imwrite(str(tmp_path / "b.png"), np.zeros((2, 2), np.uint8))
     assert first.startswith(f"{tmp_path.name} (digest ") and describe_labels(tmp_path) != first
