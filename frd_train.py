@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from datasets.features.dataset import FeatureSet
+from datasets.features.labels import open_split
 from datasets.features.loader import FeatureBatch, FeatureLoader, InOrder
 from datasets.features.snippet_scores import load_snippet_values
 from engine.setup import StageSetup, start_stage, train_stage
@@ -105,8 +106,7 @@ class C2FPLTask(FeatureTask):
 def main(argv: Sequence[str] | None = None) -> None:
     """Train a stage and write ``runs/NAME/STAGE/last.pth``."""
     setup = start_stage(("frd", "c2fpl"), __doc__, argv, system="frd")
-    data = setup.config.data
-    features = FeatureSet.open(data.features("training"), data.training_ranges, data.crops)
+    features, _ = open_split(setup.config.data, "training")
     features.require_size(setup.config.model.feature_size)
     task = {"frd": FRDTask, "c2fpl": C2FPLTask}[setup.stage](setup, features)
     train_stage(setup, task)

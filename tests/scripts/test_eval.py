@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 
 import numpy as np
@@ -80,6 +81,7 @@ def test_results_agree_with_each_other_and_with_the_protocol(scene, tmp_path, ca
     labels = np.array([int(row["label"]) for row in rows])
     assert found["auc_micro"] == auc(scores, labels)
     assert found["protocol"]["frames"] == f"{len(rows)} (12 abnormal)"
+    assert re.fullmatch(r"labels\.npz \(SHA-256 [0-9a-f]{12}\)", found["protocol"]["labels"])
     same = [row for row in found["ablation"] if row["smoothing"] == "median of 5 frames"]
     assert same[0]["hybrid"] == found["auc_micro"]
     assert found["provenance"]["checkpoint"] == str(path) and not found["best_on_test"]
