@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tarfile
+import struct
 import zipfile
 from pathlib import Path
 
@@ -23,6 +23,7 @@ _SIGNATURES = (
     (b"RIFF", "an AVI, WAV or WebP file"),
     (b"\x1aE\xdf\xa3", "a Matroska or WebM video"),
 )
+_TORCH = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how torch.save began before its zip archives
 _PEEK = 4096  # bytes
 
 
@@ -45,6 +46,21 @@ def describe_file(path: Path) -> str | None:
     return _describe_text(start) or _describe_bytes(start, path)
 
 
+def zip_names(path: Path) -> list[str]:
+    """The names in a zip archive; none where it is not one or is damaged.
+
+    ``zipfile`` alone would also find an archive at the end of another file, as in a tar archive.
+    """
+    try:
+        with path.open("rb") as handle:
+            if handle.read(2) != b"PK":
+                return []
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, OSError):
+        return []
+
+
 def _describe_text(start: bytes) -> str | None:
     """Empty files, Git LFS pointers, web pages and other text."""
     if not start.strip(b"\0"):
@@ -61,15 +77,18 @@ def _describe_text(start: bytes) -> str | None:
 
 def _describe_bytes(start: bytes, path: Path) -> str | None:
     if start.startswith(b"PK") and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-        return f"a zip archive ({', '.join(names[:3]) or 'empty'}); unpack it"
+        names = zip_names(path)
+        if any(name.endswith("/constants.pkl") for name in names):
+            return "a TorchScript archive; save the state_dict of its model with torch.save"
+        return f"a zip archive of {', '.join(names[:3]) or 'nothing'}; unpack it"
     kind = next((kind for magic, kind in _SIGNATURES if start.startswith(magic)), None)
     if kind is None and start[8:10] == b'{"':
         return "a safetensors file; convert it to a .pth file with torch.save"
+    if kind is None and start[:1] == b"\x80" and start[1] in range(2, 6) and _TORCH not in start:
+        return "a Python pickle that torch.save did not write; convert it to a state_dict"
     if kind is None and start[4:8] == b"ftyp":
         return "an MP4 video"
-    if kind is None and start[257:262] == b"ustar" and tarfile.is_tarfile(path):
+    if kind is None and start[257:262] == b"ustar":
         return "a tar archive; unpack it"
     return f"{kind}; unpack it" if kind and "archive" in kind else kind
 
