@@ -28,7 +28,9 @@ def source_name(source: str) -> str:
     if is_stream(source):
         address = source.partition("://")[2].rpartition("@")[2]  # without user and password
         return re.sub(r"[^A-Za-z0-9._-]+", "_", address).strip("._") or "stream"
-    return Path(source).absolute().name if Path(source).is_dir() else Path(source).stem
+    path = Path(source).absolute()
+    path = path.resolve() if path.name == ".." else path
+    return path.name if path.is_dir() else path.stem
 
 
 def find_entries(source: str) -> list[VideoEntry]:

@@ -67,6 +67,11 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the script."""
     options = parse_arguments(arguments)
     setup_logging()
+    if options.name in ("", ".", "..") or set(options.name) & set("/\\\0"):
+        raise UserError(
+            f"--name {options.name}: must be a name, not a path; give --output FOLDER to write "
+            "elsewhere than data/NAME"
+        )
     output = (options.output or Path("data") / options.name).absolute()
     if options.toy == bool(options.source):
         raise UserError("give either --source (archive or folder) or --toy")

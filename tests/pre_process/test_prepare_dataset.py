@@ -187,6 +187,8 @@ def test_a_frame_of_another_size_is_found_when_preparing(tmp_path, fails):
 def test_bad_arguments(tmp_path, fails):
     assert "--source" in fails()
     assert "either" in fails("--toy", "--source", tmp_path)
+    for name in ("..", "../x", "/tmp/x"):
+        assert "must be a name, not a path; give --output" in fails("--toy", name=name)
     assert "no such file or folder" in fails("--source", tmp_path / "nothing")
     (tmp_path / "empty").mkdir()
     assert "no video in it" in fails("--source", tmp_path / "empty")
