@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     model = build_hf2vad(config.model.memae.model_dump(), config.model.vunet.model_dump())
     load_weights(model, stage2["model"], str(source))
     model.to(device)
-    cubes = CubeSet.open(config.data.folder, "training")
+    cubes = CubeSet.open(config.data.folder, "training", pre_process=config.pre_process)
 
     def inputs(batch: CubeBatch) -> Any:
         return to_network_inputs(batch.appearance, batch.motion, device)

@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Train stage 1 and write ``runs/NAME/ml_memae_sc/last.pth``."""
     setup = start_stage("ml_memae_sc", __doc__, argv)
     config, settings, device = setup.config, setup.settings, setup.device
-    cubes = CubeSet.open(config.data.folder, "training")
+    cubes = CubeSet.open(config.data.folder, "training", pre_process=config.pre_process)
     model = MLMemAESC(**config.model.memae.model_dump()).to(device)
     in_order = CubeLoader(cubes, config.eval.batch_size)
 

@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     load_weights(model.memae, stage1["model"], str(source))
     model.freeze_memae()
     model.to(device)
-    cubes = CubeSet.open(config.data.folder, "training")
+    cubes = CubeSet.open(config.data.folder, "training", pre_process=config.pre_process)
 
     fingerprint = digest([cubes.fingerprint, sha256_file(source)])
 
