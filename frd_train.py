@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from datasets.features.dataset import FeatureSet
 from datasets.features.loader import FeatureBatch, FeatureLoader, InOrder
+from datasets.features.settings import require_configured
 from datasets.features.snippet_scores import load_snippet_values
 from engine.setup import StageSetup, start_stage, train_stage
 from engine.snippets import auxiliary_scores
@@ -29,7 +30,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Train a stage and write ``runs/NAME/STAGE/last.pth``."""
     setup = start_stage(("frd", "c2fpl"), __doc__, argv, system="frd")
     data = setup.config.data
-    features = FeatureSet.open(data.features("training"), data.training_ranges, data.crops)
+    path, extracted_with = data.features("training"), setup.config.pre_process.features
+    require_configured(path, extracted_with, data.frames_per_snippet)
+    features = FeatureSet.open(path, data.training_ranges, data.crops)
     features.require_size(setup.config.model.feature_size)
     {"frd": train_frd, "c2fpl": train_c2fpl}[setup.stage](setup, features)
 

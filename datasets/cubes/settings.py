@@ -29,7 +29,7 @@ def flatten_settings(prefix: str, block: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, dict):
             flat.update(flatten_settings(name, value))
         elif key in _FILES:
-            flat[name] = _name_content(value)
+            flat[name] = name_content(value)
         elif key not in _NO_EFFECT:
             flat[name] = value
     return flat
@@ -77,7 +77,7 @@ def require_configured(
     common = set(configured) & set(extracted)
     differing = changed_settings(
         {key: extracted[key] for key in common},
-        {key: _unless_moved(configured[key], extracted[key]) for key in common},
+        {key: unless_moved(configured[key], extracted[key]) for key in common},
     )
     if differing:
         raise UserError(
@@ -87,14 +87,14 @@ def require_configured(
         )
 
 
-def _name_content(path: str) -> str:
+def name_content(path: str) -> str:
     """A file by name and content, so that moving it is no change and replacing it is one."""
     if not path or not Path(path).is_file():
         return path
     return f"{Path(path).name} sha256 {sha256_file(Path(path))[:16]}"
 
 
-def _unless_moved(now: Any, before: Any) -> Any:
+def unless_moved(now: Any, before: Any) -> Any:
     """A file that is not on this machine is the same as before when its name is."""
     is_same_name = isinstance(before, str) and before.startswith(f"{Path(str(now)).name} sha256 ")
     return before if now and is_same_name else now

@@ -245,7 +245,5 @@ def test_imported_cubes_are_taken_on_trust_and_that_is_said(root: Path, caplog) 
 
 def test_cubes_of_a_video_that_was_exchanged_are_refused(root: Path) -> None:
     write_video(root, "10", [1, 4])
-    with pytest.raises(
-        UserError, match=r"10: cubes of a video of 2 frames of .* says 3"
-    ):
+    with pytest.raises(UserError, match=r"10: cubes of a video of 2 frames of .* says 3"):
         CubeSet.open(root, "training")
