@@ -8,8 +8,9 @@ from pathlib import Path
 
 import cv2
 
+from datasets.image_folders import list_images
 from datasets.manifest import VideoEntry
-from datasets.videos import describe_video, find_videos, list_images
+from datasets.videos import describe_video, find_videos
 from utils.errors import UserError
 
 SPLIT = "testing"  # entries belong to one; nothing depends on which

@@ -14,8 +14,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from datasets.image_folders import list_images
 from datasets.labels.masks import has_masks
-from datasets.videos import find_videos, is_video_file, list_images
+from datasets.videos import find_videos, is_video_file
 from utils.errors import UserError
 
 # fmt: off
