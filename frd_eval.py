@@ -6,7 +6,6 @@ python frd_eval.py --ckpt_path runs/frd_toy/frd/last.pth
 from __future__ import annotations
 
 import argparse
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from datasets.features.labels import open_split
-from datasets.features.settings import require_configured
+from datasets.features.settings import require_same_features
 from datasets.features.snippet_scores import save_snippet_values
 from engine.snippets import score_snippets
 from evaluation.evaluate import Evaluation
@@ -28,15 +27,13 @@ from evaluation.selection import best_on_test
 from models.frd.scorers import read_frd_checkpoint
 from utils import distributed
 from utils.checkpoint import kept_checkpoints
-from utils.config.load import load_config, scoring_config
+from utils.config.load import scoring_config
 from utils.console import echo, setup_logging
 from utils.errors import exit_on_user_error
 from utils.run_folder import sole_writer
 from utils.runtime import pick_device
 from visualization.publish import publish
 from visualization.snippet_results import rates_table, write_curves
-
-logger = logging.getLogger(__name__)
 
 PUBLISHED = {"system": "frd", "data": {"name": "published"}}  # a published file has no config
 
@@ -86,15 +83,6 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def require_same_features(config: Any, cfg_file: str | None, split: str) -> None:
-    """Refuse features made in another way than the checkpoint's, or than their own file says."""
-    own = load_config(cfg_file, system="frd") if cfg_file else config
-    frames = config.data.frames_per_snippet
-    require_configured(config.data.features(split), own.pre_process.features, frames)
-    if own.pre_process.features != config.pre_process.features:
-        logger.warning("%s: pre_process.features differ from the checkpoint's", cfg_file)
-
-
 @exit_on_user_error
 def main(argv: Sequence[str] | None = None) -> None:
     """Evaluate and write the results."""
@@ -106,8 +94,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     output = arguments.output or path.parent / f"eval{suffix}"
     tree = read_frd_checkpoint(path)["config"] or PUBLISHED
     config = scoring_config(tree, str(path), arguments.cfg_file, arguments.set, "frd")
-    if arguments.cfg_file or tree is not PUBLISHED:
-        require_same_features(config, arguments.cfg_file, arguments.split)
+    require_same_features(config, arguments.split, arguments.cfg_file, tree is not PUBLISHED)
     with sole_writer(output):
         scorer = Scorer(config, arguments.split)
         echo(f"{path}: {len(scorer.features)} snippets of {len(scorer.features.names)} videos")

@@ -45,6 +45,17 @@ class VideoInfo:
     height: int
 
 
+class ShortVideo(UserError):
+    """A video gives far fewer frames than it declares; ``info`` is what it gives."""
+
+    def __init__(self, path: Path, info: VideoInfo, declared: int) -> None:
+        super().__init__(
+            f"{path}: cut short: the video declares {declared} frames, {info.num_frames} can be "
+            "read; replace the file"
+        )
+        self.info, self.declared = info, declared
+
+
 def is_video_file(path: Path) -> bool:
     """Whether it is a video file by its name, or a GIF of several pictures."""
     return (path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()) or is_animation(path)
@@ -128,12 +139,10 @@ def probe(path: str | Path) -> VideoInfo:
         num_frames = 1
         while capture.grab():
             num_frames += 1
+    info = VideoInfo("video", num_frames, frame.shape[1], frame.shape[0])
     if is_cut_short(num_frames, declared):
-        raise UserError(
-            f"{path}: cut short: the video declares {declared} frames, {num_frames} can be read; "
-            "replace the file"
-        )
-    return VideoInfo("video", num_frames, frame.shape[1], frame.shape[0])
+        raise ShortVideo(path, info, declared)
+    return info
 
 
 def is_cut_short(num_frames: int, declared: float) -> bool:
@@ -144,10 +153,19 @@ def is_cut_short(num_frames: int, declared: float) -> bool:
     return declared - num_frames > max(2, _DECLARED_SLACK * declared)
 
 
-def describe_video(path: str | Path, split: str, name: str | None = None) -> VideoEntry:
-    """Probe a video and make its data set entry, covering all of its frames."""
+def describe_video(
+    path: str | Path, split: str, name: str | None = None, info: VideoInfo | None = None
+) -> VideoEntry:
+    """Make the data set entry of a video, covering all of its frames.
+
+    Args:
+        path: the video; it is probed unless ``info`` says what it holds.
+        split: ``training`` or ``testing``.
+        name: default: that of the file or folder.
+        info: what it holds.
+    """
     path = Path(path).absolute()
-    info = probe(path)
+    info = info or probe(path)
     return VideoEntry(
         name=name or video_name(path),
         split=split,

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from datasets.cubes.settings import changed_settings, name_content, unless_moved
-from utils.config.frd import FeatureConfig
+from utils.config.frd import FeatureConfig, FRDConfig
+from utils.config.load import load_config
 from utils.errors import UserError
 from utils.files import read_json
 from utils.format_version import require_format
@@ -80,3 +81,26 @@ def require_configured(path: Path, config: FeatureConfig, frames: int) -> None:
             "these keys (in frd_eval.py: give the --cfg_file that the features were made with), or "
             "extract again with pre_process/extract_features.py --overwrite"
         )
+
+
+def require_same_features(
+    config: FRDConfig, split: str, cfg_file: str | None, is_own_config: bool
+) -> None:
+    """``require_configured`` for scoring: features are as the checkpoint's or as ``cfg_file`` says.
+
+    Args:
+        config: the configuration to score with.
+        split: whose features are scored.
+        cfg_file: the file that named the data, if any.
+        is_own_config: ``config`` is the checkpoint's; a published one knows of no extraction.
+
+    Raises:
+        UserError: the features were extracted with other settings.
+    """
+    if cfg_file is None and not is_own_config:
+        return
+    own = load_config(cfg_file, system="frd") if cfg_file else config
+    frames = config.data.frames_per_snippet
+    require_configured(config.data.features(split), own.pre_process.features, frames)
+    if is_own_config and own.pre_process.features != config.pre_process.features:
+        logger.warning("%s: pre_process.features differ from the checkpoint's", cfg_file)

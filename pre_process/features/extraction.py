@@ -94,13 +94,18 @@ def find_unfinished(
     unfinished = [entry for entry in entries if not feature_file(root, entry).exists()]
     for folder in {feature_file(root, entry).parent for entry in entries}:
         noted = read_settings(folder)
-        if noted is not None and any(folder.glob("*.npy")):
+        if any(folder.glob("*.npy")):
             _require_same_settings(noted, settings, folder)
         write_json(folder / SETTINGS_FILE, {"format_version": FORMAT_VERSION, **settings})
     return unfinished
 
 
-def _require_same_settings(old: dict[str, Any], new: dict[str, Any], folder: Path) -> None:
+def _require_same_settings(old: dict[str, Any] | None, new: dict[str, Any], folder: Path) -> None:
+    if old is None:
+        raise UserError(
+            f"{folder}: features there are from elsewhere (no {SETTINGS_FILE}), and new ones must "
+            "not be mixed with them; move them away, or set another data.root"
+        )
     changed = [
         f"{key} {old.get(key)!r}, now {new[key]!r}" for key in new if old.get(key) != new[key]
     ]
