@@ -13,6 +13,7 @@ from torch import nn
 
 from datasets.cubes.dataset import CubeSet
 from datasets.cubes.loader import CubeBatch, CubeLoader, to_network_inputs
+from datasets.cubes.settings import warn_of_other_cubes
 from engine.setup import start_stage, train_stage
 from engine.stage import LossTerms
 from evaluation.calibration import stage_calibration
@@ -33,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     config, settings, device = setup.config, setup.settings, setup.device
     source = settings.init_from or config.stage_folder("cvae") / "last.pth"
     stage2 = load_finished(source, stages=("cvae",))
+    warn_of_other_cubes(stage2, config.pre_process, source)
     model = build_hf2vad(config.model.memae.model_dump(), config.model.vunet.model_dump())
     load_weights(model, stage2["model"], str(source))
     model.to(device)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from datasets.cubes.dataset import CubeSet
 from datasets.cubes.flow_recon_cache import FlowReconCache
 from datasets.cubes.loader import CubeBatch, CubeLoader, to_network_inputs
+from datasets.cubes.settings import warn_of_other_cubes
 from engine.setup import start_stage, train_stage
 from engine.stage import LossTerms
 from evaluation.calibration import stage_calibration
@@ -38,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     config, settings, device = setup.config, setup.settings, setup.device
     source = settings.init_from or config.stage_folder("ml_memae_sc") / "last.pth"
     stage1 = load_finished(source, stages=("ml_memae_sc",))
+    warn_of_other_cubes(stage1, config.pre_process, source)
     model = build_hf2vad(config.model.memae.model_dump(), config.model.vunet.model_dump())
     load_weights(model.memae, stage1["model"], str(source))
     model.freeze_memae()

@@ -63,8 +63,7 @@ def require_configured(
     Raises:
         UserError: naming every key that differs, with both values.
     """
-    configured = flatten_settings("boxes", config.boxes.model_dump(mode="json"))
-    configured |= flatten_settings("flow", config.flow.model_dump(mode="json"))
+    configured = _flat(config)
     if not set(configured) & set(extracted):
         logger.info(
             "%s: what these cubes were extracted with is not known (%s); the configuration's "
@@ -85,6 +84,34 @@ def require_configured(
             f"configuration: {'; '.join(differing)}; restore these keys, or extract again with "
             "pre_process/extract_samples.py --overwrite"
         )
+
+
+def warn_of_other_cubes(
+    checkpoint: dict[str, Any], config: PreProcessConfig, source: str | Path
+) -> None:
+    """Say when the stage before was trained on cubes of other settings than this one is.
+
+    Weights of another data set may well be gone on with, so this is no error.
+    """
+    tree = checkpoint["config"].get("pre_process", {})
+    before = {
+        **flatten_settings("boxes", tree.get("boxes", {})),
+        **flatten_settings("flow", tree.get("flow", {})),
+    }
+    now = _flat(config)
+    differing = changed_settings(before, {key: now.get(key) for key in before})
+    if differing:
+        logger.warning(
+            "%s: was trained on cubes of other settings: %s; where that was not meant, train that "
+            "stage again",
+            source,
+            "; ".join(differing),
+        )
+
+
+def _flat(config: PreProcessConfig) -> dict[str, Any]:
+    boxes, flow = config.boxes.model_dump(mode="json"), config.flow.model_dump(mode="json")
+    return flatten_settings("boxes", boxes) | flatten_settings("flow", flow)
 
 
 def name_content(path: str) -> str:
