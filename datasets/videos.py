@@ -154,18 +154,28 @@ def is_cut_short(num_frames: int, declared: float) -> bool:
 
 
 def describe_video(
-    path: str | Path, split: str, name: str | None = None, info: VideoInfo | None = None
+    path: str | Path, split: str, name: str | None = None, allow_short: bool = False
 ) -> VideoEntry:
     """Make the data set entry of a video, covering all of its frames.
 
     Args:
-        path: the video; it is probed unless ``info`` says what it holds.
+        path: the video; it is probed.
         split: ``training`` or ``testing``.
         name: default: that of the file or folder.
-        info: what it holds.
+        allow_short: take one that is cut short as far as it goes, with a warning.
+
+    Raises:
+        ShortVideo: it is cut short; UserError: see ``probe``.
     """
     path = Path(path).absolute()
-    info = info or probe(path)
+    try:
+        info = probe(path)
+    except ShortVideo as short:
+        if not allow_short:
+            raise
+        info = short.info
+        count = info.num_frames
+        logger.warning("%s: %d of %d frames can be read: used", path, count, short.declared)
     return VideoEntry(
         name=name or video_name(path),
         split=split,

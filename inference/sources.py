@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -37,12 +36,13 @@ def source_name(source: str) -> str:
 def find_entries(source: str) -> list[VideoEntry]:
     """The videos that a file or folder holds, each decoded once to count its frames.
 
+    A video that is cut short is taken as far as it goes, with a warning.
+
     Args:
         source: a video file, a folder of images (one video), or a folder of such files and folders.
 
     Raises:
-        UserError: a camera or stream, nothing there, or a video that is unreadable, empty or cut
-            short.
+        UserError: a camera or stream, nothing there, or a video that is unreadable or empty.
     """
     if is_stream(source):
         raise UserError(f"--source {source}: a camera or stream has no end; add --live")
@@ -53,8 +53,8 @@ def find_entries(source: str) -> list[VideoEntry]:
             "frames, a camera's number or a stream's address (rtsp://..., http://...)"
         )
     if path.is_dir() and not list_images(path):
-        return [describe_video(each, SPLIT) for each in find_videos(path)]
-    return [replace(describe_video(path, SPLIT), name=source_name(source))]
+        return [describe_video(each, SPLIT, allow_short=True) for each in find_videos(path)]
+    return [describe_video(path, SPLIT, source_name(source), allow_short=True)]
 
 
 def frame_rate(entry: VideoEntry, default: float) -> float:

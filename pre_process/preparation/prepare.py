@@ -61,9 +61,7 @@ def collect_videos(
         except ShortVideo as short:
             if not allow_short:
                 raise UserError(f"{short}, or pass --allow_short to use those") from None
-            frames = short.info.num_frames
-            logger.warning("%s: %d of %d frames can be read: used", path, frames, short.declared)
-            entries.append(describe_video(path, split, info=short.info))
+            entries.append(describe_video(path, split, allow_short=True))
             declared |= {entries[-1].name: short.declared} if split == "testing" else {}
     outside = [entry for entry in entries if not entry.source.is_relative_to(output)]
     if copy:
