@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from datasets.cubes.dataset import CubeSet
+from datasets.labels.frame_labels import FILE_NAME as LABEL_FILE
 from datasets.labels.ground_truth import load_ground_truth
+from datasets.labels.origin import describe_labels
 from datasets.labels.regions import Region
 from datasets.manifest import DataSet, load_dataset
 from datasets.stills import read_stills
@@ -21,6 +23,7 @@ from evaluation.scores import STAGES
 from pre_process.preparation.layouts import find_layout
 from published.chunks import ChunkSet
 from published.config import is_published_config
+from published.inputs import LABEL_FILE as PUBLISHED_LABELS
 from published.inputs import open_published, with_statistics
 from utils.checkpoint import load_finished
 from utils.config.hf2vad import PreProcessConfig
@@ -45,6 +48,7 @@ class TestData:
         stills: (video, frame) pairs -> pairs and frames, see ``datasets.stills.read_stills``.
         load: reads a checkpoint and its score statistics.
         output: where results go when nothing else is said.
+        label_source: name and digest of the label file; empty: none.
     """
 
     __test__ = False  # no test class, whatever the name
@@ -57,6 +61,7 @@ class TestData:
     stills: Stills
     load: Callable[[Path], dict[str, Any]]
     output: Path
+    label_source: str = ""
 
 
 def open_test_data(
@@ -92,6 +97,7 @@ def open_test_data(
         stills=partial(read_stills, dataset, "testing"),
         load=partial(load_finished, stages=STAGES),
         output=output or path.parent / "eval",
+        label_source="" if labels is None else describe_labels(folder / LABEL_FILE),
     )
 
 
@@ -129,6 +135,7 @@ def _open_published(
         stills=_published_stills(run.published.data_folder, run.labels),
         load=load,
         output=output,
+        label_source=describe_labels(run.published.data_folder / PUBLISHED_LABELS),
     )
 
 

@@ -97,7 +97,7 @@ def bring_labels(
     for file_name in (LABELS_FILE, REGIONS_FILE):
         (dataset.root / file_name).unlink(missing_ok=True)
     if labels:
-        save_labels(dataset.root, labels)
+        save_labels(dataset.root, labels, layout.labels)
     if regions is not None:
         write_regions(dataset.root / REGIONS_FILE, regions)
     return labels

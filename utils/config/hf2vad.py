@@ -1,7 +1,4 @@
-"""The HF2-VAD configuration: every key, its type, its published default.
-
-Defaults are the published Ped2 numbers, so a YAML file states only what differs.
-"""
+"""The HF2-VAD configuration: every key and its type; defaults are the published Ped2 numbers."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from utils.config.names import NameInside, PlainName
+from utils.distributed import TIMEOUT_SECONDS
 
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -46,6 +44,7 @@ class RunConfig(Block):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
     num_threads: Annotated[int, Field(ge=0)] = 0  # 0: as many as the machine has
+    timeout_seconds: Annotated[float, Field(gt=0)] = TIMEOUT_SECONDS  # for a silent process
     log_every: Positive = 50  # steps between scalars
     image_every: Annotated[int, Field(ge=0)] = 1  # epochs between pictures; 0: none
 
@@ -229,6 +228,7 @@ class EvalConfig(Block):
     false_frames_per_thousand: Annotated[float, Field(gt=0, lt=1000)] = 1.0  # of normal video
     batch_size: Positive = 128
     precision: Literal["fp32", "bf16"] = "fp32"  # of the network's products in eval.py
+    backend: Literal["auto", "openvino", "torch"] = "auto"  # auto: openvino on a CPU
 
     @model_validator(mode="after")
     def _odd_median(self) -> EvalConfig:
