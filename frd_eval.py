@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from datasets.features.labels import describe_truth, open_split
+from datasets.features.settings import require_same_features
 from datasets.features.snippet_scores import save_snippet_values
 from engine.snippets import score_snippets
 from evaluation.evaluate import Evaluation, with_protocol
@@ -94,6 +95,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     output = arguments.output or path.parent / f"eval{suffix}"
     tree = read_frd_checkpoint(path)["config"] or PUBLISHED
     config = scoring_config(tree, str(path), arguments.cfg_file, arguments.set, "frd")
+    require_same_features(config, arguments.split, arguments.cfg_file, tree is not PUBLISHED)
     with sole_writer(output):
         scorer = Scorer(config, arguments.split)
         echo(f"{path}: {len(scorer.features)} snippets of {len(scorer.features.names)} videos")
@@ -104,8 +106,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if arguments.split == "testing":
             evaluations = [scorer.evaluate(*pair) for pair in zip(paths, values, strict=True)]
             place, evaluation = best_on_test(evaluations) if len(paths) > 1 else (0, evaluations[0])
-            checkpoint = read_frd_checkpoint(paths[place])
-            facts = origin_of(paths[place], checkpoint, scorer.features)
+            facts = origin_of(paths[place], read_frd_checkpoint(paths[place]), scorer.features)
             publish(output, config.data.name, evaluation, facts, None, lambda _: ())
             echo(rates_table(evaluation))
             if arguments.plot:

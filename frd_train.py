@@ -15,6 +15,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 from datasets.features.dataset import FeatureSet
 from datasets.features.labels import open_split
 from datasets.features.loader import FeatureBatch, FeatureLoader, InOrder
+from datasets.features.settings import require_configured
 from datasets.features.snippet_scores import load_snippet_values
 from engine.setup import StageSetup, start_stage, train_stage
 from engine.snippets import auxiliary_scores
@@ -106,7 +107,9 @@ class C2FPLTask(FeatureTask):
 def main(argv: Sequence[str] | None = None) -> None:
     """Train a stage and write ``runs/NAME/STAGE/last.pth``."""
     setup = start_stage(("frd", "c2fpl"), __doc__, argv, system="frd")
-    features, _ = open_split(setup.config.data, "training")
+    data, extracted_with = setup.config.data, setup.config.pre_process.features
+    require_configured(data.features("training"), extracted_with, data.frames_per_snippet)
+    features, _ = open_split(data, "training")
     features.require_size(setup.config.model.feature_size)
     task = {"frd": FRDTask, "c2fpl": C2FPLTask}[setup.stage](setup, features)
     train_stage(setup, task)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,8 +26,11 @@ from published.config import is_published_config
 from published.inputs import LABEL_FILE as PUBLISHED_LABELS
 from published.inputs import open_published, with_statistics
 from utils.checkpoint import load_finished
-from utils.config.load import scoring_config
+from utils.config.hf2vad import PreProcessConfig
+from utils.config.load import load_config, scoring_config
 from utils.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 Stills = Callable[[Iterable[tuple[str, int]]], Iterable[Any]]
 
@@ -80,13 +84,14 @@ def open_test_data(
     if cfg_file is not None and is_published_config(cfg_file):
         return _open_published(path, cfg_file, overrides, output)
     config = scoring_config(load_finished(path)["config"], str(path), cfg_file, overrides)
+    extracted_with = _extracted_with(config, path, cfg_file)
     folder = config.data.folder
     dataset = load_dataset(folder)
     labels, regions = load_ground_truth(folder)
     return config, TestData(
         name=dataset.name,
         folder=folder,
-        cubes=CubeSet.open(folder, "testing"),
+        cubes=CubeSet.open(folder, "testing", pre_process=extracted_with),
         labels=labels,
         regions=regions,
         stills=partial(read_stills, dataset, "testing"),
@@ -94,6 +99,21 @@ def open_test_data(
         output=output or path.parent / "eval",
         label_source="" if labels is None else describe_labels(folder / LABEL_FILE),
     )
+
+
+def _extracted_with(config: Any, path: Path, cfg_file: str | None) -> PreProcessConfig:
+    """What the test cubes must be extracted with: the checkpoint's, or another data set's own."""
+    if cfg_file is None:
+        return config.pre_process
+    own = load_config(cfg_file).pre_process
+    if own != config.pre_process:
+        logger.warning(
+            "%s: its pre_process is not the one that %s was trained with: scores of cubes that "
+            "are made in another way may not be comparable",
+            cfg_file,
+            path,
+        )
+    return own
 
 
 def _open_published(

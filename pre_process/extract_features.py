@@ -12,8 +12,9 @@ from collections.abc import Sequence
 if not __package__:
     import _path  # noqa: F401
 
+from datasets.features.settings import feature_settings
 from datasets.manifest import SPLITS, load_dataset
-from pre_process.features.extraction import FeatureJob, feature_settings, find_unfinished
+from pre_process.features.extraction import FeatureJob, find_unfinished
 from pre_process.parallel import pick_workers, run_over_videos
 from utils.config.load import add_config_arguments, load_config
 from utils.console import echo, setup_logging

@@ -16,6 +16,7 @@ if not __package__:
 
 from datasets.features.dataset import FeatureSet
 from datasets.features.labels import open_split
+from datasets.features.settings import require_configured
 from datasets.features.snippet_scores import load_snippet_values, save_snippet_values
 from pre_process.features.pseudo_labels import (
     coarse_labels,
@@ -41,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     setup_logging()
     config = load_config(arguments.cfg_file, arguments.set, system="frd")
     settings = config.pre_process.pseudo_labels
+    path, frames = config.data.features("training"), config.data.frames_per_snippet
+    require_configured(path, config.pre_process.features, frames)
     features, _ = open_split(config.data, "training")
     features.choose_crops(())  # the norms are over all crops
     echo(f"{len(features.names)} videos, {len(features)} snippets of {features.path}")

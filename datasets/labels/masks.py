@@ -9,9 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from datasets.image_folders import list_images
 from datasets.labels.mat_files import Variables, read_mat
 from datasets.manifest import natural_key
-from datasets.videos import list_images
 from utils.errors import UserError
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datasets.cubes.dataset import changed_settings
 from datasets.cubes.files import (
     BYTES_PER_CUBE,
     NUM_FRAMES,
@@ -15,6 +14,7 @@ from datasets.cubes.files import (
     verify_checksums,
     write_cubes,
 )
+from datasets.cubes.settings import changed_settings
 from datasets.manifest import SPLITS, DataSet, VideoEntry
 from datasets.videos import read_frames
 from pre_process.cubes.extractor import CubeExtractor, build_extractor

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from datasets.cubes.dataset import changed_settings
+from datasets.cubes.settings import changed_settings
 from datasets.manifest import DataSet, VideoEntry
 from datasets.videos import read_frames
 from pre_process.detectors.box_files import box_file, load_box_settings, load_boxes, save_boxes

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.cubes.dataset import changed_settings
+from datasets.cubes.settings import changed_settings
 from datasets.manifest import DataSet, VideoEntry
 from datasets.videos import read_frames
 from pre_process.flow.base import FlowEstimator, flow_file

@@ -209,6 +209,25 @@ def test_settings_from_elsewhere(scene, tmp_path, capsys):
     assert "must be odd" in refused(capsys, path, "--set", "eval.median=4")
 
 
+def test_cubes_of_other_settings_are_refused(scene, tmp_path, capsys, caplog):
+    """The test cubes are as the checkpoint says, or as the configuration of their data set says."""
+    path = tmp_path / "run" / "last.pth"
+    _, checkpoint = write_checkpoint(path, scene)
+    checkpoint["config"]["pre_process"]["flow"]["preset"] = "fast"
+    write_checkpoint(path, scene, config=checkpoint["config"])
+    message = refused(capsys, path)
+    assert "cubes/testing: these cubes were extracted with other settings" in message
+    assert "flow.preset: 'medium' -> 'fast'" in message
+    config = tmp_path / "other.yaml"
+    config.write_text(f"data: {{name: scene, root: {scene}}}\n")
+    run(path, "--cfg_file", config)
+    assert "other.yaml: its pre_process is not the one that" in caplog.text
+    config.write_text(
+        f"data: {{name: scene, root: {scene}}}\npre_process: {{flow: {{preset: ultrafast}}}}\n"
+    )
+    assert "'medium' -> 'ultrafast'" in refused(capsys, path, "--cfg_file", config)
+
+
 def test_missing_cubes_and_frames_to_trim_are_told(scene, tmp_path, capsys):
     path = tmp_path / "run" / "last.pth"
     write_checkpoint(path, scene)

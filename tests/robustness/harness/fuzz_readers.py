@@ -19,12 +19,13 @@ import numpy as np
 import scipy.io
 
 from datasets.features.files import open_feature_file
+from datasets.image_folders import read_image
 from datasets.labels.annotations import read_annotations
 from datasets.labels.frame_labels import read_labels
 from datasets.labels.regions import read_regions
 from datasets.manifest import VideoEntry
 from datasets.names import read_video_list
-from datasets.videos import describe_video, read_frames, read_image
+from datasets.videos import describe_video, read_frames
 from pre_process.detectors.box_files import load_boxes, load_published_boxes
 from pre_process.preparation.archives import unpack
 from published.chunks import open_chunk
