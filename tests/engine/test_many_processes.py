@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from datasets.toy.features import ToySettings, write_toy_features
-from engine.trainer import make_accelerator
+from engine.gradients import make_accelerator
 from pre_process.make_pseudo_labels import main as make_pseudo_labels
 from tests.helpers.fabricated import MEMAE, VUNET, write_scene, write_training_cubes
 from tests.helpers.launched import ROOT, launch, run_here, run_launched
