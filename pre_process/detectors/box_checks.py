@@ -29,7 +29,12 @@ def require_corners(
             place of x2 and y2, or outside the picture.
     """
     boxes = rows[:, :4].astype(np.float64)
-    _refuse_rows(~np.isfinite(boxes).all(axis=1), boxes, frames, f"{where}: a box is not finite")
+    _refuse_rows(
+        np.asarray((~np.isfinite(boxes)).any(axis=1)),
+        boxes,
+        frames,
+        f"{where}: a box is not finite",
+    )
     for first in (0, 1):
         if _are_normalised(rows[:, first : first + 4]):
             raise UserError(
@@ -76,11 +81,12 @@ def _are_proper(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 
 def _is_outside(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     ends = boxes.reshape(-1, 2, 2)  # both corners, x and y
-    return ((ends < -_OVERHANG) | (ends > sizes[:, None] + _OVERHANG)).any(axis=(1, 2))
+    outside = (ends < -_OVERHANG) | (ends > sizes[:, None] + _OVERHANG)
+    return np.asarray(outside.any(axis=(1, 2)))
 
 
 def _require_order(boxes: np.ndarray, sizes: np.ndarray, frames: np.ndarray, where: str) -> None:
-    is_turned = (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
+    is_turned = np.asarray((boxes[:, 2:] < boxes[:, :2]).any(axis=1))
     with_sides = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
     looks = "x2 < x1 or y2 < y1"
     if not _is_outside(with_sides, sizes).any() and (boxes[:, 2:] >= 0).all():

@@ -54,7 +54,8 @@ def collect_videos(
         (split, path) for split in ("training", "testing") for path in getattr(layout, split)
     ]
     bar = tqdm(sources, desc="read videos", unit="video")
-    entries, declared = [], {}
+    entries: list[VideoEntry] = []
+    declared: dict[str, int] = {}
     for split, path in bar:
         try:
             entries.append(describe_video(path, split))
@@ -92,7 +93,7 @@ def bring_labels(
     """
     lengths = {entry.name: entry.num_frames for entry in dataset.videos("testing")}
     if layout.labels and lengths:
-        _refuse_intervals_over_gaps(layout, dataset)
+        _refuse_intervals_over_gaps(layout.labels, dataset)
     labels, regions = _read_ground_truth(layout, lengths, declared) if lengths else ({}, None)
     for file_name in (LABELS_FILE, REGIONS_FILE):
         (dataset.root / file_name).unlink(missing_ok=True)
@@ -141,7 +142,7 @@ def _read_fitting_labels(
     return labels, promised
 
 
-def _refuse_intervals_over_gaps(layout: Layout, dataset: DataSet) -> None:
+def _refuse_intervals_over_gaps(path: Path, dataset: DataSet) -> None:
     """Intervals count frames: with images missing, by place or by the numbers in their names?"""
     counts = {
         entry.name: numbering(list_images(entry.source))
@@ -149,10 +150,10 @@ def _refuse_intervals_over_gaps(layout: Layout, dataset: DataSet) -> None:
         if entry.kind == "frames"
     }
     gaps = {name: count for name, count in counts.items() if count and count.num_missing}
-    if gaps and any(isinstance(value, Intervals) for value in read_raw(layout.labels).values):
+    if gaps and any(isinstance(value, Intervals) for value in read_raw(path).values):
         name, count = next(iter(gaps.items()))
         raise UserError(
-            f"{layout.labels}: intervals of frames, but images of {len(gaps)} test video(s) are "
+            f"{path}: intervals of frames, but images of {len(gaps)} test video(s) are "
             f"missing ({name}: numbers {count.first} to {count.last} without {count.missing}, "
             f"{count.num_missing} in all): put them back, number the images without gaps, or give "
             "one label for each image there is"
@@ -161,7 +162,7 @@ def _refuse_intervals_over_gaps(layout: Layout, dataset: DataSet) -> None:
 
 def summarise(dataset: DataSet, labels: dict[str, np.ndarray]) -> list[tuple[str, ...]]:
     """Rows for a table: split, videos, frames, frame sizes, anomalous frames."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for split in ("training", "testing"):
         videos = dataset.videos(split)
         sizes = sorted({f"{entry.width}x{entry.height}" for entry in videos}, key=natural_key)
