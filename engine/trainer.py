@@ -193,6 +193,8 @@ class _Fit:
 
     def _describe_normal(self) -> dict[str, Any]:
         model = self.state.evaluated_model
+        # BatchNorm statistics of CPU processes differ; the checkpoint holds the first one's.
+        distributed.broadcast_tensors(model.buffers())
         training = model.training
         model.eval()
         with torch.no_grad():  # float32 whatever the training precision: scores are made in it

@@ -17,10 +17,10 @@ from datasets.cubes.files import (
 from datasets.cubes.settings import changed_settings
 from datasets.manifest import SPLITS, DataSet, VideoEntry
 from datasets.videos import read_frames
+from pre_process.cluster import Task
 from pre_process.cubes.extractor import CubeExtractor, build_extractor
 from pre_process.cubes.settings import source_fingerprint
 from pre_process.detectors.build import build_box_source
-from pre_process.workers import Task
 from utils.config.hf2vad import PreProcessConfig
 from utils.errors import UserError
 

@@ -12,8 +12,8 @@ import numpy as np
 from datasets.features.settings import FORMAT_VERSION, SETTINGS_FILE, read_settings
 from datasets.manifest import VideoEntry
 from datasets.videos import read_frames
+from pre_process.cluster import Task
 from pre_process.features.build import Backbone, build_backbone
-from pre_process.workers import Task
 from utils.config.frd import FeatureConfig
 from utils.errors import UserError
 from utils.files import atomic_path, write_json
