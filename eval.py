@@ -53,9 +53,9 @@ class Scorer:
         evaluation = evaluate_checkpoint(
             errors, test.cubes, path, checkpoint, self.config, test.labels, test.regions
         )
-        if settings.precision == "fp32":
-            return evaluation
-        return with_protocol(evaluation, network="bfloat16")
+        facts = {"labels": test.label_source} if test.label_source else {}
+        facts |= {} if settings.precision == "fp32" else {"network": "bfloat16"}
+        return with_protocol(evaluation, **facts)
 
     def publish(self, path: Path, evaluation: Evaluation, with_ablation: bool) -> None:
         """Write the results of a checkpoint, with pictures of what it expected."""

@@ -13,6 +13,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from datasets.cubes.dataset import CubeSet
 from datasets.cubes.loader import CubeBatch
+from datasets.cubes.settings import warn_of_other_cubes
 from engine.cube_task import CubeTask
 from engine.setup import start_stage, train_stage
 from engine.stage import LossTerms
@@ -46,9 +47,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = setup.config
     source = setup.settings.init_from or config.stage_folder("cvae") / "last.pth"
     stage2 = load_finished(source, stages=("cvae",))
+    warn_of_other_cubes(stage2, config.pre_process, source)
     model = build_hf2vad(config.model.memae.model_dump(), config.model.vunet.model_dump())
     load_weights(model, stage2["model"], str(source))
-    cubes = CubeSet.open(config.data.folder, "training")
+    cubes = CubeSet.open(config.data.folder, "training", pre_process=config.pre_process)
     fingerprint = digest([cubes.fingerprint, sha256_file(source)])
     train_stage(setup, JointTraining(setup, cubes, model, fingerprint))
 

@@ -12,16 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from datasets.features.labels import open_split
+from datasets.features.labels import describe_truth, open_split
+from datasets.features.settings import require_same_features
 from datasets.features.snippet_scores import save_snippet_values
 from engine.snippets import score_snippets
-from evaluation.evaluate import Evaluation
-from evaluation.frd import (
-    SnippetScores,
-    describe_checkpoint,
-    evaluate_snippets,
-    origin_of,
-)
+from evaluation.evaluate import Evaluation, with_protocol
+from evaluation.frd import SnippetScores, describe_checkpoint, evaluate_snippets, origin_of
 from evaluation.selection import best_on_test
 from models.frd.scorers import read_frd_checkpoint
 from utils import distributed
@@ -53,7 +49,8 @@ class Scorer:
         """Measure what a checkpoint makes of the snippets."""
         which = describe_checkpoint(path, read_frd_checkpoint(path))
         scores = SnippetScores(self.features.names, self.features.lengths, values)
-        return evaluate_snippets(scores, self.labels, which, self.config)
+        found = evaluate_snippets(scores, self.labels, which, self.config)
+        return with_protocol(found, **describe_truth(self.config.data, self.features))
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -68,6 +65,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="override a key of these blocks, for example --set eval.threshold=0.3")  # fmt: skip
     add("--test_features", help="folder of VIDEO.npy, or one array; then labels by --test_labels")
     add("--test_labels", help=".npz, UCF-Crime's annotation text, or any known label format")
+    add(
+        "--test_list", help="list of the test videos: the order of one array, or of labels in a row"
+    )
     add("--split", choices=("testing", "training"), default="testing",
         help="training: only write snippet scores, auxiliary scores of a later run")  # fmt: skip
     add("--output", type=Path, help="folder of the results; default: eval beside the checkpoint")
@@ -75,9 +75,11 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="best-on-test tries all kept epochs, as published, and says so")  # fmt: skip
     add("--plot", type=int, nargs="?", const=1, default=0, help="1: draw each video's scores")
     arguments = parser.parse_args(argv)
-    named = {"labels": arguments.test_labels} if arguments.test_labels else {}
-    if arguments.test_features:  # other features have other ranges and labels
-        named = {"features": arguments.test_features, "ranges": "", "labels": "none", **named}
+    named = {"labels": arguments.test_labels, "list": arguments.test_list}
+    named = {key: value for key, value in named.items() if value}
+    if arguments.test_features:  # other features have other ranges, order and labels
+        named = {"ranges": "", "list": "", "labels": "none", **named}
+        named["features"] = arguments.test_features
     arguments.set[:0] = [f"data.testing_{key}={value}" for key, value in named.items()]
     return arguments
 
@@ -93,6 +95,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     output = arguments.output or path.parent / f"eval{suffix}"
     tree = read_frd_checkpoint(path)["config"] or PUBLISHED
     config = scoring_config(tree, str(path), arguments.cfg_file, arguments.set, "frd")
+    require_same_features(config, arguments.split, arguments.cfg_file, tree is not PUBLISHED)
     with sole_writer(output):
         scorer = Scorer(config, arguments.split)
         echo(f"{path}: {len(scorer.features)} snippets of {len(scorer.features.names)} videos")
@@ -103,8 +106,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if arguments.split == "testing":
             evaluations = [scorer.evaluate(*pair) for pair in zip(paths, values, strict=True)]
             place, evaluation = best_on_test(evaluations) if len(paths) > 1 else (0, evaluations[0])
-            checkpoint = read_frd_checkpoint(paths[place])
-            facts = origin_of(paths[place], checkpoint, scorer.features)
+            facts = origin_of(paths[place], read_frd_checkpoint(paths[place]), scorer.features)
             publish(output, config.data.name, evaluation, facts, None, lambda _: ())
             echo(rates_table(evaluation))
             if arguments.plot:

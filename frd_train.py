@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from datasets.features.dataset import FeatureSet
+from datasets.features.labels import open_split
 from datasets.features.loader import FeatureBatch, FeatureLoader, InOrder
+from datasets.features.settings import require_configured
 from datasets.features.snippet_scores import load_snippet_values
 from engine.setup import StageSetup, start_stage, train_stage
 from engine.snippets import auxiliary_scores
@@ -105,8 +107,9 @@ class C2FPLTask(FeatureTask):
 def main(argv: Sequence[str] | None = None) -> None:
     """Train a stage and write ``runs/NAME/STAGE/last.pth``."""
     setup = start_stage(("frd", "c2fpl"), __doc__, argv, system="frd")
-    data = setup.config.data
-    features = FeatureSet.open(data.features("training"), data.training_ranges, data.crops)
+    data, extracted_with = setup.config.data, setup.config.pre_process.features
+    require_configured(data.features("training"), extracted_with, data.frames_per_snippet)
+    features, _ = open_split(data, "training")
     features.require_size(setup.config.model.feature_size)
     task = {"frd": FRDTask, "c2fpl": C2FPLTask}[setup.stage](setup, features)
     train_stage(setup, task)

@@ -45,8 +45,9 @@ class FlowReconstruction(CubeTask):
 def main(argv: Sequence[str] | None = None) -> None:
     """Train stage 1 and write ``runs/NAME/ml_memae_sc/last.pth``."""
     setup = start_stage("ml_memae_sc", __doc__, argv)
-    cubes = CubeSet.open(setup.config.data.folder, "training")
-    model = MLMemAESC(**setup.config.model.memae.model_dump())
+    config = setup.config
+    cubes = CubeSet.open(config.data.folder, "training", pre_process=config.pre_process)
+    model = MLMemAESC(**config.model.memae.model_dump())
     train_stage(setup, FlowReconstruction(setup, cubes, model, cubes.fingerprint))
 
 

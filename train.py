@@ -19,6 +19,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 from datasets.cubes.dataset import CubeSet
 from datasets.cubes.flow_recon_cache import FlowReconCache
 from datasets.cubes.loader import CubeBatch
+from datasets.cubes.settings import warn_of_other_cubes
 from engine.cube_task import CubeTask
 from engine.scoring.build import flow_reconstructor
 from engine.setup import start_stage, train_stage
@@ -70,10 +71,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = setup.config
     source = setup.settings.init_from or config.stage_folder("ml_memae_sc") / "last.pth"
     stage1 = load_finished(source, stages=("ml_memae_sc",))
+    warn_of_other_cubes(stage1, config.pre_process, source)
     model: HF2VAD = build_hf2vad(config.model.memae.model_dump(), config.model.vunet.model_dump())
     load_weights(model.memae, stage1["model"], str(source))
     model.freeze_memae()
-    cubes = CubeSet.open(config.data.folder, "training")
+    cubes = CubeSet.open(config.data.folder, "training", pre_process=config.pre_process)
     fingerprint = digest([cubes.fingerprint, sha256_file(source)])
     task = FramePrediction(setup, cubes, model, fingerprint)
     train_stage(setup, task)

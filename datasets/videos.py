@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
+from datasets.image_folders import (
+    is_animation,
+    list_images,
+    mixed_size,
+    probe_images,
+    read_image,
+    refuse_image,
+)
 from datasets.manifest import VideoEntry, natural_key
 from utils.errors import UserError
 
 # fmt: off
-IMAGE_SUFFIXES = (
-    ".bmp", ".dib", ".gif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm",
-    ".ras", ".sr", ".tif", ".tiff", ".webp", ".avif",
-)
 VIDEO_SUFFIXES = (
     ".3gp", ".asf", ".avi", ".dv", ".flv", ".h264", ".hevc", ".m2ts", ".m4v", ".mjpeg", ".mjpg",
     ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
 )
 # fmt: on
 _DECLARED_SLACK = 0.01
+_MASKS = re.compile(r"[_-](gt|masks?|labels?|ground_?truth)$")  # behind the name of a video
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,23 +45,26 @@ class VideoInfo:
     height: int
 
 
+class ShortVideo(UserError):
+    """A video gives far fewer frames than it declares; ``info`` is what it gives."""
+
+    def __init__(self, path: Path, info: VideoInfo, declared: int) -> None:
+        super().__init__(
+            f"{path}: cut short: the video declares {declared} frames, {info.num_frames} can be "
+            "read; replace the file"
+        )
+        self.info, self.declared = info, declared
+
+
 def is_video_file(path: Path) -> bool:
-    """Whether the name is that of a video file."""
-    return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
-
-
-def list_images(folder: Path) -> list[Path]:
-    """The images directly in a folder, in natural order; hidden files are left out."""
-    images = [
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-    ]
-    return sorted(images, key=lambda path: natural_key(path.name))
+    """Whether it is a video file by its name, or a GIF of several pictures."""
+    return (path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()) or is_animation(path)
 
 
 def find_videos(folder: str | Path) -> list[Path]:
     """The videos directly in a folder: video files and sub-folders of images, in natural order.
+
+    Folders of masks beside their video (``NAME_gt``) are left out, and that is said.
 
     Raises:
         UserError: the folder is missing or holds no video, a sub-folder holds no image, or two
@@ -64,6 +75,7 @@ def find_videos(folder: str | Path) -> list[Path]:
         raise UserError(f"{folder}: no such folder; check the path of the videos")
     children = [path for path in folder.iterdir() if not path.name.startswith(".")]
     videos = [path for path in children if path.is_dir() or is_video_file(path)]
+    videos = _without_masks(folder, videos)
     if not videos:
         raise UserError(
             f"{folder}: no video in it; it must hold video files (.avi, .mp4, ...) or one folder "
@@ -76,6 +88,29 @@ def find_videos(folder: str | Path) -> list[Path]:
         if names.count(name) > 1:
             raise UserError(f"{path}: another video here is also named {name!r}; rename one")
     return sorted(videos, key=lambda path: natural_key(path.name))
+
+
+def _without_masks(folder: Path, videos: list[Path]) -> list[Path]:
+    names = {video_name(path).casefold() for path in videos}
+    masks = [path for path in videos if _MASKS.sub("", video_name(path).casefold()) in names]
+    masks = [path for path in masks if _MASKS.search(video_name(path).casefold())]
+    if masks:
+        shown = ", ".join(path.name for path in masks[:3]) + ", ..." * (len(masks) > 3)
+        logger.info("%s: %d left out as ground truth, no videos: %s", folder, len(masks), shown)
+    return [path for path in videos if path not in masks]
+
+
+def _refuse_mixed_folder(folder: Path) -> None:
+    """Images and video files in one folder: which of them is meant is not to be guessed."""
+    files = [path for path in folder.iterdir() if is_video_file(path)]
+    if files and list_images(folder):
+        raise UserError(
+            f"{folder}: holds images and video files ({files[0].name}); move one kind to another "
+            "folder: a folder of images is one video, a folder of video files many"
+        )
+    inner = [path for path in folder.iterdir() if path.is_dir() and list_images(path)]
+    if inner:
+        logger.warning("%s: one video; its sub-folder %s is not read", folder, inner[0].name)
 
 
 def video_name(path: Path) -> str:
@@ -93,7 +128,9 @@ def probe(path: str | Path) -> VideoInfo:
     """
     path = Path(path)
     if path.is_dir():
-        return _probe_folder(path)
+        _refuse_mixed_folder(path)
+        return VideoInfo("frames", *probe_images(path))
+    refuse_image(path)
     with _open_video(path) as capture:
         grabbed, frame = capture.read()
         if not grabbed:
@@ -102,12 +139,10 @@ def probe(path: str | Path) -> VideoInfo:
         num_frames = 1
         while capture.grab():
             num_frames += 1
+    info = VideoInfo("video", num_frames, frame.shape[1], frame.shape[0])
     if is_cut_short(num_frames, declared):
-        raise UserError(
-            f"{path}: cut short: the video declares {declared} frames, {num_frames} can be read; "
-            "replace the file"
-        )
-    return VideoInfo("video", num_frames, frame.shape[1], frame.shape[0])
+        raise ShortVideo(path, info, declared)
+    return info
 
 
 def is_cut_short(num_frames: int, declared: float) -> bool:
@@ -118,10 +153,29 @@ def is_cut_short(num_frames: int, declared: float) -> bool:
     return declared - num_frames > max(2, _DECLARED_SLACK * declared)
 
 
-def describe_video(path: str | Path, split: str, name: str | None = None) -> VideoEntry:
-    """Probe a video and make its data set entry, covering all of its frames."""
+def describe_video(
+    path: str | Path, split: str, name: str | None = None, allow_short: bool = False
+) -> VideoEntry:
+    """Make the data set entry of a video, covering all of its frames.
+
+    Args:
+        path: the video; it is probed.
+        split: ``training`` or ``testing``.
+        name: default: that of the file or folder.
+        allow_short: take one that is cut short as far as it goes, with a warning.
+
+    Raises:
+        ShortVideo: it is cut short; UserError: see ``probe``.
+    """
     path = Path(path).absolute()
-    info = probe(path)
+    try:
+        info = probe(path)
+    except ShortVideo as short:
+        if not allow_short:
+            raise
+        info = short.info
+        count = info.num_frames
+        logger.warning("%s: %d of %d frames can be read: used", path, count, short.declared)
     return VideoEntry(
         name=name or video_name(path),
         split=split,
@@ -149,7 +203,7 @@ def read_frames(entry: VideoEntry) -> Iterator[np.ndarray]:
     index = entry.start - 1
     for index, frame in enumerate(frames(entry), entry.start):
         if frame.shape != expected:
-            raise _mixed_size(entry.source, f"frame {index}", frame.shape, expected)
+            raise mixed_size(entry.source, f"frame {index}", frame.shape, expected)
         yield frame
     if index + 1 < entry.stop:
         raise UserError(
@@ -157,28 +211,6 @@ def read_frames(entry: VideoEntry) -> Iterator[np.ndarray]:
             "when the data set was prepared; restore the video or run "
             "pre_process/prepare_dataset.py again"
         )
-
-
-def read_image(path: Path) -> np.ndarray:
-    """Read an image as (height, width, 3) uint8 BGR.
-
-    Raises:
-        UserError: missing, unreadable or cut short.
-    """
-    data = path.read_bytes()
-    # libjpeg fills the missing part of a cut file with grey and says so on stderr only.
-    is_cut_jpeg = data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-4096:]
-    image = None if is_cut_jpeg or not data else _decode(data)
-    if image is None:
-        raise UserError(f"{path}: not a whole image (video {path.parent.name}); replace the file")
-    return image
-
-
-def _decode(data: bytes) -> np.ndarray | None:
-    try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:
-        return None
 
 
 def _frames_of_folder(entry: VideoEntry) -> Iterator[np.ndarray]:
@@ -214,36 +246,3 @@ def _open_video(path: Path) -> Iterator[cv2.VideoCapture]:
 def _require_existing(path: Path) -> None:
     if not path.exists():
         raise UserError(f"{path}: no such video; was it moved since the data set was prepared?")
-
-
-def _probe_folder(folder: Path) -> VideoInfo:
-    images = list_images(folder)
-    if not images:
-        raise UserError(f"{folder}: empty video folder: no image in it; remove or fill it")
-    shape, size = read_image(images[0]).shape, _size_in_header(images[0])
-    for index, path in enumerate(images):
-        if size is not None and _size_in_header(path) == size:
-            continue
-        # The header tells the size before turning by EXIF orientation; the picture decides.
-        found = read_image(path).shape
-        if found != shape:
-            raise _mixed_size(folder, f"frame {index} ({path.name})", found, shape)
-    return VideoInfo("frames", len(images), shape[1], shape[0])
-
-
-def _size_in_header(path: Path) -> tuple[int, int] | None:
-    """Width and height that an image declares, without decoding it; ``None``: not known."""
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError):
-        return None  # OpenCV may know the format
-
-
-def _mixed_size(
-    source: Path, frame: str, found: tuple[int, ...], expected: tuple[int, ...]
-) -> UserError:
-    return UserError(
-        f"{source}: frames of mixed size: {frame} is {found[1]}x{found[0]}, the video is "
-        f"{expected[1]}x{expected[0]}; make them one size"
-    )

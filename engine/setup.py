@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from engine.gradients import make_accelerator
 from engine.stage import Stage, StageTask
-from engine.trainer import adam, fit, make_accelerator
+from engine.trainer import adam, fit
 from utils import distributed
 from utils.config.load import add_config_arguments, load_config
 from utils.console import echo, setup_logging

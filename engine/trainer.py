@@ -1,10 +1,7 @@
 """Train one stage: a readable loop with resume, averaging, logs and safe stops.
 
 It knows no model and no data set: a ``StageTask`` brings them, so HF2-VAD's three stages and
-FRD-UVAD share it. Processes that train together share gradients through accelerate
-(DistributedDataParallel): each weighs its loss by its share of the step's items, so the gradient is
-that of the mean over all of them, however unevenly they are dealt. BatchNorm sees the samples of
-all GPUs (SyncBatchNorm); on CPUs, where torch has none, each process normalises by its own.
+FRD-UVAD share it.
 """
 
 from __future__ import annotations
@@ -18,6 +15,7 @@ from accelerate import Accelerator
 from torch import nn
 from tqdm import tqdm
 
+from engine.gradients import share_gradients
 from engine.logger import StageLogger
 from engine.loss_log import LossLog
 from engine.stage import Stage, require_same_run
@@ -26,29 +24,8 @@ from utils import distributed
 from utils.checkpoint import load_checkpoint, save_checkpoint
 from utils.config.load import save_config
 from utils.console import echo
-from utils.errors import UserError
 from utils.run_folder import StopSignal, sole_writer
 from utils.runtime import autocast, provenance, seed_apart
-
-
-def make_accelerator(device: torch.device) -> Accelerator:
-    """The device of this process, whoever started it.
-
-    Mixed precision stays with ``utils.runtime.autocast``: accelerate would patch the model's
-    ``forward`` for good, and the score statistics at the end are made in float32.
-
-    Raises:
-        UserError: a machine has more processes than GPUs.
-    """
-    here, gpus = distributed.local_count(), torch.cuda.device_count()
-    if device.type == "cuda" and distributed.count() > 1 and here > gpus:
-        raise UserError(
-            f"{here} processes on this machine, but {gpus} GPU(s); start one process per GPU, or "
-            "set run.device=cpu"
-        )
-    if device.type == "cuda" and device.index is not None:
-        torch.cuda.set_device(device)
-    return Accelerator(cpu=device.type == "cpu", mixed_precision="no")
 
 
 def adam(parameters: Any, settings: Any, device: torch.device) -> torch.optim.Optimizer:
@@ -101,7 +78,7 @@ class _Fit:
         if distributed.is_first():
             save_config(self.stage.config, self.stage.folder / "config.yaml")
             log = StageLogger(self.stage.folder, self.state.step, self.state.epoch)
-        wrapped = self._share_gradients(self.state.model)
+        wrapped = share_gradients(self.state.model, self.accelerator)
         try:
             while self.state.epoch < self.stage.settings.num_epochs:
                 self._train_epoch(wrapped, log)
@@ -110,16 +87,6 @@ class _Fit:
                 log.close()
         self._finish()
         return self.path
-
-    def _share_gradients(self, model: nn.Module) -> nn.Module:
-        """The model to train with; the wrapper also starts all processes from the same weights."""
-        if distributed.count() == 1:
-            return model
-        if self.accelerator.device.type == "cuda":
-            return self.accelerator.prepare_model(nn.SyncBatchNorm.convert_sync_batchnorm(model))
-        if any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
-            echo("BatchNorm on CPUs: each process normalises by its own share of a batch")
-        return self.accelerator.prepare_model(model)
 
     def _resume(self) -> bool:
         """Restore ``last.pth``; true when there is nothing left to train."""
@@ -226,6 +193,8 @@ class _Fit:
 
     def _describe_normal(self) -> dict[str, Any]:
         model = self.state.evaluated_model
+        # BatchNorm statistics of CPU processes differ; the checkpoint holds the first one's.
+        distributed.broadcast_tensors(model.buffers())
         training = model.training
         model.eval()
         with torch.no_grad():  # float32 whatever the training precision: scores are made in it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from datasets.cubes.dataset import CubeSet
+from datasets.labels.frame_labels import FILE_NAME as LABEL_FILE
 from datasets.labels.ground_truth import load_ground_truth
+from datasets.labels.origin import describe_labels
 from datasets.labels.regions import Region
 from datasets.manifest import DataSet, load_dataset
 from datasets.stills import read_stills
@@ -20,10 +23,14 @@ from evaluation.scores import STAGES
 from pre_process.preparation.layouts import find_layout
 from published.chunks import ChunkSet
 from published.config import is_published_config
+from published.inputs import LABEL_FILE as PUBLISHED_LABELS
 from published.inputs import open_published, with_statistics
 from utils.checkpoint import load_finished
-from utils.config.load import scoring_config
+from utils.config.hf2vad import PreProcessConfig
+from utils.config.load import load_config, scoring_config
 from utils.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 Stills = Callable[[Iterable[tuple[str, int]]], Iterable[Any]]
 
@@ -41,6 +48,7 @@ class TestData:
         stills: (video, frame) pairs -> pairs and frames, see ``datasets.stills.read_stills``.
         load: reads a checkpoint and its score statistics.
         output: where results go when nothing else is said.
+        label_source: name and digest of the label file; empty: none.
     """
 
     __test__ = False  # no test class, whatever the name
@@ -53,6 +61,7 @@ class TestData:
     stills: Stills
     load: Callable[[Path], dict[str, Any]]
     output: Path
+    label_source: str = ""
 
 
 def open_test_data(
@@ -75,19 +84,36 @@ def open_test_data(
     if cfg_file is not None and is_published_config(cfg_file):
         return _open_published(path, cfg_file, overrides, output)
     config = scoring_config(load_finished(path)["config"], str(path), cfg_file, overrides)
+    extracted_with = _extracted_with(config, path, cfg_file)
     folder = config.data.folder
     dataset = load_dataset(folder)
     labels, regions = load_ground_truth(folder)
     return config, TestData(
         name=dataset.name,
         folder=folder,
-        cubes=CubeSet.open(folder, "testing"),
+        cubes=CubeSet.open(folder, "testing", pre_process=extracted_with),
         labels=labels,
         regions=regions,
         stills=partial(read_stills, dataset, "testing"),
         load=partial(load_finished, stages=STAGES),
         output=output or path.parent / "eval",
+        label_source="" if labels is None else describe_labels(folder / LABEL_FILE),
     )
+
+
+def _extracted_with(config: Any, path: Path, cfg_file: str | None) -> PreProcessConfig:
+    """What the test cubes must be extracted with: the checkpoint's, or another data set's own."""
+    if cfg_file is None:
+        return config.pre_process
+    own = load_config(cfg_file).pre_process
+    if own != config.pre_process:
+        logger.warning(
+            "%s: its pre_process is not the one that %s was trained with: scores of cubes that "
+            "are made in another way may not be comparable",
+            cfg_file,
+            path,
+        )
+    return own
 
 
 def _open_published(
@@ -109,6 +135,7 @@ def _open_published(
         stills=_published_stills(run.published.data_folder, run.labels),
         load=load,
         output=output,
+        label_source=describe_labels(run.published.data_folder / PUBLISHED_LABELS),
     )
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
 
+from datasets.image_folders import list_images
 from datasets.manifest import VideoEntry
-from datasets.videos import describe_video, find_videos, list_images
+from datasets.videos import describe_video, find_videos
 from utils.errors import UserError
 
 SPLIT = "testing"  # entries belong to one; nothing depends on which
@@ -28,18 +28,21 @@ def source_name(source: str) -> str:
     if is_stream(source):
         address = source.partition("://")[2].rpartition("@")[2]  # without user and password
         return re.sub(r"[^A-Za-z0-9._-]+", "_", address).strip("._") or "stream"
-    return Path(source).absolute().name if Path(source).is_dir() else Path(source).stem
+    path = Path(source).absolute()
+    path = path.resolve() if path.name == ".." else path
+    return path.name if path.is_dir() else path.stem
 
 
 def find_entries(source: str) -> list[VideoEntry]:
     """The videos that a file or folder holds, each decoded once to count its frames.
 
+    A video that is cut short is taken as far as it goes, with a warning.
+
     Args:
         source: a video file, a folder of images (one video), or a folder of such files and folders.
 
     Raises:
-        UserError: a camera or stream, nothing there, or a video that is unreadable, empty or cut
-            short.
+        UserError: a camera or stream, nothing there, or a video that is unreadable or empty.
     """
     if is_stream(source):
         raise UserError(f"--source {source}: a camera or stream has no end; add --live")
@@ -50,8 +53,8 @@ def find_entries(source: str) -> list[VideoEntry]:
             "frames, a camera's number or a stream's address (rtsp://..., http://...)"
         )
     if path.is_dir() and not list_images(path):
-        return [describe_video(each, SPLIT) for each in find_videos(path)]
-    return [replace(describe_video(path, SPLIT), name=source_name(source))]
+        return [describe_video(each, SPLIT, allow_short=True) for each in find_videos(path)]
+    return [describe_video(path, SPLIT, source_name(source), allow_short=True)]
 
 
 def frame_rate(entry: VideoEntry, default: float) -> float:

@@ -7,4 +7,4 @@ project's packages are not; ``python -m pre_process.SCRIPT`` needs nothing.
 import sys
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).resolve().parent.parent)
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))

@@ -11,9 +11,9 @@ if not __package__:
     import _path  # noqa: F401
 
 from datasets.manifest import load_dataset
+from pre_process.cluster import add_work_arguments, pick_workers, run_over_videos
 from pre_process.cubes.settings import box_settings, is_network
 from pre_process.detectors.extraction import BoxJob, draw_dataset, find_without_boxes
-from pre_process.parallel import add_work_arguments, pick_workers, run_over_videos
 from utils.config.load import add_config_arguments, load_config
 from utils.console import echo, setup_logging
 from utils.errors import UserError, exit_on_user_error
@@ -56,7 +56,9 @@ def main(arguments: list[str] | None = None) -> None:
     workers = pick_workers(options.workers, is_network(boxes.backend))
     echo(f"{dataset.root}: {len(dataset.entries)} videos, {len(entries)} to do")
     echo(f"detector: {boxes.backend}, {workers} process(es)")
-    run_over_videos(BoxJob(config.pre_process, dataset, settings), entries, workers, "boxes")
+    run_over_videos(
+        BoxJob(config.pre_process, dataset, settings), entries, workers, "boxes", options.scheduler
+    )
     if options.draw:
         echo(f"drawn frames: {draw_dataset(dataset, options.draw)}")
     echo(f"boxes: {dataset.root / 'boxes'}")

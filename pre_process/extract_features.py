@@ -12,9 +12,10 @@ from collections.abc import Sequence
 if not __package__:
     import _path  # noqa: F401
 
+from datasets.features.settings import feature_settings
 from datasets.manifest import SPLITS, load_dataset
-from pre_process.features.extraction import FeatureJob, feature_settings, find_unfinished
-from pre_process.parallel import pick_workers, run_over_videos
+from pre_process.cluster import add_work_arguments, pick_workers, run_over_videos
+from pre_process.features.extraction import FeatureJob, find_unfinished
 from utils.config.load import add_config_arguments, load_config
 from utils.console import echo, setup_logging
 from utils.errors import exit_on_user_error
@@ -30,10 +31,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add_config_arguments(parser)
     parser.add_argument("--split", choices=SPLITS, help="one split only (default: both)")
-    parser.add_argument(
-        "--workers", type=int, default=0, help="processes; default: one a core, networks: one"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace finished videos, too")
+    add_work_arguments(parser)
     return parser.parse_args(argv)
 
 
@@ -57,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     needed = snippets * job.config.crops * BYTES_PER_CROP
     require_free_space(dataset.root, needed, "feature extraction")
     started = time.perf_counter()
-    frames = run_over_videos(job, unfinished, workers, "snippets")
+    frames = run_over_videos(job, unfinished, workers, "snippets", arguments.scheduler)
     seconds = time.perf_counter() - started
     if unfinished:
         echo(f"{frames} frames in {seconds:.1f} s: {frames / seconds:.0f}/s")

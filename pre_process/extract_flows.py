@@ -11,9 +11,9 @@ if not __package__:
     import _path  # noqa: F401
 
 from datasets.manifest import load_dataset
+from pre_process.cluster import add_work_arguments, pick_workers, run_over_videos
 from pre_process.cubes.settings import flow_settings, is_network
 from pre_process.flow.extraction import FlowJob, find_without_flow, flow_bytes
-from pre_process.parallel import add_work_arguments, pick_workers, run_over_videos
 from utils.config.load import add_config_arguments, load_config
 from utils.console import echo, setup_logging
 from utils.errors import UserError, exit_on_user_error
@@ -52,7 +52,9 @@ def main(arguments: list[str] | None = None) -> None:
     echo(f"{dataset.root}: {len(dataset.entries)} videos, {len(entries)} to do")
     echo(f"flow: {flow.backend}, {needed / 2**20:.0f} MiB of disk, {workers} process(es)")
     require_free_space(dataset.root, needed, "flow")
-    run_over_videos(FlowJob(config.pre_process, dataset, settings), entries, workers, "flow")
+    run_over_videos(
+        FlowJob(config.pre_process, dataset, settings), entries, workers, "flow", options.scheduler
+    )
     echo(f"flow: {dataset.root / 'flows'}")
 
 

@@ -13,6 +13,7 @@ if not __package__:
 
 from datasets.cubes.files import read_manifest
 from datasets.manifest import SPLITS, DataSet, load_dataset
+from pre_process.cluster import add_work_arguments, pick_workers, run_over_videos
 from pre_process.cubes.extraction import (
     CubeJob,
     cube_folder,
@@ -22,7 +23,6 @@ from pre_process.cubes.extraction import (
     verify_cubes,
 )
 from pre_process.cubes.settings import cube_settings, is_network
-from pre_process.parallel import add_work_arguments, pick_workers, run_over_videos
 from utils.config.load import add_config_arguments, load_config
 from utils.console import echo, setup_logging
 from utils.errors import exit_on_user_error
@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
         require_free_space(dataset.root, needed, "cube extraction")
         start = time.perf_counter()
         job = CubeJob(config.pre_process, dataset, settings)
-        frames = run_over_videos(job, entries, workers, "cubes")
+        frames = run_over_videos(job, entries, workers, "cubes", options.scheduler)
         seconds = time.perf_counter() - start
         echo(f"{frames} frames in {seconds:.1f} s: {frames / seconds:.0f} frames/s")
     echo(describe_cubes(dataset))

@@ -15,6 +15,8 @@ if not __package__:
     import _path  # noqa: F401
 
 from datasets.features.dataset import FeatureSet
+from datasets.features.labels import open_split
+from datasets.features.settings import require_configured
 from datasets.features.snippet_scores import load_snippet_values, save_snippet_values
 from pre_process.features.pseudo_labels import (
     coarse_labels,
@@ -40,7 +42,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     setup_logging()
     config = load_config(arguments.cfg_file, arguments.set, system="frd")
     settings = config.pre_process.pseudo_labels
-    features = FeatureSet.open(config.data.features("training"), config.data.training_ranges)
+    path, frames = config.data.features("training"), config.data.frames_per_snippet
+    require_configured(path, config.pre_process.features, frames)
+    features, _ = open_split(config.data, "training")
+    features.choose_crops(())  # the norms are over all crops
     echo(f"{len(features.names)} videos, {len(features)} snippets of {features.path}")
 
     norms = snippet_norms(features)

@@ -53,6 +53,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, help="where to write; default: data/NAME")
     parser.add_argument("--copy", action="store_true", help="copy the videos, do not link them")
     parser.add_argument(
+        "--allow_short",
+        action="store_true",
+        help="use videos that hold fewer frames than they declare as far as they go, with a "
+        "notice; labels as long as declared are cut",
+    )
+    parser.add_argument(
         "--avenue19",
         action="store_true",
         help="cut anomalies out of Avenue's training videos (implied by --name avenue19)",
@@ -67,6 +73,11 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the script."""
     options = parse_arguments(arguments)
     setup_logging()
+    if options.name in ("", ".", "..") or set(options.name) & set("/\\\0"):
+        raise UserError(
+            f"--name {options.name}: must be a name, not a path; give --output FOLDER to write "
+            "elsewhere than data/NAME"
+        )
     output = (options.output or Path("data") / options.name).absolute()
     if options.toy == bool(options.source):
         raise UserError("give either --source (archive or folder) or --toy")
@@ -95,11 +106,12 @@ def prepare(options: argparse.Namespace, output: Path) -> tuple[DataSet, dict]:
     if labels_path and not layout.testing:
         raise UserError(f"{source}: --labels is for test videos, and there are none here")
     echo(f"{source}: {len(layout.training)} training and {len(layout.testing)} test videos")
-    entries = collect_videos(layout, output, options.copy)
+    videos = collect_videos(layout, output, options.copy, options.allow_short)
+    entries = videos.entries
     if options.avenue19 or options.name == "avenue19":
         entries = cut_avenue19(entries)
     dataset = DataSet(output, options.name, tuple(entries))
-    labels = bring_labels(layout, dataset)
+    labels = bring_labels(layout, dataset, videos.declared)
     save_dataset(dataset)
     return dataset, labels
 

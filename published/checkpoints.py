@@ -46,7 +46,8 @@ def import_checkpoint(
     if (published.data_folder / "training" / "chunked_samples").is_dir():
         cubes: ChunkSet | CubeSet = ChunkSet.open(published.data_folder, "training")
     else:
-        cubes = CubeSet.open(checkpoint["config"]["data"]["root"], "training")
+        config = build_config(checkpoint["config"], str(cfg_file))
+        cubes = CubeSet.open(config.data.folder, "training", pre_process=config.pre_process)
     errors = training_errors(checkpoint, cubes)
     statistics = error_statistics(errors)
     settings = build_config(checkpoint["config"], str(path)).eval

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import difflib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,9 +13,12 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from utils.config.hf2vad import HF2VADConfig
-from utils.config.load import apply_override, build_config, read_yaml, validate
+from utils.config.load import apply_override, build_config, validate
+from utils.config.yaml_file import read_yaml
 from utils.errors import UserError
 from utils.pretrained import load_state_dict_file
+
+logger = logging.getLogger(__name__)
 
 # Frame width and height, which the published files do not tell.
 FRAME_SIZES = {
@@ -56,9 +61,12 @@ _FULL_MODEL_PREFIXES = ("memAE.", "vunet.")
 
 
 class PublishedModel(BaseModel):
-    """The block ``model_paras``. What this project fixes has one allowed value."""
+    """The block ``model_paras``. What this project fixes has one allowed value.
 
-    model_config = ConfigDict(extra="ignore")
+    An unknown key is refused: a misspelt one would change the model in silence.
+    """
+
+    model_config = ConfigDict(extra="forbid")
 
     feature_root: int = 32
     num_slots: int = 2000
@@ -75,6 +83,7 @@ class PublishedModel(BaseModel):
     clip_hist: Literal[4] = 4
     clip_pred: Literal[1] = 1
     num_flows: Literal[1, 4] = 4
+    finetune: bool | None = None  # of no effect here: the checkpoint tells its stage
 
 
 class PublishedConfig(BaseModel):
@@ -128,9 +137,23 @@ def load_published_config(path: str | Path) -> PublishedConfig:
     """Read a published configuration.
 
     Raises:
-        UserError: missing or not YAML, or faults in the keys that are needed here.
+        UserError: missing or not YAML, faults in the keys that are needed here, or a key that is
+            nearly one of them.
     """
-    return validate(read_yaml(Path(path)), PublishedConfig, str(path))
+    tree = read_yaml(Path(path))
+    published = validate(tree, PublishedConfig, str(path))
+    _require_no_misspelt_keys(tree, str(path))
+    return published
+
+
+def _require_no_misspelt_keys(tree: dict[str, Any], source: str) -> None:
+    known = list(PublishedConfig.model_fields)
+    others = [key for key in tree if key not in known and key not in _UNUSED_HERE]
+    for key in others:
+        if near := difflib.get_close_matches(key, known, n=1, cutoff=0.8):
+            raise UserError(f"{source}: {key}: unknown key; did you mean '{near[0]}'?")
+    if others:
+        logger.info("%s: keys without meaning here: %s", source, ", ".join(others))
 
 
 def to_our_config(

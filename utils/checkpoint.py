@@ -8,6 +8,7 @@ normal data, once finished), ``threshold``, ``provenance`` and ``training`` (wha
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 
 from utils.errors import UserError
+from utils.file_kind import describe_file, zip_names
 from utils.files import atomic_path
 from utils.format_version import require_format
 
@@ -108,16 +110,36 @@ def load_tensors(path: str | Path) -> Any:
         raise UserError(f"{path}: no such checkpoint; train that stage first or check the path")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{path}: refused, it holds more than tensors and plain containers "
-            f"({str(error).splitlines()[0]})"
-        ) from None
     except Exception as error:  # torch's reader lets errors of its many parts through
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(
-            f"{path}: truncated or not a checkpoint ({reason}); take an earlier one or train again"
-        ) from None
+        raise UserError(f"{path}: {_fault(path, error)}") from None
+
+
+def _fault(path: Path, error: Exception) -> str:
+    """Why ``torch.load`` refused a file, without its advice to load it unsafely.
+
+    A foreign file says what it is; a pickle that asks for more than tensors names what it asks for.
+    """
+    kind = describe_file(path)
+    if kind and not _is_torch_zip(path):
+        what, _, remedy = kind.partition("; ")
+        return f"not a checkpoint ({what}); {remedy or 'name the .pth file itself'}"
+    asked = re.search(r"GLOBAL ([\w.]+)|[Cc]lass ([\w.]+)", str(error))
+    if isinstance(error, pickle.UnpicklingError) and asked:
+        return (
+            f"refused, it holds more than tensors and plain containers ({asked[1] or asked[2]}); "
+            "nothing in it was run. Have its makers save the weights alone (a state_dict)"
+        )
+    reason = (str(error) or type(error).__name__).splitlines()[0].partition(". ")[0]
+    told = f" ({reason})" if "weights" not in reason.lower() else ""
+    return (
+        f"truncated or not a checkpoint{told}; take an earlier one, fetch it again or train again"
+    )
+
+
+def _is_torch_zip(path: Path) -> bool:
+    """Whether it is a zip archive as ``torch.save`` writes it, not one of TorchScript."""
+    names = {name.rpartition("/")[2] for name in zip_names(path)}
+    return "data.pkl" in names and "constants.pkl" not in names
 
 
 def load_weights(model: torch.nn.Module, state: dict[str, torch.Tensor], source: str) -> None:

@@ -3,7 +3,7 @@
 torchrun and ``accelerate launch`` start them and tell each its rank in the environment; until
 ``initialise`` is called a program is one process, whatever started it. Functions marked collective
 must be called by every process, in the same order. Gradients are not shared here: that is
-DistributedDataParallel's (``engine.trainer``).
+DistributedDataParallel's (``engine.gradients``).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import atexit
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -99,6 +99,14 @@ def barrier() -> None:
 def broadcast(value: T) -> T:
     """The first process's value, on all (collective)."""
     return all_gather_object(value)[0]
+
+
+def broadcast_tensors(tensors: Iterable[Tensor]) -> None:
+    """Overwrite tensors by the first process's (collective)."""
+    if count() > 1:
+        with lost_process_named():
+            for tensor in tensors:
+                distributed.broadcast(tensor, 0)
 
 
 def any_of(flag: bool) -> bool:

@@ -18,7 +18,9 @@ _ECHO_SECONDS = 2.0
 
 
 @contextmanager
-def sole_writer(folder: Path) -> Iterator[None]:
+def sole_writer(
+    folder: Path, remedy: str = "wait for it or set another run.name"
+) -> Iterator[None]:
     """Hold ``folder`` for this run; a second run into it is refused with ``UserError``.
 
     What killed runs left half-written in it is removed.
@@ -32,9 +34,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(
-                f"{folder}: another run is writing here; wait for it or set another run.name"
-            ) from None
+            raise UserError(f"{folder}: another run is writing here; {remedy}") from None
         remove_parts(folder)
         yield
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from evaluation.evaluate import Evaluation
 from evaluation.highlights import Highlight, error_rate, video_auc
+from evaluation.remarks import is_turned, remarks
 from visualization import plots
 from visualization.gallery import Gallery, Highlights
 
@@ -62,6 +63,8 @@ def render_report(
     return load_template("report.html.j2").render(
         title=title,
         evaluation=evaluation,
+        remarks=remarks(evaluation),
+        turned=[name for name, branch in evaluation.branches.items() if is_turned(branch)],
         facts={name: _plain(fact) for name, fact in facts.items()},
         ablation=ablation,
         baseline=next(text for name, text in _BASELINES.items() if name in evaluation.cubes.errors),
@@ -81,13 +84,19 @@ def load_template(name: str) -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "number": number}
+    environment.filters |= {"percent": percent, "number": number, "interval": interval}
     return environment.get_template(name)
 
 
 def percent(value: float) -> str:
     """A share in percent with two digits, ``n/a`` when undefined."""
     return "n/a" if math.isnan(value) else f"{100 * value:.2f}"
+
+
+def interval(metrics: Mapping[str, float]) -> str:
+    """The confidence interval of the micro AUC in percent, ``n/a`` when undefined."""
+    low, high = percent(metrics["auc_micro_low"]), percent(metrics["auc_micro_high"])
+    return low if low == "n/a" else f"{low} to {high}"
 
 
 def number(value: float) -> str:

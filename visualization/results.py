@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from evaluation.evaluate import Evaluation
+from evaluation.remarks import is_turned, remarks
 from utils.console import format_table
 from utils.files import part_folder, write_json, write_text
-from visualization.report import percent
+from visualization.report import interval, percent
 
 FILES = (
     "frame_scores.csv",
@@ -100,11 +101,11 @@ def results_table(evaluation: Evaluation) -> str:
     rows = []
     for name, branch in evaluation.branches.items():
         found = branch.metrics
-        interval = f"{percent(found['auc_micro_low'])} to {percent(found['auc_micro_high'])}"
         rest = [percent(found[key]) for key in columns.values()]
-        rows.append([name, percent(found["auc_micro"]), interval, *rest])
+        name = f"{name} (turned round?)" if is_turned(branch) else name
+        rows.append([name, percent(found["auc_micro"]), interval(found), *rest])
     table = format_table(["%", "micro AUC", "95 % interval", *columns], rows)
-    return f"{table}\nprotocol: {evaluation.protocol_line}"
+    return "\n".join([table, *remarks(evaluation), f"protocol: {evaluation.protocol_line}"])
 
 
 def ablation_table(evaluation: Evaluation, ablation: Sequence[dict[str, Any]]) -> str:
@@ -137,6 +138,7 @@ def _numbers(
         **evaluation.primary.metrics,
         "best_on_test": evaluation.best_on_test,
         "protocol": evaluation.protocol,
+        "remarks": remarks(evaluation),
         "branches": {name: branch.metrics for name, branch in evaluation.branches.items()},
         "threshold": None if threshold is None else asdict(threshold) | evaluation.alarms,
         "ablation": list(ablation),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from evaluation.evaluate import Evaluation
@@ -16,11 +17,15 @@ def rates_table(evaluation: Evaluation) -> str:
         return ""
     found, alarms = evaluation.primary.metrics, evaluation.alarms
     return (
-        f"videos with an anomaly only: AUC {percent(found['auc_abnormal_videos'])} %\n"
+        f"videos with an anomaly only: AUC {_rate(found['auc_abnormal_videos'])}\n"
         f"false-alarm rate at {evaluation.threshold.value:g}: all videos "
-        f"{percent(alarms['false_alarm_rate'])} %, videos with an anomaly "
-        f"{percent(alarms['false_alarm_rate_abnormal_videos'])} %"
+        f"{_rate(alarms['false_alarm_rate'])}, videos with an anomaly "
+        f"{_rate(alarms['false_alarm_rate_abnormal_videos'])}"
     )
+
+
+def _rate(value: float) -> str:
+    return "n/a (undefined)" if math.isnan(value) else f"{percent(value)} %"
 
 
 def write_curves(folder: Path, evaluation: Evaluation) -> None:

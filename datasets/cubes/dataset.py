@@ -16,7 +16,9 @@ from datasets.cubes.files import (
     read_manifest,
     verify_checksums,
 )
-from datasets.manifest import load_dataset
+from datasets.cubes.settings import changed_settings, require_configured
+from datasets.manifest import VideoEntry, load_dataset
+from utils.config.hf2vad import PreProcessConfig
 from utils.errors import UserError
 from utils.files import digest
 
@@ -70,6 +72,7 @@ class CubeSet:
         split: str,
         videos: Sequence[str] | None = None,
         verify: bool = False,
+        pre_process: PreProcessConfig | None = None,
     ) -> CubeSet:
         """Open the cubes of a split.
 
@@ -78,14 +81,16 @@ class CubeSet:
             split: ``training`` or ``testing``.
             videos: only these; default: all that ``dataset.json`` lists for the split.
             verify: also compare checksums, which reads every byte.
+            pre_process: what the configuration says the cubes were extracted with.
 
         Raises:
-            UserError: no cubes, a video missing, settings that differ between videos, damaged
-                files.
+            UserError: no cubes, a video missing, settings that differ between videos or from
+                ``pre_process``, cubes of other videos than ``dataset.json`` lists, damaged files.
         """
         parent = Path(root) / "cubes" / split
+        entries = load_dataset(root).videos(split) if videos is None else []
         if videos is None:
-            videos = [entry.name for entry in load_dataset(root).videos(split)]
+            videos = [entry.name for entry in entries]
         if not any((parent / name).is_dir() for name in videos):
             raise UserError(
                 f"{parent}: no cubes there; run pre_process/extract_samples.py first "
@@ -94,6 +99,9 @@ class CubeSet:
         folders = [parent / name for name in videos]
         manifests = [_require_manifest(folder) for folder in folders]
         _require_same_settings(folders, manifests)
+        _require_same_videos(entries, folders, manifests)
+        if pre_process is not None:
+            require_configured(manifests[0]["settings"], pre_process, parent, videos[0])
         if verify:
             for folder, manifest in zip(folders, manifests, strict=True):
                 verify_checksums(folder, manifest)
@@ -165,11 +173,15 @@ def _require_same_settings(folders: Sequence[Path], manifests: Sequence[dict[str
             )
 
 
-def changed_settings(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Say which keys differ between two flat setting dictionaries, as ``key: old -> new``."""
-    keys = sorted(set(old) | set(new))
-    return [
-        f"{key}: {old.get(key)!r} -> {new.get(key)!r}"
-        for key in keys
-        if old.get(key) != new.get(key)
-    ]
+def _require_same_videos(
+    entries: Sequence[VideoEntry], folders: Sequence[Path], manifests: Sequence[dict[str, Any]]
+) -> None:
+    """Refuse cubes that are older than the data set: a video of their name is another one now."""
+    for entry, folder, manifest in zip(entries, folders, manifests, strict=False):
+        before = tuple(int(manifest[key]) for key in ("num_frames", "width", "height"))
+        if before != (entry.num_frames, entry.width, entry.height):
+            raise UserError(
+                f"{folder}: cubes of a video of {before[0]} frames of {before[1]}x{before[2]}, but "
+                f"dataset.json says {entry.num_frames} frames of {entry.width}x{entry.height}: the "
+                "video was exchanged; run pre_process/extract_samples.py --overwrite"
+            )

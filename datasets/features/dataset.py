@@ -1,22 +1,22 @@
 """Snippet features of a set of videos, read row by row from disk, never loaded whole.
 
-Two layouts: a folder with one ``VIDEO.npy`` of shape (T, crops, D) a video, or one concatenated
-``.npy`` of shape (N, crops, D) with the snippet range of each video. Either way a snippet has one
-global index, videos following each other (in a folder: sorted by name).
+Two layouts: a folder with one ``VIDEO.npy`` of shape (T, crops, D) a video (or one ``VIDEO__0.npy``
+of shape (T, D) and so on a crop), or one concatenated ``.npy`` of shape (N, crops, D) with the
+snippet range of each video. Either way a snippet has one global index, videos following each other
+(in a folder: sorted by name, or as a list has them).
 """
 
 from __future__ import annotations
 
-import itertools
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from datasets.features.files import FeatureFile, open_feature_file, require_alike
+from datasets.features.files import Axes, CropFiles, FeatureFile
+from datasets.features.layouts import Layout, open_concatenated, open_folder
 from utils.errors import UserError
-from utils.files import DAMAGED_ARRAY, digest
+from utils.files import digest
 
 
 class FeatureSet:
@@ -26,13 +26,16 @@ class FeatureSet:
         names: video names.
         starts: (V + 1,) int64, global index of each video's first snippet, the total last.
         stored_crops, feature_size, dtype: of every snippet on disk.
+        order: what says that the videos come in this order; empty: nothing but their names.
         chosen: the crops to use; None: all.
     """
 
-    def __init__(self, files: list[FeatureFile], names: list[str], starts: np.ndarray) -> None:
+    def __init__(self, layout: Layout) -> None:
+        files: list[FeatureFile | CropFiles] = layout.files
         self.files = files
-        self.names = names
-        self.starts = starts
+        self.names = layout.names
+        self.starts = layout.starts
+        self.order = layout.order
         self.chosen: list[int] | None = None
         self.stored_crops = files[0].crops
         self.feature_size = files[0].size
@@ -41,7 +44,12 @@ class FeatureSet:
 
     @classmethod
     def open(
-        cls, path: str | Path, ranges: str | Path = "", crops: Sequence[int] = ()
+        cls,
+        path: str | Path,
+        ranges: str | Path = "",
+        crops: Sequence[int] = (),
+        video_list: str | Path = "",
+        axes: Axes = "auto",
     ) -> FeatureSet:
         """Open a folder of per-video arrays, or one concatenated array with its ranges.
 
@@ -50,13 +58,18 @@ class FeatureSet:
             ranges: for one array: ``.npy`` (V, 2) of start and stop snippets, or ``.npz`` of
                 ``names`` (V,) and ``ranges`` (V, 2).
             crops: which of the stored crops to use; none named: all.
+            video_list: the list that names the videos in their order (``read_video_list``).
+            axes: see ``open_feature_file``.
 
         Raises:
             UserError: nothing there, unreadable arrays, arrays that differ, ranges that do not
-                cover the array, or a crop that is not there.
+                cover the array, a list of other videos, or a crop that is not there.
         """
         path = Path(path)
-        features = _open_folder(path) if path.is_dir() else _open_concatenated(path, ranges)
+        if path.is_dir():
+            features = cls(open_folder(path, video_list, axes))
+        else:
+            features = cls(open_concatenated(path, ranges, video_list, axes))
         features.choose_crops(crops)
         return features
 
@@ -178,69 +191,3 @@ class FeatureSet:
     def split_by_video(self, values: np.ndarray) -> dict[str, np.ndarray]:
         """Cut ``values`` (N, ...), one entry a snippet, into the videos' parts."""
         return dict(zip(self.names, np.split(values, self.starts[1:-1]), strict=True))
-
-
-def canonical_name(name: str) -> str:
-    """A video's name without what circulating files add: ``_x264``, ``_i3d``, ``.npy``, ..."""
-    return re.sub(r"(\.npy|\.mp4|\.avi|_i3d|_x264)+$", "", name)
-
-
-def _open_folder(folder: Path) -> FeatureSet:
-    paths = sorted(path for path in folder.glob("*.npy") if not path.name.startswith("."))
-    if not paths:
-        raise UserError(f"{folder}: holds no VIDEO.npy; run pre_process/extract_features.py")
-    paths.sort(key=lambda path: canonical_name(path.name))
-    names = [canonical_name(path.name) for path in paths]
-    repeated = [name for name, other in itertools.pairwise(names) if name == other]
-    if repeated:
-        raise UserError(f"{folder}: two files are named for video {repeated[0]}; keep one of them")
-    files = [open_feature_file(path) for path in paths]
-    require_alike(files)
-    return FeatureSet(files, names, np.cumsum([0, *(file.num_snippets for file in files)]))
-
-
-def _open_concatenated(path: Path, ranges: str | Path) -> FeatureSet:
-    open_feature_file(path)  # its faults are the more urgent ones
-    if not ranges:
-        raise UserError(
-            f"{path}: one array of many videos needs the videos' ranges beside it;"
-            " name them (data.training_ranges or data.testing_ranges: a (V, 2) .npy or a .npz)"
-        )
-    return open_array(path, *read_ranges(Path(ranges)), source=ranges)
-
-
-def open_array(path: Path, names: list[str], table: np.ndarray, source: str | Path) -> FeatureSet:
-    """One concatenated array whose videos are ``names`` at the (V, 2) snippet ranges ``table``.
-
-    Raises:
-        UserError: unreadable array, or ranges (from ``source``) that do not cover it.
-    """
-    file = open_feature_file(Path(path))
-    covered = len(table) and table[0, 0] == 0 and table[-1, 1] == file.num_snippets
-    if not covered or (table[1:, 0] != table[:-1, 1]).any() or (table[:, 1] <= table[:, 0]).any():
-        span = f"{table[0, 0]} to {table[-1, 1]}" if len(table) else "nothing"
-        raise UserError(
-            f"{source}: the {len(table)} ranges ({span}) do not cover the {file.num_snippets} "
-            f"snippets of {path} one after the other; each row is start, stop (exclusive)"
-        )
-    return FeatureSet([file], names, np.append(table[:, 0], table[-1, 1]))
-
-
-def read_ranges(path: Path) -> tuple[list[str], np.ndarray]:
-    """Video names and their (V, 2) int64 snippet ranges; made-up names where the file has none.
-
-    Raises:
-        UserError: missing file or other contents.
-    """
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        table = loaded if isinstance(loaded, np.ndarray) else loaded["ranges"]
-        table = np.asarray(table).astype(np.int64, casting="same_kind")
-        names = None if isinstance(loaded, np.ndarray) else [str(name) for name in loaded["names"]]
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file of snippet ranges; correct the path") from None
-    except (KeyError, TypeError, *DAMAGED_ARRAY) as error:
-        raise UserError(f"{path}: not readable as snippet ranges ({error})") from None
-    if table.ndim != 2 or table.shape[1] != 2 or (names is not None and len(names) != len(table)):
-        raise UserError(f"{path}: ranges are (videos, 2) start, stop; this is {table.shape}")
-    return names or [f"video_{index:05d}" for index in range(len(table))], table

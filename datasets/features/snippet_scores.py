@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.features.dataset import FeatureSet, canonical_name
+from datasets.features.dataset import FeatureSet
+from datasets.features.files import explain
+from datasets.names import find_videos, is_order_open
 from utils.errors import UserError
 from utils.files import atomic_path
 
@@ -21,7 +23,8 @@ def load_snippet_values(path: str | Path, features: FeatureSet) -> np.ndarray:
     """Read one number for each snippet of ``features``.
 
     Args:
-        path: ``.npz`` (video name -> (T,)) or ``.npy`` ((N,) in snippet order, as published).
+        path: ``.npz`` (video name -> (T,)) or ``.npy`` ((N,) in snippet order, as published; of a
+            folder the order must be known from a list).
 
     Returns:
         (N,) float32.
@@ -34,17 +37,20 @@ def load_snippet_values(path: str | Path, features: FeatureSet) -> np.ndarray:
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
+            _require_order(features, path)
             values = loaded.reshape(-1).astype(np.float32)
         else:
-            named = {canonical_name(name): loaded[name].reshape(-1) for name in loaded.files}
-            values = _in_order(named, features, path)
+            named = {name: loaded[name].reshape(-1) for name in loaded.files}
+            values = _in_order(find_videos(named, features.names), features, path)
     except FileNotFoundError:
         raise UserError(
             f"{path}: no such file of snippet values; make it with pre_process/"
             "make_pseudo_labels.py or frd_eval.py --split training, or correct the path"
         ) from None
     except (ValueError, TypeError, EOFError, OSError) as error:
-        raise UserError(f"{path}: not readable as snippet values ({error})") from None
+        raise UserError(
+            f"{path}: not readable as snippet values ({explain(path, error)})"
+        ) from None
     if len(values) != len(features):
         raise UserError(
             f"{path}: {len(values)} values for {len(features)} snippets of {features.path}; "
@@ -53,6 +59,19 @@ def load_snippet_values(path: str | Path, features: FeatureSet) -> np.ndarray:
     if not ((values >= 0) & (values <= 1)).all():
         raise UserError(f"{path}: holds values outside [0, 1]; scores and labels lie within")
     return values
+
+
+def _require_order(features: FeatureSet, path: Path) -> None:
+    """A row follows one array as it lies; a folder in the order of a list, else of its names.
+
+    The latter is refused where lists of such videos circulate in another order.
+    """
+    if len(features.files) > 1 and not features.order and is_order_open(features.names):
+        raise UserError(
+            f"{path}: one value a snippet in a row, and nothing tells the order of the "
+            f"{len(features.names)} videos of {features.path}; name the list that it follows "
+            "(data.training_list), or give an .npz of one array a video"
+        )
 
 
 def _in_order(named: dict[str, np.ndarray], features: FeatureSet, path: Path) -> np.ndarray:

@@ -2,42 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from datasets.labels.masks import has_masks, read_masks
+from datasets.labels.annotations import read_annotations
+from datasets.labels.masks import has_masks, read_masks, split_volume
 from datasets.labels.mat_files import read_mat
+from datasets.labels.raw import Intervals, RawLabels, matlab_intervals, row_intervals
+from datasets.labels.tables import HEADERS, read_table
 from datasets.manifest import natural_key
+from datasets.names import read_text
 from utils.errors import UserError
 from utils.safe_pickle import load_npy, load_pickle
-
-
-@dataclass(frozen=True)
-class Intervals:
-    """Anomalous stretches of one video: (n, 2) integers, 0-based start and exclusive stop."""
-
-    spans: np.ndarray
-
-
-@dataclass(frozen=True)
-class RawLabels:
-    """Labels as a file has them.
-
-    Attributes:
-        keys: what the file calls the videos; None where it only lists them in order.
-        values: per video an array with one value a frame, or ``Intervals``.
-        is_partial: a video that is not mentioned is normal (lists of intervals by name).
-    """
-
-    keys: list[str | int] | None
-    values: list[np.ndarray | Intervals]
-    is_partial: bool = False
 
 
 def read_raw(path: Path) -> RawLabels:
@@ -73,7 +53,10 @@ def _read_folder(folder: Path) -> RawLabels:
             f"{folder}: no labels in this folder; it must hold one file a video (.npy, .txt, .csv, "
             "N_label.mat), NAME_gt folders of mask images, or one .m file"
         )
-    return RawLabels([path.stem for path in files], [_read_frames_file(path) for path in files])
+    names = [path.stem for path in files]
+    if all(path.stem.endswith("_gt") for path in files):  # as XD-Violence's circulate
+        names = [path.stem.removesuffix("_gt") for path in files]
+    return RawLabels(names, [_read_frames_file(path) for path in files])
 
 
 def _read_frames_file(path: Path) -> np.ndarray:
@@ -81,11 +64,13 @@ def _read_frames_file(path: Path) -> np.ndarray:
     if path.suffix.lower() == ".npy":
         try:
             values = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise UserError(f"{path}: damaged label file ({error})") from None
+        except (OSError, ValueError, EOFError):
+            raise UserError(
+                f"{path}: damaged label file, or no array of numbers; write it again"
+            ) from None
         is_stack = values.ndim == 3
         return np.array([mask.any() for mask in values]) if is_stack else np.asarray(values)
-    text = re.split(r"[\s,;]+", path.read_text(encoding="utf-8", errors="replace").strip())
+    text = re.split(r"[\s,;]+", read_text(path).strip())
     try:
         return np.array([float(part) for part in text if part])
     except ValueError:
@@ -94,6 +79,14 @@ def _read_frames_file(path: Path) -> np.ndarray:
 
 def _read_frames(path: Path) -> RawLabels:
     return RawLabels(None, [_read_frames_file(path)])
+
+
+def _read_text(path: Path) -> RawLabels:
+    """One number a frame, or annotations of UCF-Crime or XD-Violence, whose lines have a name."""
+    fields = next((line.split() for line in read_text(path).splitlines() if line.strip()), [])
+    if len(fields) > 1 and not re.fullmatch(r"[\d.,;+-]+", fields[0]):
+        return read_annotations(path)
+    return _read_frames(path)
 
 
 def _read_npy(path: Path) -> RawLabels:
@@ -127,21 +120,14 @@ def _read_pickle(path: Path) -> RawLabels:
 
 
 def _read_mat(path: Path) -> RawLabels:
-    """``gt``: a cell of 2 x n arrays, 1-based inclusive [start; end]; or one variable a video."""
+    """``gt``: a cell of intervals a video; ``volLabel``: masks; or one variable a video."""
     variables = read_mat(path)
     if "gt" in variables:
         gt = variables["gt"]
-        cells = gt if isinstance(gt, list) else [gt]
-        return RawLabels(None, [_cell(each, path) for each in cells])
+        return RawLabels(None, matlab_intervals(gt if isinstance(gt, list) else [gt], path))
+    if "volLabel" in variables:
+        return RawLabels(None, [np.array([mask.any() for mask in split_volume(variables, path)])])
     return from_tree(variables, path)
-
-
-def _cell(cell: np.ndarray, path: Path) -> Intervals:
-    try:
-        spans = np.asarray(cell, np.int64).reshape(2, -1).T
-    except (ValueError, TypeError):
-        raise UserError(f"{path}: 'gt' must hold [start; end] columns for each video") from None
-    return Intervals(spans - [1, 0])
 
 
 def _read_matlab_script(path: Path) -> RawLabels:
@@ -157,26 +143,16 @@ def _read_matlab_script(path: Path) -> RawLabels:
 
 
 def _read_csv(path: Path) -> RawLabels:
-    """``video,start,stop`` (0-based, stop exclusive) or ``video,frame,label``, with a header."""
-    rows = list(csv.reader(path.read_text(encoding="utf-8-sig", errors="replace").splitlines()))
-    header = [cell.strip().lower() for cell in rows[0]] if rows else []
-    if header not in (["video", "start", "stop"], ["video", "frame", "label"]):
-        if rows and all(re.fullmatch(r"[\d.\s]*", cell) for row in rows for cell in row):
-            return _read_frames(path)
-        raise UserError(
-            f"{path}: the first line must be 'video,start,stop' (0-based, stop exclusive) or "
-            "'video,frame,label'"
-        )
-    spans: dict[str, list[list[int]]] = {}
-    for line, row in enumerate(rows[1:], 2):
-        try:
-            video, first, second = row[0].strip(), int(row[1]), int(row[2])
-        except (ValueError, IndexError):
-            raise UserError(f"{path}: line {line}: must hold {','.join(header)}") from None
-        one = [[first, first + 1]] * second if header[1] == "frame" else [[first, second]]
-        spans.setdefault(video, []).extend(one)
-    values = [Intervals(np.array(each, np.int64).reshape(-1, 2)) for each in spans.values()]
-    return RawLabels(list(spans), values, is_partial=True)
+    """A table with one of the known headers, or numbers alone, one a frame."""
+    table = read_table(path)
+    if table is not None:
+        return table
+    if re.fullmatch(r"[\d.\s,]*", read_text(path)):
+        return _read_frames(path)
+    raise UserError(
+        f"{path}: the first line must be {' or '.join(map(repr, HEADERS))} (start and frame "
+        "0-based, stop exclusive; first and last from 1)"
+    )
 
 
 def from_tree(tree: Any, path: Path) -> RawLabels:
@@ -200,7 +176,7 @@ def _as_values(item: Any, path: Path, name: Any) -> np.ndarray | Intervals:
     try:
         values = np.asarray(item)
         if isinstance(item, list) and values.ndim == 2 and values.shape[1] == 2:
-            return Intervals(values.astype(np.int64))
+            return row_intervals(values, f"{path}: video {name}")
         return values.astype(np.float64)
     except (ValueError, TypeError):
         raise UserError(f"{path}: video {name}: labels must be numbers, one a frame") from None
@@ -215,5 +191,5 @@ _READERS = {
     ".mat": _read_mat,
     ".m": _read_matlab_script,
     ".csv": _read_csv,
-    ".txt": _read_frames,
+    ".txt": _read_text,
 }

@@ -9,9 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from datasets.labels.mat_files import read_mat
+from datasets.image_folders import list_images
+from datasets.labels.mat_files import Variables, read_mat
 from datasets.manifest import natural_key
-from datasets.videos import list_images
 from utils.errors import UserError
 
 
@@ -74,10 +74,21 @@ def _read_grey(path: Path) -> np.ndarray:
 
 
 def _read_volume(path: Path) -> list[np.ndarray]:
-    volume = read_mat(path, ["volLabel"]).get("volLabel")
+    return split_volume(read_mat(path, ["volLabel"]), path)
+
+
+def split_volume(variables: Variables, path: Path) -> list[np.ndarray]:
+    """The masks of ``volLabel``: a cell of (H, W) a frame, or one (H, W, T) array.
+
+    Raises:
+        UserError: there is none among the variables.
+    """
+    volume = variables.get("volLabel")
     if volume is None:
         raise UserError(f"{path}: no 'volLabel' in it; fetch it again")
-    return volume if isinstance(volume, list) else [volume]
+    if isinstance(volume, list):
+        return volume
+    return [volume] if volume.ndim < 3 else list(np.moveaxis(volume, -1, 0))
 
 
 def _read_stack(path: Path) -> np.ndarray:

@@ -53,7 +53,7 @@ def read_regions(path: str | Path) -> list[Region]:
     if not path.is_file():
         raise UserError(f"{path}: no such file; region labels are optional and not here")
     try:
-        with path.open(newline="", encoding="utf-8") as handle:
+        with path.open(newline="", encoding="utf-8-sig") as handle:
             rows = list(csv.reader(handle))
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: not a text file ({error}); write it again") from None

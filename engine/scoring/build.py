@@ -24,8 +24,10 @@ def resolve_backend(backend: str, device: torch.device) -> str:
     """``auto`` is OpenVINO on a CPU and PyTorch elsewhere.
 
     Raises:
-        UserError: OpenVINO or ONNX Runtime is asked for on a GPU.
+        UserError: an unknown backend, or OpenVINO on a GPU.
     """
+    if backend not in BACKENDS:
+        raise UserError(f"scoring backend {backend!r}: take one of {', '.join(BACKENDS)}")
     on_cpu = device.type == "cpu"
     if backend == "auto":
         return "openvino" if on_cpu else "torch"

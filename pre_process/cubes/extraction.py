@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datasets.cubes.dataset import changed_settings
 from datasets.cubes.files import (
     BYTES_PER_CUBE,
     NUM_FRAMES,
@@ -15,12 +14,13 @@ from datasets.cubes.files import (
     verify_checksums,
     write_cubes,
 )
+from datasets.cubes.settings import changed_settings
 from datasets.manifest import SPLITS, DataSet, VideoEntry
 from datasets.videos import read_frames
+from pre_process.cluster import Task
 from pre_process.cubes.extractor import CubeExtractor, build_extractor
 from pre_process.cubes.settings import source_fingerprint
 from pre_process.detectors.build import build_box_source
-from pre_process.workers import Task
 from utils.config.hf2vad import PreProcessConfig
 from utils.errors import UserError
 

@@ -47,7 +47,7 @@ def import_data(source: Path, root: Path, name: str, frame_size: tuple[int, int]
     if (source / LABEL_FILE).is_file():
         lengths = {entry.name: entry.num_frames for entry in dataset.videos("testing")}
         labels = read_labels(source / LABEL_FILE, lengths)
-        save_labels(root, labels)
+        save_labels(root, labels, source / LABEL_FILE)
         done.append(f"labels of {len(labels)} videos: {root / 'labels.npz'}")
     for split in SPLITS:
         found = _find_box_file(source, split)

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
+from datasets.cubes.settings import EXTRACTOR_VERSION, flatten_settings
 from datasets.manifest import DataSet, VideoEntry
 from utils.config.hf2vad import BoxConfig, FlowConfig, PreProcessConfig
 from utils.errors import UserError
-from utils.files import sha256_file
-
-# To be raised when the same settings begin to give other cubes.
-EXTRACTOR_VERSION = 1
-_FILES = ("weights", "model", "training_file", "testing_file")
-_NO_EFFECT = ("batch_size",)
 
 
 def cube_settings(config: PreProcessConfig, dataset: DataSet) -> dict[str, Any]:
@@ -29,9 +23,9 @@ def box_settings(config: BoxConfig, dataset: DataSet) -> dict[str, Any]:
     """The ``boxes.*`` keys; boxes read from ``boxes/`` bring the settings they were made with."""
     from pre_process.detectors.box_files import common_box_settings
 
-    settings = _flatten("boxes", config.model_dump(mode="json"))
+    settings = flatten_settings("boxes", config.model_dump(mode="json"))
     if config.backend == "file" and not config.training_file:
-        settings |= _flatten("boxes.made_with", common_box_settings(dataset))
+        settings |= flatten_settings("boxes.made_with", common_box_settings(dataset))
     return settings
 
 
@@ -39,9 +33,9 @@ def flow_settings(config: FlowConfig, dataset: DataSet) -> dict[str, Any]:
     """The ``flow.*`` keys; flow read from ``flows/`` brings the settings it was made with."""
     from pre_process.flow.file import common_flow_settings
 
-    settings = _flatten("flow", config.model_dump(mode="json"))
+    settings = flatten_settings("flow", config.model_dump(mode="json"))
     if config.backend == "file":
-        settings |= _flatten("flow.made_with", common_flow_settings(dataset))
+        settings |= flatten_settings("flow.made_with", common_flow_settings(dataset))
     return settings
 
 
@@ -55,26 +49,6 @@ def source_fingerprint(entry: VideoEntry) -> dict[str, Any]:
             f"{entry.source}: no such video; was it moved since the data set was prepared?"
         ) from None
     return {"bytes": size, "start": entry.start, "stop": entry.stop}
-
-
-def _flatten(prefix: str, block: dict[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in block.items():
-        name = f"{prefix}.{key}"
-        if isinstance(value, dict):
-            flat.update(_flatten(name, value))
-        elif key in _FILES:
-            flat[name] = _name_content(value)
-        elif key not in _NO_EFFECT:
-            flat[name] = value
-    return flat
-
-
-def _name_content(path: str) -> str:
-    """A file by name and content, so that moving it is no change and replacing it is one."""
-    if not path or not Path(path).is_file():
-        return path
-    return f"{Path(path).name} sha256 {sha256_file(Path(path))[:16]}"
 
 
 def is_network(backend: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from datasets.manifest import DataSet, VideoEntry
+from pre_process.detectors.box_checks import require_corners
 from utils.errors import UserError
 from utils.files import DAMAGED_ARRAY, atomic_path
 from utils.safe_pickle import load_npy
@@ -33,11 +34,19 @@ def save_boxes(path: Path, boxes: Sequence[np.ndarray], settings: dict[str, Any]
         )
 
 
-def load_boxes(path: Path, num_frames: int) -> list[np.ndarray]:
+def load_boxes(
+    path: Path, num_frames: int, size: tuple[int, int] | None = None
+) -> list[np.ndarray]:
     """Read a video's boxes: one (n,4) float32 array a frame.
 
+    Args:
+        path: the ``.npz`` file.
+        num_frames: frames of the video.
+        size: width and height of its frames, in which the boxes must lie; ``None``: anywhere.
+
     Raises:
-        UserError: missing or damaged file, or another number of frames.
+        UserError: missing or damaged file, another number of frames, or boxes that are no corners
+            in pixels.
     """
     content = _read_npz(path)
     if int(content["num_frames"]) != num_frames:
@@ -46,9 +55,11 @@ def load_boxes(path: Path, num_frames: int) -> list[np.ndarray]:
             "run pre_process/extract_bboxes.py --overwrite"
         )
     frames = content["frames"]
-    boxes = _check_boxes(content["boxes"], str(path))
-    if len(frames) != len(boxes) or np.any(np.diff(frames) < 0):
+    rows = _as_rows(content["boxes"], str(path))
+    if len(frames) != len(rows) or np.any(np.diff(frames) < 0):
         raise UserError(f"{path}: 'frames' must be sorted and one a box; extract the boxes again")
+    sizes = np.tile(np.array(size or (np.inf, np.inf)), (len(rows), 1))
+    boxes = require_corners(rows, sizes, frames, str(path))
     return np.split(boxes, np.searchsorted(frames, np.arange(1, num_frames)))
 
 
@@ -76,7 +87,8 @@ def load_published_boxes(path: Path, entries: Sequence[VideoEntry]) -> dict[str,
         For each video name one (n,4) float32 array a frame.
 
     Raises:
-        UserError: missing or damaged file, or not one array for each frame of the split.
+        UserError: missing or damaged file, not one array for each frame of the split, or boxes
+            that are no corners in pixels inside the videos' frames.
     """
     frames = list(load_npy(path))
     expected = sum(entry.num_frames for entry in entries)
@@ -85,10 +97,19 @@ def load_published_boxes(path: Path, entries: Sequence[VideoEntry]) -> dict[str,
             f"{path}: boxes of {len(frames)} frames, the split has {expected} frames in "
             f"{len(entries)} videos; name the file made from these videos"
         )
-    boxes = [_check_boxes(each, f"{path}, frame {index}") for index, each in enumerate(frames)]
+    rows = [_as_rows(each, f"{path}, frame {index}") for index, each in enumerate(frames)]
+    counts = [len(each) for each in rows]
+    columns = min((each.shape[1] for each in rows if len(each)), default=4)
+    joined = np.concatenate(
+        [np.zeros((0, columns)), *(each[:, :columns] for each in rows if len(each))]
+    )
+    sizes = [(entry.width, entry.height) for entry in entries for _ in range(entry.num_frames)]
+    of_frame = np.repeat(np.arange(len(frames)), counts)
+    boxes = require_corners(joined, np.array(sizes)[of_frame], of_frame, str(path))
+    by_frame = np.split(boxes, np.cumsum(counts)[:-1])
     ends = np.cumsum([entry.num_frames for entry in entries])
     return {
-        entry.name: boxes[end - entry.num_frames : end]
+        entry.name: by_frame[end - entry.num_frames : end]
         for entry, end in zip(entries, ends.tolist(), strict=True)
     }
 
@@ -129,12 +150,11 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
     return found
 
 
-def _check_boxes(boxes: Any, where: str) -> np.ndarray:
+def _as_rows(boxes: Any, where: str) -> np.ndarray:
+    """(n, 4 or more) numbers, one row a box; their meaning is not looked at."""
     array = np.asarray(boxes)
     if array.size == 0:
         return np.zeros((0, 4), np.float32)
     if array.ndim != 2 or array.shape[1] < 4 or array.dtype.kind not in "fiu":
         raise UserError(f"{where}: shape {array.shape} {array.dtype}; (n,4) numbers are needed")
-    if not np.isfinite(array[:, :4]).all():
-        raise UserError(f"{where}: a box is not finite; remove or mend it")
-    return np.asarray(array[:, :4], np.float32)
+    return array

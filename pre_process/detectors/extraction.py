@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from datasets.cubes.dataset import changed_settings
+from datasets.cubes.settings import changed_settings
 from datasets.manifest import DataSet, VideoEntry
 from datasets.videos import read_frames
+from pre_process.cluster import Task
 from pre_process.detectors.box_files import box_file, load_box_settings, load_boxes, save_boxes
 from pre_process.detectors.build import BoxSource, build_box_source
 from pre_process.detectors.drawing import draw_boxes, spread
-from pre_process.workers import Task
 from utils.config.hf2vad import PreProcessConfig
 from utils.errors import UserError
 from utils.files import atomic_path

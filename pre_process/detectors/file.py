@@ -48,7 +48,8 @@ class FileDetector(Detector):
         """The boxes of a whole video, one (n,4) float32 array a frame."""
         path = self._files[entry.split]
         if not path:
-            return load_boxes(box_file(self._dataset.root, entry), entry.num_frames)
+            size = entry.width, entry.height
+            return load_boxes(box_file(self._dataset.root, entry), entry.num_frames, size)
         if entry.split not in self._published:
             videos = self._dataset.videos(entry.split)
             self._published[entry.split] = load_published_boxes(path, videos)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,15 @@ import torch
 
 from pre_process.detectors.base import Detector
 from utils.errors import UserError
+from utils.file_kind import describe_file
+
+logger = logging.getLogger(__name__)
 
 _STRIDES = (8, 16, 32)
 _PADDING = 114
 _NMS_THRESHOLD = 0.45
 _TILE_OVERLAP = 0.25
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
 
 class YOLOXDetector(Detector):
@@ -27,7 +32,8 @@ class YOLOXDetector(Detector):
         score_threshold: what scores less is dropped before boxes are suppressed.
         tiles: tiles along the longer side, overlapping by a quarter; 1: the whole frame only.
             People of 25 px, as in Ped2, are too small for the network without them.
-        device: ``cpu``, or ``cuda`` or ``auto`` for a GPU where onnxruntime has one.
+        device: ``cpu``, ``cuda``, ``cuda:N``, or ``auto`` for a GPU where onnxruntime has one.
+            A GPU that onnxruntime cannot use gives the CPU, with a warning where one was named.
 
     Raises:
         UserError: no such file, or not an export of this form.
@@ -178,10 +184,30 @@ def _open_session(weights: str, device: str) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()  # 1 in a worker process
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # halves CPU time
-    providers = ["CPUExecutionProvider"]
-    if device != "cpu" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        providers.insert(0, "CUDAExecutionProvider")
+    providers = session_providers(device, onnxruntime.get_available_providers())
     try:
-        return onnxruntime.InferenceSession(weights, options, providers=providers)
+        session = onnxruntime.InferenceSession(weights, options, providers=providers)
     except Exception as error:  # onnxruntime has no common base for what a bad file may raise
-        raise UserError(f"{weights}: not a network onnxruntime can open: {error}") from None
+        kind = describe_file(Path(weights))
+        reason = f"it is {kind}" if kind else error
+        raise UserError(f"{weights}: not a network onnxruntime can open: {reason}") from None
+    if device.startswith("cuda") and _CUDA not in session.get_providers():
+        logger.warning(
+            "pre_process.device=%s: onnxruntime has no such GPU, yolox runs on the CPU; install "
+            "onnxruntime-gpu in the place of onnxruntime, or set pre_process.device=cpu",
+            device,
+        )
+    return session
+
+
+def session_providers(device: str, available: Sequence[str]) -> list[Any]:
+    """Where onnxruntime is to run, best first.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        available: names of the providers that this onnxruntime has.
+    """
+    if device == "cpu" or _CUDA not in available:
+        return [_CPU]
+    index = int(device.partition(":")[2] or 0)
+    return [(_CUDA, {"device_id": index}), _CPU]

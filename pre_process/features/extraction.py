@@ -9,19 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from datasets.features.settings import FORMAT_VERSION, SETTINGS_FILE, read_settings
 from datasets.manifest import VideoEntry
 from datasets.videos import read_frames
+from pre_process.cluster import Task
 from pre_process.features.build import Backbone, build_backbone
-from pre_process.workers import Task
 from utils.config.frd import FeatureConfig
 from utils.errors import UserError
-from utils.files import atomic_path, read_json, sha256_file, write_json
-from utils.format_version import require_format
+from utils.files import atomic_path, write_json
 from utils.npy_writer import NpyWriter
-
-SETTINGS_FILE = "settings.json"
-FORMAT_VERSION = 1  # of a feature folder; a settings file without one is of version 1
-EXTRACTOR_VERSION = 1  # to be raised when the same settings begin to give other features
 
 
 @dataclass(frozen=True)
@@ -82,20 +78,6 @@ def feature_file(root: Path, entry: VideoEntry) -> Path:
     return Path(root) / "features" / entry.split / f"{entry.name}.npy"
 
 
-def feature_settings(config: FeatureConfig, frames: int) -> dict[str, Any]:
-    """What the features depend on; a weights file by its name and content."""
-    weights = config.weights
-    if weights and Path(weights).is_file():
-        weights = f"{Path(weights).name} sha256 {sha256_file(Path(weights))[:16]}"
-    return {
-        "extractor_version": EXTRACTOR_VERSION,
-        "backend": config.backend,
-        "weights": weights,
-        "crops": config.crops,
-        "frames_per_snippet": frames,
-    }
-
-
 def find_unfinished(
     root: Path, entries: list[VideoEntry], settings: dict[str, Any], overwrite: bool
 ) -> list[VideoEntry]:
@@ -111,17 +93,19 @@ def find_unfinished(
             feature_file(root, entry).unlink(missing_ok=True)
     unfinished = [entry for entry in entries if not feature_file(root, entry).exists()]
     for folder in {feature_file(root, entry).parent for entry in entries}:
-        noted = folder / SETTINGS_FILE
-        if noted.exists() and any(folder.glob("*.npy")):
-            _require_same_settings(read_json(noted), settings, folder)
-        write_json(noted, {"format_version": FORMAT_VERSION, **settings})
+        noted = read_settings(folder)
+        if any(folder.glob("*.npy")):
+            _require_same_settings(noted, settings, folder)
+        write_json(folder / SETTINGS_FILE, {"format_version": FORMAT_VERSION, **settings})
     return unfinished
 
 
-def _require_same_settings(old: dict[str, Any], new: dict[str, Any], folder: Path) -> None:
-    version = old.pop("format_version", 1) if isinstance(old, dict) else None
-    remedy = "pass --overwrite to extract the features again"
-    require_format(version, FORMAT_VERSION, folder / SETTINGS_FILE, remedy)
+def _require_same_settings(old: dict[str, Any] | None, new: dict[str, Any], folder: Path) -> None:
+    if old is None:
+        raise UserError(
+            f"{folder}: features there are from elsewhere (no {SETTINGS_FILE}), and new ones must "
+            "not be mixed with them; move them away, or set another data.root"
+        )
     changed = [
         f"{key} {old.get(key)!r}, now {new[key]!r}" for key in new if old.get(key) != new[key]
     ]

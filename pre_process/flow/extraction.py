@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from datasets.cubes.dataset import changed_settings
+from datasets.cubes.settings import changed_settings
 from datasets.manifest import DataSet, VideoEntry
 from datasets.videos import read_frames
+from pre_process.cluster import Task
 from pre_process.flow.base import FlowEstimator, flow_file
 from pre_process.flow.build import build_flow
-from pre_process.workers import Task
 from utils.config.hf2vad import PreProcessConfig
 from utils.errors import UserError
 from utils.files import atomic_path, read_json, write_json

@@ -14,9 +14,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from datasets.image_folders import list_images, refuse_image
 from datasets.labels.masks import has_masks
-from datasets.videos import find_videos, is_video_file, list_images
+from datasets.videos import find_videos, is_video_file
 from utils.errors import UserError
+from utils.file_kind import describe_file
 
 # fmt: off
 _SPLIT_FOLDERS = {
@@ -61,8 +63,16 @@ def find_layout(source: Path, name: str, labels: Path | None = None) -> Layout:
     """
     if not source.exists():
         raise UserError(f"{source}: no such file or folder; check --source")
+    if source.is_file():
+        refuse_image(source)
     if is_video_file(source) or (source.is_dir() and list_images(source)):
         return Layout([source], [], None, None)
+    if source.is_file():
+        kind = describe_file(source)
+        raise UserError(
+            f"{source}: neither a video nor an archive that can be unpacked"
+            f"{f': it is {kind}' if kind else ''}; give a video, a folder, or a zip or tar archive"
+        )
     root = _find_root(source, name)
     if root is None:
         return Layout(_own_videos(source), [], None, None)

@@ -10,10 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from datasets.cubes.dataset import CubeSet, changed_settings
+from datasets.cubes.dataset import CubeSet
 from datasets.cubes.files import read_manifest, write_cubes
+from datasets.cubes.settings import changed_settings, flatten_settings
 from datasets.manifest import DataSet, VideoEntry, save_dataset
+from utils.config.hf2vad import PreProcessConfig
 from utils.errors import UserError
+from utils.files import write_json
 from utils.npy_writer import NpyWriter
 
 SETTINGS = {"flow.preset": "fast"}
@@ -175,3 +178,72 @@ def test_changed_settings_name_keys_on_either_side() -> None:
         "b: 2 -> 3",
         "c: None -> 0",
     ]
+
+
+def settings_of(config: PreProcessConfig) -> dict:
+    tree = config.model_dump(mode="json")
+    return flatten_settings("boxes", tree["boxes"]) | flatten_settings("flow", tree["flow"])
+
+
+def extract_again(root: Path, settings: dict) -> None:
+    for name, counts in COUNTS.items():
+        write_video(root, name, counts, settings)
+
+
+def test_cubes_of_other_settings_than_configured_are_refused(root: Path) -> None:
+    config = PreProcessConfig()
+    extract_again(root, settings_of(config))
+    assert len(CubeSet.open(root, "training", pre_process=config)) == 11
+    without_effect = PreProcessConfig(boxes={"batch_size": 3}, device="cpu")
+    CubeSet.open(root, "training", pre_process=without_effect)
+    other = PreProcessConfig(boxes={"min_area": 400}, flow={"preset": "fast"})
+    message = r"boxes\.min_area: 100\.0 -> 400\.0; flow\.preset: 'medium' -> 'fast'; restore"
+    with pytest.raises(UserError, match=message):
+        CubeSet.open(root, "training", pre_process=other)
+    extract_again(root, {"flow.preset": "medium"})  # of a time before the other keys
+    CubeSet.open(root, "training", pre_process=config)
+
+
+def test_weights_that_moved_are_the_same_and_those_replaced_are_not(root: Path, tmp_path) -> None:
+    weights = tmp_path / "yolox.onnx"
+    weights.write_bytes(b"one")
+    config = PreProcessConfig(boxes={"backend": "yolox", "weights": str(weights)})
+    extract_again(root, settings_of(config))
+    weights.write_bytes(b"two")
+    with pytest.raises(UserError, match=r"boxes\.weights: 'yolox\.onnx sha256"):
+        CubeSet.open(root, "training", pre_process=config)
+    weights.unlink()
+    CubeSet.open(root, "training", pre_process=config)
+    renamed = PreProcessConfig(boxes={"backend": "yolox", "weights": "yolox_tiny.onnx"})
+    with pytest.raises(UserError, match=r"-> 'yolox_tiny\.onnx'"):
+        CubeSet.open(root, "training", pre_process=renamed)
+
+
+def test_boxes_and_flow_that_were_made_again_are_noticed(root: Path) -> None:
+    config = PreProcessConfig(boxes={"backend": "file"}, flow={"backend": "file"})
+    made_with = {"boxes.made_with.min_area": 100, "flow.made_with.preset": "fast"}
+    extract_again(root, settings_of(config) | made_with)
+    CubeSet.open(root, "training", pre_process=config)
+    (root / "boxes" / "training").mkdir(parents=True)
+    np.savez(root / "boxes" / "training" / "1.npz", settings=np.array('{"min_area": 100}'))
+    write_json(root / "flows" / "training" / "1.json", {"preset": "fast"})
+    CubeSet.open(root, "training", pre_process=config)
+    np.savez(root / "boxes" / "training" / "1.npz", settings=np.array('{"min_area": 200}'))
+    with pytest.raises(UserError, match=r"boxes\.made_with\.min_area: 100 -> 200"):
+        CubeSet.open(root, "training", pre_process=config)
+    write_json(root / "flows" / "training" / "1.json", {"preset": "medium"})
+    with pytest.raises(UserError, match=r"flow\.made_with\.preset: 'fast' -> 'medium'"):
+        CubeSet.open(root, "training", pre_process=config)
+
+
+def test_imported_cubes_are_taken_on_trust_and_that_is_said(root: Path, caplog) -> None:
+    caplog.set_level("INFO")
+    extract_again(root, {"made_by": "published files"})
+    CubeSet.open(root, "training", pre_process=PreProcessConfig())
+    assert "extracted with is not known (published files)" in caplog.text
+
+
+def test_cubes_of_a_video_that_was_exchanged_are_refused(root: Path) -> None:
+    write_video(root, "10", [1, 4])
+    with pytest.raises(UserError, match=r"10: cubes of a video of 2 frames of .* says 3"):
+        CubeSet.open(root, "training")

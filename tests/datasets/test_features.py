@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.features.dataset import FeatureSet, canonical_name
+from datasets.features.dataset import FeatureSet
 from datasets.features.loader import FeatureLoader
 from utils.errors import UserError
 
@@ -197,9 +197,3 @@ def test_values_that_are_not_finite_name_video_and_snippet(tmp_path, value):
         list(FeatureLoader(features, 4, 2).epoch(0))
     with pytest.raises(UserError, match=r"video v1, snippet 4 .*NaN"):
         list(features.chunks())
-
-
-def test_names_of_circulating_files():
-    assert canonical_name("Abuse028_x264_i3d.npy") == "Abuse028"
-    assert canonical_name("Normal_Videos_003_x264.mp4") == "Normal_Videos_003"
-    assert canonical_name("01_0014") == "01_0014"

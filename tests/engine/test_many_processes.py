@@ -10,8 +10,10 @@ import pytest
 import torch
 import yaml
 
+from datasets.cubes.dataset import CubeSet
 from datasets.toy.features import ToySettings, write_toy_features
-from engine.trainer import make_accelerator
+from engine.gradients import make_accelerator
+from engine.scoring.build import checkpoint_scorer
 from pre_process.make_pseudo_labels import main as make_pseudo_labels
 from tests.helpers.fabricated import MEMAE, VUNET, write_scene, write_training_cubes
 from tests.helpers.launched import ROOT, launch, run_here, run_launched
@@ -26,7 +28,7 @@ Runs = tuple[Path, Path, str]
 
 
 def write_configs(folder: Path, dropout: float = 0.0) -> None:
-    """Both systems; 40 cubes in batches of 13: the last step has one, for one of the processes."""
+    """Both systems; 40 cubes in batches of 13 (the last step has one) or, in stage 1, of 20."""
     write_scene(folder / "scene")
     write_training_cubes(folder / "scene")
     # Nothing that blows rounding up: two memories (three make this tiny model chaotic: one process
@@ -40,6 +42,7 @@ def write_configs(folder: Path, dropout: float = 0.0) -> None:
         **{name: dict(stage) for name, system in STAGES.items() if system == "hf2vad"},
         "eval": {"batch_size": 16, "median": 5},
     }
+    tree["ml_memae_sc"]["batch_size"] = 20  # processes end on other samples of their own
     tree["finetune"]["ema_decay"] = 0.9
     (folder / "hf2vad.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
     write_toy_features(folder / "toy", settings=ToySettings(6, snippets=(8, 14), crops=2))
@@ -110,6 +113,17 @@ def check_loss_curve_and_weights(runs: Runs, stage: str) -> None:
             np.testing.assert_allclose(found[key], value, rtol=1e-4, err_msg=f"{name} {key}")
 
 
+def check_statistics_are_of_the_saved_weights(runs: Runs, stage: str) -> None:
+    """Each process scores a part of the cubes, with one model: the one in the checkpoint."""
+    path = stage_folders(runs, stage)[1] / "last.pth"
+    checkpoint, cubes = load_checkpoint(path), CubeSet.open(runs[0].parent / "scene", "training")
+    scorer = checkpoint_scorer(checkpoint, path, torch.device("cpu"))
+    errors = scorer(*cubes.gather(np.arange(len(cubes))))
+    for name, values in errors.items():
+        stored = checkpoint["statistics"][name]["mean"]
+        np.testing.assert_allclose(stored, values.double().mean(), rtol=1e-5, err_msg=name)
+
+
 def check_bank(runs: Runs) -> None:
     one, two = (load_checkpoint(each / "last.pth", "frd") for each in stage_folders(runs, "frd"))
     items = [each["training"]["memory"]["items"] for each in (one, two)]
@@ -149,6 +163,8 @@ def test_two_processes_train_and_evaluate_together(tmp_path):
     runs = run_by_one_and_two(tmp_path)
     for stage in ("c2fpl", "frd"):
         check_loss_curve_and_weights(runs, stage)
+    for stage in ("ml_memae_sc", "cvae", "finetune"):
+        check_statistics_are_of_the_saved_weights(runs, stage)
     check_bank(runs)
     check_scores(runs)
     check_that_one_process_writes_and_speaks(runs)

@@ -102,6 +102,8 @@ def test_openvino_is_for_a_cpu_and_onnx_for_float32(exported):
     checkpoint = load_finished(exported)
     with pytest.raises(UserError, match="openvino runs on the CPU, not on cuda:0; take backend"):
         checkpoint_scorer(checkpoint, exported, torch.device("cuda:0"), "openvino")
+    with pytest.raises(UserError, match="'fast': take one of auto, openvino, torch, onnx"):
+        checkpoint_scorer(checkpoint, exported, CPU, "fast")
     with pytest.raises(UserError, match=r"onnx computes in float32; set eval\.precision=fp32"):
         checkpoint_scorer(checkpoint, exported, CPU, "onnx", "bf16")
 

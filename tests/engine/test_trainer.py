@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from engine.gradients import make_accelerator
 from engine.stage import Stage, StageTask
 from engine.state import averaged_model
-from engine.trainer import adam, fit, make_accelerator
+from engine.trainer import adam, fit
 from utils.checkpoint import load_checkpoint
 from utils.config.hf2vad import RunConfig, StageConfig
 from utils.errors import UserError

@@ -51,7 +51,7 @@ def write_video_cubes(
 ) -> None:
     """Two cubes a frame; those of abnormal frames move more."""
     description = {"video": name, "split": "testing", "num_frames": len(labels),
-                   "width": 64, "height": 48, "settings": {"flow.preset": "fast"}}  # fmt: skip
+                   "width": 64, "height": 48, "settings": {"flow.preset": "medium"}}  # fmt: skip
     with write_cubes(root / "cubes" / "testing" / name, description) as writer:
         for frame, label in enumerate(labels):
             count = 0 if frame % 5 == 4 else 2
@@ -68,7 +68,7 @@ def write_training_cubes(root: Path) -> None:
     for name in ("01", "02"):
         entries.append(VideoEntry(name, "training", root, "frames", 0, 20, 64, 48))
         facts = {"video": name, "split": "training", "num_frames": 20, "width": 64, "height": 48}
-        facts["settings"] = {"flow.preset": "fast"}
+        facts["settings"] = {"flow.preset": "medium"}
         with write_cubes(root / "cubes" / "training" / name, facts) as writer:
             for frame in range(20):
                 writer.append(

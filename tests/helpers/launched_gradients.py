@@ -10,7 +10,7 @@ import torch
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
-from engine.trainer import make_accelerator
+from engine.gradients import make_accelerator
 from losses.frd import AnomalyBank
 from losses.frd_step import FRDStep
 from losses.hf2vad import cvae_loss

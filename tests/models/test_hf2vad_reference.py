@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from engine.scoring.openvino_backend import CompiledNetwork
 from losses.hf2vad import finetune_loss
 from models.hf2vad.errors import cube_errors, stage1_errors
 from models.hf2vad.hf2vad import HF2VAD
@@ -75,6 +76,13 @@ def test_evaluation_outputs(reference: Reference) -> None:
     for index, size in enumerate(("4by4", "8by8")):
         reference.check(f"eval/q_means.{size}", output["q_means"][index])
         reference.check(f"eval/p_means.{size}", output["p_means"][index])
+
+
+def test_openvino_outputs(reference: Reference) -> None:
+    compiled = CompiledNetwork(reference.model.eval())
+    flow_recon, frame_pred = compiled(reference.frames, reference.flows)
+    reference.check("eval/of_recon", flow_recon)
+    reference.check("eval/frame_pred", frame_pred)
 
 
 def test_scores(reference: Reference) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 import torchvision
@@ -175,6 +176,32 @@ def test_decoding_takes_the_best_class() -> None:
     output[0, 4], output[0, 5], output[0, 84] = 0.5, 0.2, 0.9
     found = decode(output, np.array([[1, 2, 8], [0, 0, 8]], np.float32), 0.3)
     np.testing.assert_allclose(found, [[4, 12, 12, 20, 0.45]])
+
+
+@pytest.mark.parametrize(
+    ("device", "providers"),
+    [
+        ("cpu", ["CPUExecutionProvider"]),
+        ("auto", [("CUDAExecutionProvider", {"device_id": 0}), "CPUExecutionProvider"]),
+        ("cuda", [("CUDAExecutionProvider", {"device_id": 0}), "CPUExecutionProvider"]),
+        ("cuda:1", [("CUDAExecutionProvider", {"device_id": 1}), "CPUExecutionProvider"]),
+    ],
+)
+def test_yolox_runs_on_the_gpu_that_is_named(tmp_path, monkeypatch, caplog, device, providers):
+    asked = []
+
+    def open_on_the_cpu(weights, options, providers):
+        asked.append(providers)
+        return real(weights, options, providers=["CPUExecutionProvider"])
+
+    real = onnxruntime.InferenceSession
+    names = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", open_on_the_cpu)
+    config = BoxConfig(backend="yolox", weights=str(fake_yolox(tmp_path / "fake.onnx", {})))
+    build_detector(config, device)
+    assert asked == [providers]
+    assert ("yolox runs on the CPU" in caplog.text) == device.startswith("cuda")
 
 
 def test_yolox_sees_the_people_of_a_real_frame(vad_data: Path) -> None:

@@ -95,6 +95,15 @@ def test_finished_videos_are_kept_and_other_settings_refused(dataset, capsys):
     assert FeatureSet.open(folder).crops == 1
 
 
+def test_features_from_elsewhere_are_not_mixed_with_new_ones(dataset, capsys):
+    folder, command = dataset
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "a.npy", np.zeros((2, 10, 2048), np.float32))
+    with pytest.raises(SystemExit):
+        main([*command, "1"])
+    assert "features there are from elsewhere (no settings.json)" in capsys.readouterr().err
+
+
 def test_a_broken_video_is_named_and_leaves_no_file(dataset, capsys):
     folder, command = dataset
     (folder.parent.parent / "raw" / "b" / "026.png").unlink()

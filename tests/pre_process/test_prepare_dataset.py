@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import shutil
 import tarfile
 import zipfile
 
@@ -187,6 +188,8 @@ def test_a_frame_of_another_size_is_found_when_preparing(tmp_path, fails):
 def test_bad_arguments(tmp_path, fails):
     assert "--source" in fails()
     assert "either" in fails("--toy", "--source", tmp_path)
+    for name in ("..", "../x", "/tmp/x"):
+        assert "must be a name, not a path; give --output" in fails("--toy", name=name)
     assert "no such file or folder" in fails("--source", tmp_path / "nothing")
     (tmp_path / "empty").mkdir()
     assert "no video in it" in fails("--source", tmp_path / "empty")
@@ -231,3 +234,91 @@ def test_damaged_archives(tmp_path, fails):
     (tmp_path / "set.tar.gz").write_bytes(data[:50_000])
     assert "damaged archive" in fails("--source", tmp_path / "set.tar.gz")
     assert not list((tmp_path / "data").rglob("b.bin"))
+
+
+def cut_scene(folder):
+    """A training video and a test video of 60 frames, of which the second half is lost."""
+    write_video(folder / "training" / "a.avi", 6)
+    write_video(folder / "testing" / "b.avi", 60)
+    data = (folder / "testing" / "b.avi").read_bytes()
+    (folder / "testing" / "b.avi").write_bytes(data[: len(data) // 2])
+    return folder
+
+
+def test_a_video_shorter_than_it_declares_needs_a_flag(tmp_path, prepare, fails, caplog):
+    source = cut_scene(tmp_path / "in")
+    message = fails("--source", source)
+    assert "b.avi: cut short: the video declares 60 frames" in message
+    assert "or pass --allow_short" in message
+    dataset, labels = prepare("--source", source, "--allow_short")
+    (entry,) = dataset.videos("testing")
+    assert 10 < entry.num_frames < 50 and labels is None
+    assert len(list(read_frames(entry))) == entry.num_frames
+    assert f"b.avi: {entry.num_frames} of 60 frames can be read: used" in caplog.text
+    assert [each.num_frames for each in dataset.videos("training")] == [6]
+
+
+def test_labels_of_a_short_video_are_checked(tmp_path, prepare, fails, caplog):
+    """As long as the video is, or as it declares: then they are cut, and that is said."""
+    source = cut_scene(tmp_path / "in")
+    dataset, _ = prepare("--source", source, "--allow_short", name="first")
+    count = dataset.videos("testing")[0].num_frames
+    given = (np.arange(60) % 7 < 3).astype(np.uint8)
+    for length in (60, count):
+        caplog.clear()
+        np.savez(tmp_path / "gt.npz", b=given[:length])
+        _, labels = prepare("--source", source, "--allow_short", "--labels", tmp_path / "gt.npz")
+        np.testing.assert_array_equal(labels["b"], given[:count])
+        cut = f"video b: labels of 60 frames cut to the {count} that can be read"
+        assert (cut in caplog.text) == (length == 60)
+    (tmp_path / "gt.csv").write_text("video,start,stop\nb,2,4\nb,10,55\n")
+    _, labels = prepare("--source", source, "--allow_short", "--labels", tmp_path / "gt.csv")
+    assert np.flatnonzero(labels["b"]).tolist() == [2, 3, *range(10, count)]
+    np.savez(tmp_path / "gt.npz", b=given[:59])
+    options = ("--allow_short", "--labels", tmp_path / "gt.npz")
+    assert f"59 labels, but the video has {count} frames" in fails(
+        "--source", source, *options, name="other"
+    )
+
+
+def test_intervals_over_missing_images_are_refused(tmp_path, prepare, fails):
+    """Do they count images or the numbers in their names? Labels of each image are clear."""
+    write_frames(tmp_path / "in" / "training" / "01", 6)
+    write_frames(tmp_path / "in" / "testing" / "02", 9)
+    (tmp_path / "gt.csv").write_text("video,start,stop\n02,4,8\n")
+    source = ("--source", tmp_path / "in", "--labels")
+    _, labels = prepare(*source, tmp_path / "gt.csv")
+    assert labels["02"].tolist() == [0, 0, 0, 0, 1, 1, 1, 1, 0]
+    (tmp_path / "in" / "testing" / "02" / "004.jpg").unlink()
+    message = fails(*source, tmp_path / "gt.csv", name="gap")
+    assert "gt.csv: intervals of frames, but images of 1 test video(s) are missing" in message
+    assert "(02: numbers 1 to 9 without 4, 1 in all)" in message
+    np.savez(tmp_path / "gt.npz", **{"02": np.arange(8) % 2})
+    _, labels = prepare(*source, tmp_path / "gt.npz")
+    assert labels["02"].tolist() == [0, 1] * 4
+
+
+def test_masks_and_copies_beside_own_videos(tmp_path, prepare, fails, caplog):
+    caplog.set_level("INFO")
+    for name in ("01", "02", "02_gt"):
+        write_frames(tmp_path / "yard" / name, 6)
+    dataset, _ = prepare("--source", tmp_path / "yard")
+    assert [entry.name for entry in dataset.entries] == ["01", "02"]
+    assert "1 left out as ground truth, no videos: 02_gt" in caplog.text
+    shutil.copy(tmp_path / "yard" / "01" / "002.jpg", tmp_path / "yard" / "01" / "002 - Copy.jpg")
+    message = fails("--source", tmp_path / "yard", name="copy")
+    assert "01: 1 of 7 images do not look like frames of the video (002 - Copy.jpg)" in message
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"<!DOCTYPE html><html>Sign in", "it is a web page; download the file itself"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "it is a Git LFS pointer"),
+        (b"Rar!\x1a\x07\x00 bytes", "it is a RAR archive; unpack it"),
+        (b"\x01\x02\x03\x04\xff", "neither a video nor an archive that can be unpacked; give"),
+    ],
+)
+def test_a_source_that_is_no_archive_says_what_it_is(tmp_path, fails, data, words):
+    (tmp_path / "set.zip").write_bytes(data)
+    assert words in fails("--source", tmp_path / "set.zip")

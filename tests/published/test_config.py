@@ -32,6 +32,7 @@ from tests.helpers.published_files import (
     write_config,
 )
 from utils.config.load import build_config, load_config
+from utils.errors import UserError
 
 
 @pytest.fixture
@@ -170,3 +171,23 @@ def test_shipped_configurations_hold_the_published_numbers(name):
     published = build_config(tree, name).pre_process.boxes
     for key in ("score_threshold", "min_area", "cover_threshold", "moving_regions"):
         assert getattr(shipped, key) == getattr(published, key)
+
+
+def test_an_unknown_key_of_the_published_model_is_refused(files):
+    write_config(files / "cfg.yaml", {**SMALL, "shrink_threshold": 0.02})
+    with pytest.raises(UserError, match=r"model_paras\.shrink_threshold: .* mean 'shrink_thres'"):
+        load_published_config(files / "cfg.yaml")
+
+
+def test_other_keys_of_the_published_code(files, caplog):
+    """One that is nearly a key of ours is refused, the others are named."""
+    caplog.set_level(logging.INFO)
+    write_config(files / "cfg.yaml", SMALL, use_wandb=True)
+    load_published_config(files / "cfg.yaml")
+    assert "cfg.yaml: keys without meaning here: use_wandb" in caplog.text
+    write_config(files / "cfg.yaml", SMALL, batch_size=64)
+    with pytest.raises(UserError, match=r"batch_size: unknown key; did you mean 'batchsize'"):
+        load_published_config(files / "cfg.yaml")
+    (files / "cfg.yaml").write_text("model_paras: {}\nw_r: 1\nmodel_paras: {}\n")
+    with pytest.raises(UserError, match="'model_paras' is given twice, in lines 1 and 3"):
+        is_published_config(files / "cfg.yaml")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 
 import numpy as np
@@ -80,6 +81,7 @@ def test_results_agree_with_each_other_and_with_the_protocol(scene, tmp_path, ca
     labels = np.array([int(row["label"]) for row in rows])
     assert found["auc_micro"] == auc(scores, labels)
     assert found["protocol"]["frames"] == f"{len(rows)} (12 abnormal)"
+    assert re.fullmatch(r"labels\.npz \(SHA-256 [0-9a-f]{12}\)", found["protocol"]["labels"])
     same = [row for row in found["ablation"] if row["smoothing"] == "median of 5 frames"]
     assert same[0]["hybrid"] == found["auc_micro"]
     assert found["provenance"]["checkpoint"] == str(path) and not found["best_on_test"]
@@ -205,6 +207,25 @@ def test_settings_from_elsewhere(scene, tmp_path, capsys):
         capsys, path, "--set", "model.memae.num_slots=9"
     )
     assert "must be odd" in refused(capsys, path, "--set", "eval.median=4")
+
+
+def test_cubes_of_other_settings_are_refused(scene, tmp_path, capsys, caplog):
+    """The test cubes are as the checkpoint says, or as the configuration of their data set says."""
+    path = tmp_path / "run" / "last.pth"
+    _, checkpoint = write_checkpoint(path, scene)
+    checkpoint["config"]["pre_process"]["flow"]["preset"] = "fast"
+    write_checkpoint(path, scene, config=checkpoint["config"])
+    message = refused(capsys, path)
+    assert "cubes/testing: these cubes were extracted with other settings" in message
+    assert "flow.preset: 'medium' -> 'fast'" in message
+    config = tmp_path / "other.yaml"
+    config.write_text(f"data: {{name: scene, root: {scene}}}\n")
+    run(path, "--cfg_file", config)
+    assert "other.yaml: its pre_process is not the one that" in caplog.text
+    config.write_text(
+        f"data: {{name: scene, root: {scene}}}\npre_process: {{flow: {{preset: ultrafast}}}}\n"
+    )
+    assert "'medium' -> 'ultrafast'" in refused(capsys, path, "--cfg_file", config)
 
 
 def test_missing_cubes_and_frames_to_trim_are_told(scene, tmp_path, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 
 import numpy as np
@@ -13,11 +14,14 @@ import torch
 import frd_eval
 import frd_train
 from datasets.features import loader
+from datasets.features.settings import feature_settings
 from datasets.toy.features import ToySettings, write_toy_features
 from models.frd.c2fpl import C2FPLScorer
 from models.frd.frd import FRD
 from pre_process.make_pseudo_labels import main as make_pseudo_labels
 from utils.checkpoint import load_checkpoint
+from utils.config.frd import FeatureConfig
+from utils.files import write_json
 
 SETTINGS = ToySettings(num_videos=6, snippets=(8, 14), crops=2)
 
@@ -191,3 +195,38 @@ def test_short_videos_are_repeated_with_a_warning(tmp_path, caplog):
     batch = next(loader.FeatureLoader(features, 2, 4).epoch(0))
     assert sorted(batch.rows.tolist()) == [[0, 1, 1, 1], [1, 1, 1, 1]]
     assert "1 videos are shorter than an item's 4 snippets" in caplog.text
+
+
+def test_features_of_other_settings_are_refused(data, trained, tmp_path, capsys, caplog):
+    """In training, in making pseudo labels and in evaluation; unknown settings are said."""
+    caplog.set_level("INFO")
+    train(data, tmp_path / "unknown")
+    assert "extracted with is not known (no settings.json)" in caplog.text
+    root = tmp_path / "data"
+    shutil.copytree(data / "data", root)
+    settings = feature_settings(FeatureConfig(), 16)
+    for split in ("training", "testing"):
+        write_json(root / "features" / split / "settings.json", {"format_version": 1, **settings})
+    here = f"data.root={root}"
+    train(data, tmp_path / "same", here)
+    frd_eval.main(["--ckpt_path", str(trained[1]), "--set", here, "--output", str(tmp_path / "e")])
+    other = [here, "pre_process.features.crops=1", "data.frames_per_snippet=8"]
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        train(data, tmp_path / "other", *other)
+    message = capsys.readouterr().err
+    assert "crops: 10 -> 1; frames_per_snippet: 16 -> 8; restore these keys" in message
+    with pytest.raises(SystemExit):
+        make_pseudo_labels(["--cfg_file", str(data / "c.yaml"), "--set", *other])
+    assert "crops: 10 -> 1" in capsys.readouterr().err
+    write_json(root / "features" / "testing" / "settings.json", settings | {"backend": "s3d"})
+    with pytest.raises(SystemExit):
+        frd_eval.main(["--ckpt_path", str(trained[1]), "--set", here])
+    assert "backend: 's3d' -> 'hof'" in capsys.readouterr().err
+    (tmp_path / "s3d.yaml").write_text(
+        f"system: frd\ndata: {{name: toy, root: {root}}}\n"
+        "pre_process: {features: {backend: s3d}}\n"
+    )
+    command = ["--ckpt_path", str(trained[1]), "--cfg_file", str(tmp_path / "s3d.yaml")]
+    frd_eval.main([*command, "--output", str(tmp_path / "s3d")])
+    assert "s3d.yaml: pre_process.features differ from the checkpoint's" in caplog.text

@@ -137,3 +137,29 @@ def test_a_stage_notices_other_starting_weights(configure, capsys):
 def test_missing_cubes_say_what_to_run(configure, capsys, tmp_path):
     cfg = configure(data={"root": str(tmp_path / "nothing")})
     assert "prepare_dataset.py" in fails(capsys, "ml_memae_sc", cfg)
+
+
+def test_cubes_of_other_settings_are_refused(configure, capsys):
+    """Else the checkpoint would keep settings that its cubes were not made with."""
+    cfg = configure()
+    for stage in SCRIPTS:  # before anything else is trained or read
+        if stage != "ml_memae_sc":
+            run("ml_memae_sc" if stage == "cvae" else "cvae", cfg)
+        message = fails(capsys, stage, cfg, "pre_process.flow.preset=fast")
+        assert "cubes/training: these cubes were extracted with other settings" in message
+        assert "flow.preset: 'medium' -> 'fast'" in message
+        assert "extract_samples.py --overwrite" in message
+
+
+def test_a_stage_on_other_cubes_than_the_one_before_says_so(configure, caplog, tmp_path):
+    cfg = configure()
+    run("ml_memae_sc", cfg)
+    run("cvae", cfg, "cvae.num_epochs=1")
+    assert "cubes of other settings" not in caplog.text
+    path = tmp_path / "runs" / "scene" / "cvae" / "last.pth"
+    checkpoint = load_checkpoint(path)
+    checkpoint["config"]["pre_process"]["boxes"]["min_area"] = 400
+    save_checkpoint(path, checkpoint)
+    run("finetune", cfg, "finetune.num_epochs=1")
+    message = "cvae/last.pth: was trained on cubes of other settings: boxes.min_area: 400 -> 100.0"
+    assert message in caplog.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 
 import pytest
 import torch
@@ -57,8 +58,60 @@ def test_truncated_file(tmp_path, keep):
     path = tmp_path / "last.pth"
     save_checkpoint(path, content())
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(UserError, match=r"truncated or not a checkpoint|refused"):
+    with pytest.raises(UserError, match=r"not a checkpoint") as caught:
         load_checkpoint(path)
+    assert "weights_only" not in str(caught.value)
+
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:12ab\nsize 12345\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", r"not a checkpoint \(empty\); fetch it again"),
+        (b"\n <!DOCTYPE html><html>Google Drive", r"\(a web page\); download the file itself"),
+        (LFS, r"\(a Git LFS pointer, not the file itself\); run 'git lfs pull'"),
+        (b'{"error": "quota"}', r"""\(a text file \('{"error": "quota"}'\)\)"""),
+        (b"\x1f\x8b\x08 some bytes", r"\(a gzip archive\); unpack it"),
+        (bytes(5000), "nothing but zero bytes"),
+        (pickle.dumps({"a": 1}), r"\(a Python pickle that torch\.save did not write\)"),
+        (b"\xfe\x01" * 300, "truncated or not a checkpoint"),
+    ],
+)
+def test_a_foreign_file_says_what_it_is(tmp_path, data, message):
+    path = tmp_path / "last.pth"
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=message) as caught:
+        load_checkpoint(path)
+    assert "weights_only" not in str(caught.value) and "likely succeed" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_an_archive_around_a_checkpoint(tmp_path, kind):
+    save_checkpoint(tmp_path / "in" / "last.pth", content())
+    archive = shutil.make_archive(str(tmp_path / "set"), kind, tmp_path / "in")
+    with pytest.raises(UserError, match=rf"not a checkpoint \(a {kind} archive.*unpack it"):
+        load_checkpoint(archive)
+
+
+def test_torchscript_and_whole_modules_are_refused_without_advice_to_run_them(tmp_path):
+    torch.jit.script(nn.Linear(2, 2)).save(str(tmp_path / "script.pth"))
+    with pytest.raises(UserError, match=r"\(a TorchScript archive\)") as caught:
+        load_checkpoint(tmp_path / "script.pth")
+    assert "weights_only" not in str(caught.value)
+    for new_format in (True, False):
+        path = tmp_path / "module.pth"
+        torch.save(nn.Linear(2, 2), path, _use_new_zipfile_serialization=new_format)
+        with pytest.raises(UserError, match=r"refused.*linear\.Linear.*nothing in it") as caught:
+            load_checkpoint(path)
+        assert "still be loaded" not in str(caught.value)
+
+
+def test_the_web_page_of_the_cases(vad_data):
+    with pytest.raises(UserError, match=r"not a checkpoint \(a web page\)") as caught:
+        load_checkpoint(vad_data / "cases" / "html.pth")
+    assert "weights_only" not in str(caught.value)
 
 
 def test_missing_file_and_folder(tmp_path):

@@ -106,3 +106,41 @@ def test_resolved_config_reads_back_the_same(tmp_path, write):
     save_config(config.model_dump(mode="json"), tmp_path / "resolved.yaml")
     assert load_config(tmp_path / "resolved.yaml") == config
     assert yaml.safe_load((tmp_path / "resolved.yaml").read_text())["cvae"]["num_epochs"] == 7
+
+
+def test_a_block_or_key_given_twice_is_refused_with_its_lines(write):
+    path = write("data: {name: x}\ncvae:\n  lr: 1\n  lr: 2\neval: {}\ncvae: {num_epochs: 7}\n")
+    with pytest.raises(UserError) as caught:
+        load_config(path)
+    text = str(caught.value)
+    assert str(path) in text and "keep one of them" in text
+    assert "key 'cvae.lr' is given twice, in lines 3 and 4" in text
+    assert "key 'cvae' is given twice, in lines 2 and 6" in text
+    with pytest.raises(UserError, match=r"--set eval.*'w_flow' is given twice"):
+        load_config(write("data: {name: x}"), ["eval={w_flow: 1, w_flow: 2}"])
+
+
+def test_anchors_are_no_doubled_keys(write):
+    path = write(
+        "data: {name: x}\ncvae: &both {num_epochs: 7, lr: 0.1}\nfinetune:\n  <<: *both\n  lr: 0.2\n"
+    )
+    config = load_config(path)
+    assert (config.finetune.num_epochs, config.finetune.lr, config.cvae.lr) == (7, 0.2, 0.1)
+
+
+@pytest.mark.parametrize("name", ["..", ".", "/tmp/x", "a/b", "../x", "a\\b", "", "a b"])
+def test_the_name_of_a_data_set_is_no_path(write, name):
+    with pytest.raises(UserError, match=r"data\.name: .* a plain name is needed .* data\.root"):
+        load_config(write(f"data: {{name: '{name}'}}"))
+
+
+@pytest.mark.parametrize("system", ["hf2vad", "frd"])
+@pytest.mark.parametrize(
+    "name", ["..", "../x", "a/../../x", "/tmp/x", "C:\\x", "a\\..\\x", ".", "a/"]
+)
+def test_a_run_stays_inside_its_root(write, name, system):
+    path = write(f"system: {system}\ndata: {{name: x}}\nrun: {{name: '{name}'}}")
+    with pytest.raises(UserError, match=r"run\.name: .* must stay inside run\.root"):
+        load_config(path, system=system)
+    good = load_config(path, ["run.name=a/seed1..2"], system=system)
+    assert str(good.stage_folder("c")) == "runs/a/seed1..2/c"

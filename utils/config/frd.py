@@ -26,12 +26,16 @@ class FeatureDataConfig(DataConfig):
 
     training_features: str = ""  # empty: FOLDER/features/training
     training_ranges: str = ""  # one array: snippet ranges of its videos
+    training_list: str = ""  # a circulating list: names the videos in their order
     testing_features: str = ""  # empty: FOLDER/features/testing
     testing_ranges: str = ""  # empty: from the lengths of the labels
+    testing_list: str = ""  # also the order of labels in a row
     testing_labels: str = ""  # empty: FOLDER/labels.npz where it is; none: no labels
     crops: list[Annotated[int, Field(ge=0)]] = Field(
         default=[]
     )  # which stored crops to use; none named: all
+    axes: Literal["auto", "snippets_first", "crops_first"] = "auto"  # of arrays with three
+    equal_lengths: bool = False  # all videos really are of one length, features no segments
     frames_per_snippet: Positive = 16
     pool_mb: Positive = 256  # memory of a shuffling pool; two are held
     block: Positive = 16  # neighbouring snippets read together

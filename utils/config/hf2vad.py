@@ -1,7 +1,4 @@
-"""The HF2-VAD configuration: every key, its type, its published default.
-
-Defaults are the published Ped2 numbers, so a YAML file states only what differs.
-"""
+"""The HF2-VAD configuration: every key and its type; defaults are the published Ped2 numbers."""
 
 from __future__ import annotations
 
@@ -10,11 +7,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from utils.config.names import NameInside, PlainName
 from utils.distributed import TIMEOUT_SECONDS
 
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Skips = Annotated[list[Literal["none", "concat"]], Field(min_length=3, max_length=3)]
 
 
 class Block(BaseModel):
@@ -26,7 +25,7 @@ class Block(BaseModel):
 class DataConfig(Block):
     """Which data set, and where it lies."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    name: PlainName
     root: str = ""  # empty: data/NAME
     fps: Annotated[float, Field(gt=0)] = 25.0  # frames a second: false alarms an hour, delays
 
@@ -40,7 +39,7 @@ class RunConfig(Block):
     """What all stages share: where results go, seed, device, precision."""
 
     root: str = "runs"
-    name: str = ""  # empty: the data set's name
+    name: NameInside = ""  # empty: the data set's name
     seed: Annotated[int, Field(ge=0)] = 0
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -132,11 +131,7 @@ class MemAEConfig(Block):
     num_slots: Positive = 2000
     shrink_threshold: NonNegative = 0.0005
     mem_usage: Annotated[list[bool], Field(min_length=4, max_length=4)] = [False, True, True, True]
-    skip_ops: Annotated[list[Literal["none", "concat"]], Field(min_length=3, max_length=3)] = [
-        "none",
-        "concat",
-        "concat",
-    ]
+    skip_ops: Skips = ["none", "concat", "concat"]
 
     @model_validator(mode="after")
     def _no_memory_at_full_size(self) -> MemAEConfig:

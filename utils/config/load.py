@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from utils.config.frd import FRDConfig
 from utils.config.hf2vad import HF2VADConfig
+from utils.config.yaml_file import parse_yaml, read_yaml
 from utils.errors import UserError
 from utils.files import write_text
 
@@ -117,25 +118,6 @@ def save_config(resolved: dict[str, Any], path: Path) -> None:
     write_text(path, yaml.safe_dump(resolved, sort_keys=False))
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file of keys and values.
-
-    Raises:
-        UserError: missing, not YAML, or not ``key: value`` lines.
-    """
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such configuration file; cfgs/ holds those shipped") from None
-    except IsADirectoryError:
-        raise UserError(f"{path}: is a folder; name a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not readable as YAML: {error}") from None
-    if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
-        raise UserError(f"{path}: must hold 'key: value' lines, such as 'data: {{name: ped2}}'")
-    return tree
-
-
 def apply_override(tree: dict[str, Any], override: str) -> None:
     """Put one ``key.sub=value`` into a tree of keys; the value is read as YAML.
 
@@ -146,7 +128,7 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise UserError(f"--set {override}: write KEY=VALUE, for example cvae.num_epochs=5")
     try:
-        value = yaml.safe_load(text) if text else ""
+        value = parse_yaml(text) if text else ""
     except yaml.YAMLError as error:
         raise UserError(f"--set {override}: the value is not readable as YAML: {error}") from None
     *parents, last = key.split(".")

@@ -19,11 +19,13 @@ import numpy as np
 import scipy.io
 
 from datasets.features.files import open_feature_file
-from datasets.features.ucf_crime import read_annotations
+from datasets.image_folders import read_image
+from datasets.labels.annotations import read_annotations
 from datasets.labels.frame_labels import read_labels
 from datasets.labels.regions import read_regions
 from datasets.manifest import VideoEntry
-from datasets.videos import describe_video, read_frames, read_image
+from datasets.names import read_video_list
+from datasets.videos import describe_video, read_frames
 from pre_process.detectors.box_files import load_boxes, load_published_boxes
 from pre_process.preparation.archives import unpack
 from published.chunks import open_chunk
@@ -102,6 +104,9 @@ def _labels(folder: Path) -> list[Reader]:
 
     text = b"Abuse028_x264.mp4 Abuse 165 240 -1 -1\nArson011_x264.mp4 Arson 150 420 680 1267\n"
     table = b"video,frame,track,x1,y1,x2,y2\n01,3,0,1.0,2.0,30.0,40.0\n"
+    frames = "video,frame,label\n" + "\n".join(
+        f"{name},{frame},{value}" for name, row in labels.items() for frame, value in enumerate(row)
+    )
     evil = pickle.dumps([labels, _Evil(folder / CANARY)])
     matlab = _written(lambda to: scipy.io.savemat(to, {"gt": cells}))
     packed = _written(lambda to: scipy.io.savemat(to, {"gt": cells}, do_compression=True))
@@ -114,6 +119,10 @@ def _labels(folder: Path) -> list[Reader]:
         Reader("o.npy", files["labels.npy"], load_npy),
         Reader("Annotation.txt", text, read_annotations),
         Reader("regions.csv", table, read_regions),
+        Reader("spans.csv", b"video,start,stop\n01,1,3\n02,0,2\n", read),
+        Reader("frames.csv", frames.encode(), read),
+        Reader("xd.txt", b"01 1 3\n02 0 2\n", read_annotations),
+        Reader("test.list", b"F:\\x\\B_x264__0.npy 1\nF:\\x\\B_x264__1.npy 1\n", read_video_list),
     ]
 
 

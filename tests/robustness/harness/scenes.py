@@ -125,7 +125,6 @@ def whole_files(folder: Path) -> dict[str, Any]:
     The claim of a killed worker may stay: it says nothing once its video is finished.
     """
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    paths = [path for path in paths if path.parent.name != ".claims"]
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
