@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from datasets.cubes.loader import CubeLoader, to_network_inputs
+from engine.scoring.build import checkpoint_scorer
 from evaluation.checkpoint import evaluate_checkpoint, origin
 from evaluation.distributed import score_distributed
 from evaluation.evaluate import Evaluation, with_protocol
 from evaluation.selection import best_on_test
 from inference.evaluation_data import TestData, open_test_data
-from models.hf2vad.from_checkpoint import errors_of, explain, model_from_checkpoint
-from models.hf2vad.fuse import fuse_for_inference
+from models.hf2vad.from_checkpoint import explain, model_from_checkpoint
 from utils import distributed
 from utils.checkpoint import kept_checkpoints
 from utils.console import echo, setup_logging
@@ -40,20 +40,22 @@ class Scorer:
     def evaluate(self, path: Path) -> Evaluation:
         """Score every cube with a checkpoint and measure what comes out."""
         test, checkpoint = self.test, self.test.load(path)
-        model = fuse_for_inference(model_from_checkpoint(checkpoint, str(path))).to(self.device)
-        loader = CubeLoader(test.cubes, self.config.eval.batch_size)
-        precision = self.config.eval.precision
+        settings = self.config.eval
+        scorer = checkpoint_scorer(
+            checkpoint, path, self.device, settings.backend, settings.precision
+        )
+        loader = CubeLoader(test.cubes, settings.batch_size)
         errors = score_distributed(
             loader,
-            lambda batch: errors_of(
-                model, *self._inputs(batch.appearance, batch.motion), precision
-            ),
+            lambda batch: scorer(batch.appearance.numpy(), batch.motion.numpy()),
             path.name,
         )
-        found = evaluate_checkpoint(
+        evaluation = evaluate_checkpoint(
             errors, test.cubes, path, checkpoint, self.config, test.labels, test.regions
         )
-        return found if precision == "fp32" else with_protocol(found, network="bfloat16")
+        if settings.precision == "fp32":
+            return evaluation
+        return with_protocol(evaluation, network="bfloat16")
 
     def publish(self, path: Path, evaluation: Evaluation, with_ablation: bool) -> None:
         """Write the results of a checkpoint, with pictures of what it expected."""
@@ -96,7 +98,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Evaluate and write the results."""
     arguments = parse_arguments(argv)
-    distributed.join()
+    distributed.initialise()
     setup_logging()
     path: Path = arguments.model_save_path
     config, test = open_test_data(path, arguments.cfg_file, arguments.set, arguments.output)

@@ -9,9 +9,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from engine.scoring.onnx_backend import onnx_path
+from engine.scoring.onnx_export import export_network
 from evaluation.scores import STAGES
-from inference.backends import onnx_path
-from inference.onnx_export import export_network
 from models.hf2vad.from_checkpoint import model_from_checkpoint
 from utils.checkpoint import load_finished
 from utils.console import echo

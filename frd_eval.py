@@ -86,7 +86,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Evaluate and write the results."""
     arguments = parse_arguments(argv)
-    distributed.join()
+    distributed.initialise()
     setup_logging()
     path: Path = arguments.ckpt_path
     suffix = "_training" if arguments.split == "training" else ""

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from engine.scoring.build import BACKENDS
 from evaluation.calibration import Rate
 from inference.live.capture import open_live
 from inference.live.loop import warm_up, watch_live
@@ -35,8 +36,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--source", required=True, help="video, folder, camera number or stream address")
     add("--output", type=Path, help="folder of the results; default: infer/NAME beside the model")
     add("--overwrite", action="store_true", help="replace the results of an earlier run there")
-    add("--backend", choices=("torch", "onnx"), default="torch",
-        help="onnx needs export_onnx.py to have run")  # fmt: skip
+    add("--backend", choices=BACKENDS, default="auto",
+        help="auto: openvino on a CPU, torch on a GPU; onnx: see export_onnx.py")  # fmt: skip
     add("--device", help="auto, cpu, cuda or cuda:N; default: as in the checkpoint")
     add("--fps", type=finite_positive, help="frames a second; default: as the source tells")
     add("--no_video", action="store_true", help="write no annotated video")

@@ -24,6 +24,7 @@ from losses.hf2vad import finetune_loss
 from models.hf2vad.hf2vad import build_hf2vad
 from pre_process.cubes.extraction import write_video_cubes
 from pre_process.cubes.extractor import build_extractor
+from utils.config.hf2vad import FinetuneStageConfig
 from utils.config.load import load_config
 from utils.console import echo
 from utils.runtime import pick_device
@@ -45,7 +46,7 @@ def train_epoch(folder: Path, factor: int) -> Callable[[], None]:
         for batch in CubeLoader(cubes, 128, shuffle=True):
             frames, flows = to_network_inputs(batch.appearance, batch.motion)
             optimizer.zero_grad(set_to_none=True)
-            finetune_loss(model(frames, flows), flows)["total"].backward()
+            finetune_loss(model(frames, flows), flows, FinetuneStageConfig())["total"].backward()
             optimizer.step()
 
     return epoch

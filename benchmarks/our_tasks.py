@@ -20,11 +20,10 @@ from datasets.cubes.dataset import CubeSet
 from datasets.cubes.files import write_cubes
 from datasets.cubes.loader import CubeLoader, to_network_inputs
 from datasets.manifest import DataSet, VideoEntry
+from engine.scoring.build import flow_reconstructor, model_scorer
+from engine.scoring.network import random_cubes
 from engine.trainer import adam
-from inference.backends import random_cubes
 from losses.hf2vad import cvae_loss, finetune_loss, memae_loss
-from models.hf2vad.from_checkpoint import errors_of, reconstruct_flows
-from models.hf2vad.fuse import fuse_for_inference
 from models.hf2vad.hf2vad import HF2VAD, build_hf2vad
 from pre_process.cubes.extraction import write_video_cubes
 from pre_process.cubes.extractor import CubeExtractor, build_extractor
@@ -71,14 +70,13 @@ class OurTasks:
     def score(self, what: str, precision: str = "") -> dict[str, float]:
         """Errors of 128 cubes (``full`` model or ``stage1``), in ``precision`` or this side's."""
         precision = precision or self._precision
-        if f"score {what}" not in self._prepared:
-            fused = fuse_for_inference(new_model()).to(self.device)
-            self._prepared[f"score {what}"] = fused
-        model: HF2VAD = self._prepared[f"score {what}"]
-        frames, flows = inputs(128, self.device)
-        if what == "full":
-            return timed_again(self.device, lambda: errors_of(model, frames, flows, precision))
-        return timed_again(self.device, lambda: errors_of(model.memae, frames, flows, precision))
+        key = f"score {what} {precision}"
+        if key not in self._prepared:
+            model = new_model().eval()
+            network = model if what == "full" else model.memae
+            self._prepared[key] = model_scorer(network, self.device, precision=precision)
+        scorer, cubes = self._prepared[key], random_cubes(128, seed=0)
+        return timed_again(self.device, lambda: scorer(*cubes))
 
     def describe_normal(self, what: str) -> dict[str, float]:
         """What training does once at its end, in float32: errors of 128 training or test cubes."""
@@ -87,9 +85,10 @@ class OurTasks:
     def reconstruct_flows(self) -> dict[str, float]:
         """What stage 2 does once for each cube: 128 cubes through the frozen autoencoder."""
         if "memae" not in self._prepared:
-            self._prepared["memae"] = fuse_for_inference(new_model().memae).to(self.device)
+            memae = new_model().memae.eval()
+            self._prepared["memae"] = flow_reconstructor(memae, self.device)
         flows = inputs(128, self.device)[1]
-        return timed_again(self.device, lambda: reconstruct_flows(self._prepared["memae"], flows))
+        return timed_again(self.device, lambda: self._prepared["memae"](flows))
 
     def load(self) -> dict[str, float]:
         """All cubes in random order, and what their conversion adds."""
@@ -149,11 +148,11 @@ class OurTasks:
 
         def loss() -> torch.Tensor:
             if stage == "stage1":
-                return memae_loss(model.memae(last), last)["total"]
+                return memae_loss(model.memae(last), last, settings)["total"]
             output = model(frames, flows, flow_recon)
             if stage == "stage2":
-                return cvae_loss(output)["total"]
-            return finetune_loss(output, flows)["total"]
+                return cvae_loss(output, settings)["total"]
+            return finetune_loss(output, flows, settings)["total"]
 
         def step() -> None:
             optimizer.zero_grad(set_to_none=True)

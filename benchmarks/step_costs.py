@@ -29,7 +29,12 @@ from models.hf2vad.hf2vad import build_hf2vad
 from models.hf2vad.ml_memae_sc import MLMemAESC
 from pre_process.cubes.extractor import build_extractor
 from pre_process.features.i3d import I3DResNet50
-from utils.config.hf2vad import PreProcessConfig
+from utils.config.hf2vad import (
+    CVAEStageConfig,
+    FinetuneStageConfig,
+    MemAEStageConfig,
+    PreProcessConfig,
+)
 
 ITEMS = 8
 
@@ -65,12 +70,20 @@ def networks() -> None:
     frames, flows = torch.rand(ITEMS, 15, 32, 32), torch.randn(ITEMS, 8, 32, 32)
     memae, whole = MLMemAESC(), build_hf2vad({}, {})
     last = flows[:, -2:]
-    row("stage 1, cube", memae, lambda: memae_loss(memae(last), last)["total"], ITEMS)
-    row("stage 3, cube", whole,
-        lambda: finetune_loss(whole(frames, flows), flows)["total"], ITEMS)  # fmt: skip
+
+    def stage1() -> torch.Tensor:
+        return memae_loss(memae(last), last, MemAEStageConfig())["total"]
+
+    def stage2() -> torch.Tensor:
+        return cvae_loss(whole(frames, flows, flows), CVAEStageConfig())["total"]
+
+    def stage3() -> torch.Tensor:
+        return finetune_loss(whole(frames, flows), flows, FinetuneStageConfig())["total"]
+
+    row("stage 1, cube", memae, stage1, ITEMS)
+    row("stage 3, cube", whole, stage3, ITEMS)
     whole.freeze_memae()
-    row("stage 2, cube, flow kept", whole,
-        lambda: cvae_loss(whole(frames, flows, flows))["total"], ITEMS)  # fmt: skip
+    row("stage 2, cube, flow cached", whole, stage2, ITEMS)
     whole.eval().requires_grad_(False)
     row("scoring, cube", whole, lambda: whole(frames, flows)["frame_pred"].sum(), ITEMS)
     features, frd = torch.randn(ITEMS, 10, 4, 2048), FRD()

@@ -1,4 +1,4 @@
-"""Losses of the running epoch: looked at now and then, checked, summed."""
+"""Losses of the running epoch: averaged over processes, checked, summed."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import torch
 
 from engine.stage import LossTerms
 from engine.state import TrainingState
+from utils.distributed import mean_over_processes
 from utils.errors import UserError
 
 
 class LossLog:
-    """Keeps the terms of recent steps until they are looked at (which waits for a GPU).
+    """Keeps the terms of recent steps on the device until they are read (which waits for a GPU).
 
     Args:
         state: whose ``loss_sums`` are added to, and whose ``step`` names a bad one.
@@ -29,7 +30,7 @@ class LossLog:
         self._recent.append(terms)
 
     def check(self) -> dict[str, float]:
-        """Add the recent terms to the epoch's sums; return their means.
+        """Add the recent terms to the epoch's sums; return their means (collective).
 
         Raises:
             UserError: one of them is not finite.
@@ -38,9 +39,10 @@ class LossLog:
             return {}
         first_step = self._state.step - len(self._recent) + 1
         table = {
-            name: torch.stack([terms[name].float() for terms in self._recent]).cpu()
+            name: mean_over_processes(torch.stack([terms[name].float() for terms in self._recent]))
             for name in self._recent[0]
         }
+        table = {name: values.cpu() for name, values in table.items()}
         bad = (~torch.isfinite(table["total"])).nonzero()
         if len(bad):
             self._refuse(first_step + int(bad[0]), float(table["total"][int(bad[0])]))

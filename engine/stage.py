@@ -1,8 +1,8 @@
-"""What a training stage is, to the engine."""
+"""What the training loop needs to know of a stage: network, data, loss, and what ends it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,23 +18,57 @@ LossTerms = dict[str, torch.Tensor]
 
 
 class EpochLoader(Protocol):
-    """What the engine asks of a loader: its length, and an epoch's batches from any step on."""
+    """Batches of an epoch, from any step on.
+
+    A batch has a ``weight``: the share of this process in the step's loss, times the number of
+    processes (1 where a process is alone, 0 where it has no item of this step).
+    """
 
     def __len__(self) -> int: ...
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Any]: ...
 
 
+class StageTask:
+    """One training stage; a script fills it in and hands it to ``engine.setup.train_stage``.
+
+    Attributes:
+        model: on its device; parameters that do not require gradients stay as they are.
+        loader: training batches, this process's share of them.
+        fingerprint: identifies the training data and the weights that it starts from.
+        optimizer: ``None``: Adam with the stage's settings.
+        memory: what the loss itself keeps from step to step (with ``state_dict`` and
+            ``load_state_dict``), so that it survives a stop.
+    """
+
+    model: nn.Module
+    loader: EpochLoader
+    fingerprint: str
+    optimizer: torch.optim.Optimizer | None = None
+    memory: Any = None
+
+    def loss(self, model: nn.Module, batch: Any) -> LossTerms:
+        """Named scalar terms of a batch, the weighted sum as ``total``."""
+        raise NotImplementedError
+
+    def describe_normal(self, model: nn.Module) -> dict[str, Any]:
+        """What the finished checkpoint tells of normal data (collective).
+
+        Returns:
+            ``statistics`` and, where there are any, ``threshold`` and ``calibration``.
+        """
+        raise NotImplementedError
+
+    def pictures(self, model: nn.Module) -> dict[str, np.ndarray]:
+        """Named (H,W,3) uint8 BGR pictures for tensorboard."""
+        return {}
+
+
 @dataclass
 class Stage:
-    """One training stage, as the engine sees it.
+    """A task with what the configuration says of it: name, folder, numbers.
 
-    ``loss`` maps (model, batch) to named scalar terms with the weighted sum as ``total``;
-    ``describe_normal`` maps the finished model to what its checkpoint tells of normal data:
-    ``statistics`` and, where there are any, ``threshold`` and ``calibration``. ``pictures`` maps
-    the model to named (H,W,3) uint8 BGR pictures. ``settings`` is the stage's block of the config.
-    ``memory`` is what the loss itself keeps from step to step (``state_dict``,
-    ``load_state_dict``), so that it survives a stop.
+    ``settings`` is the stage's block of the configuration, ``run`` the block ``run``.
     """
 
     system: str
@@ -42,24 +76,20 @@ class Stage:
     folder: Path
     config: dict[str, Any]
     settings: Any
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    loader: EpochLoader
-    loss: Callable[[nn.Module, Any], LossTerms]
-    describe_normal: Callable[[nn.Module], dict[str, Any]]
-    fingerprint: str
-    pictures: Callable[[nn.Module], dict[str, np.ndarray]] | None = None
-    memory: Any = None
+    run: Any
+    task: StageTask
 
 
 def require_same_run(checkpoint: dict[str, Any], stage: Stage, path: Path) -> None:
     """Resuming under other numbers would be neither the old run nor the new one."""
     free = {"num_epochs", "save_every_steps", "keep_every", "keep_flow_recon"}
     pairs = {
-        "data or starting weights": (checkpoint["provenance"].get("data"), stage.fingerprint),
+        "data or starting weights": (
+            checkpoint["provenance"].get("data"), stage.task.fingerprint,
+        ),
         "model": (checkpoint["config"].get("model"), stage.config.get("model")),
         "run.seed": (checkpoint["config"]["run"]["seed"], stage.config["run"]["seed"]),
-    }
+    }  # fmt: skip
     old, new = checkpoint["config"].get(stage.name, {}), stage.config[stage.name]
     pairs |= {f"{stage.name}.{key}": (old.get(key), new.get(key)) for key in new if key not in free}
     changed = [key for key, (before, now) in pairs.items() if digest(before) != digest(now)]

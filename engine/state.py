@@ -81,7 +81,7 @@ class TrainingState:
             "scheduler": self.scheduler.state_dict(),
             "step_in_epoch": self.step_in_epoch,
             "loss_sums": dict(self.loss_sums),
-            "random": distributed.gather(random_states()),
+            "random": distributed.all_gather_object(random_states()),
         }
         if self.memory is not None:
             state["memory"] = self.memory.state_dict()

@@ -1,7 +1,10 @@
 """Train one stage: a readable loop with resume, averaging, logs and safe stops.
 
-The engine knows no model and no data set: a ``Stage`` brings them as plain callables, so HF2-VAD's
-three stages and FRD-UVAD share it.
+It knows no model and no data set: a ``StageTask`` brings them, so HF2-VAD's three stages and
+FRD-UVAD share it. Processes that train together share gradients through accelerate
+(DistributedDataParallel): each weighs its loss by its share of the step's items, so the gradient is
+that of the mean over all of them, however unevenly they are dealt. BatchNorm sees the samples of
+all GPUs (SyncBatchNorm); on CPUs, where torch has none, each process normalises by its own.
 """
 
 from __future__ import annotations
@@ -19,18 +22,20 @@ from engine.logger import StageLogger
 from engine.loss_log import LossLog
 from engine.stage import Stage, require_same_run
 from engine.state import TrainingState
-from engine.step import back_propagate, num_items
 from utils import distributed
 from utils.checkpoint import load_checkpoint, save_checkpoint
 from utils.config.load import save_config
 from utils.console import echo
 from utils.errors import UserError
 from utils.run_folder import StopSignal, sole_writer
-from utils.runtime import provenance, seed_apart
+from utils.runtime import autocast, provenance, seed_apart
 
 
-def make_accelerator(device: torch.device, precision: str) -> Accelerator:
-    """Device and precision, whoever started the process.
+def make_accelerator(device: torch.device) -> Accelerator:
+    """The device of this process, whoever started it.
+
+    Mixed precision stays with ``utils.runtime.autocast``: accelerate would patch the model's
+    ``forward`` for good, and the score statistics at the end are made in float32.
 
     Raises:
         UserError: a machine has more processes than GPUs.
@@ -43,8 +48,7 @@ def make_accelerator(device: torch.device, precision: str) -> Accelerator:
         )
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
-    mixed = "bf16" if precision == "bf16" else "no"
-    return Accelerator(cpu=device.type == "cpu", mixed_precision=mixed)
+    return Accelerator(cpu=device.type == "cpu", mixed_precision="no")
 
 
 def adam(parameters: Any, settings: Any, device: torch.device) -> torch.optim.Optimizer:
@@ -59,7 +63,7 @@ def adam(parameters: Any, settings: Any, device: torch.device) -> torch.optim.Op
     )
 
 
-def fit(stage: Stage, accelerator: Accelerator, run: Any, restart: bool = False) -> Path:
+def fit(stage: Stage, accelerator: Accelerator, restart: bool = False) -> Path:
     """Train ``stage`` to its last epoch, resuming from ``last.pth`` where there is one.
 
     Returns:
@@ -69,39 +73,35 @@ def fit(stage: Stage, accelerator: Accelerator, run: Any, restart: bool = False)
         UserError: the folder is in use, holds another configuration, or a loss is not finite.
     """
     with sole_writer(stage.folder), StopSignal() as stop:
-        return _Fit(stage, accelerator, run, stop).run(restart)
+        return _Fit(stage, accelerator, stop).run(restart)
 
 
 class _Fit:
-    def __init__(self, stage: Stage, accelerator: Accelerator, run: Any, stop: StopSignal) -> None:
-        self.stage = stage
+    def __init__(self, stage: Stage, accelerator: Accelerator, stop: StopSignal) -> None:
+        self.stage, self.task = stage, stage.task
         self.accelerator = accelerator
-        self.run_config = run
         self.stop = stop
         self.path = stage.folder / "last.pth"
-        settings = stage.settings
+        settings, optimizer = stage.settings, stage.task.optimizer
         scheduler = torch.optim.lr_scheduler.MultiStepLR(
-            stage.optimizer, settings.lr_milestones, settings.lr_gamma
+            optimizer, settings.lr_milestones, settings.lr_gamma
         )
-        stage.model.to(accelerator.device)
+        model = self.task.model.to(accelerator.device)
         self.state = TrainingState(
-            stage.model, stage.optimizer, scheduler, settings.ema_decay, stage.memory
+            model, optimizer, scheduler, settings.ema_decay, self.task.memory
         )
         self.losses = LossLog(self.state, stage.name, self.path)
 
     def run(self, restart: bool) -> Path:
-        seed_apart(self.run_config.seed)
-        resume = distributed.from_first(self.path.exists() and not restart)
+        seed_apart(self.stage.run.seed)
+        resume = distributed.broadcast(self.path.exists() and not restart)
         if resume and self._resume():
             return self.path
         log = None
         if distributed.is_first():
             save_config(self.stage.config, self.stage.folder / "config.yaml")
             log = StageLogger(self.stage.folder, self.state.step, self.state.epoch)
-        # Precision only: gradients are shared in back_propagate, which no wrapper would do as well.
-        wrapped = self.accelerator.prepare_model(self.state.model, evaluation_mode=True)
-        for model in (self.state.model, self.state.evaluated_model):
-            distributed.copy_from_first(model.state_dict().values())
+        wrapped = self._share_gradients(self.state.model)
         try:
             while self.state.epoch < self.stage.settings.num_epochs:
                 self._train_epoch(wrapped, log)
@@ -111,25 +111,35 @@ class _Fit:
         self._finish()
         return self.path
 
+    def _share_gradients(self, model: nn.Module) -> nn.Module:
+        """The model to train with; the wrapper also starts all processes from the same weights."""
+        if distributed.count() == 1:
+            return model
+        if self.accelerator.device.type == "cuda":
+            return self.accelerator.prepare_model(nn.SyncBatchNorm.convert_sync_batchnorm(model))
+        if any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
+            echo("BatchNorm on CPUs: each process normalises by its own share of a batch")
+        return self.accelerator.prepare_model(model)
+
     def _resume(self) -> bool:
         """Restore ``last.pth``; true when there is nothing left to train."""
         checkpoint = load_checkpoint(self.path, self.stage.system, (self.stage.name,))
         require_same_run(checkpoint, self.stage, self.path)
-        distributed.require_alike(checkpoint["step"], f"the step of {self.path}")
+        distributed.require_same(checkpoint["step"], f"the step of {self.path}")
         if checkpoint["finished"] and checkpoint["epoch"] >= self.stage.settings.num_epochs:
             echo(
                 f"{self.path}: already finished ({checkpoint['epoch']} epochs); --restart redoes it"
             )
             return True
         self.state.restore(checkpoint, str(self.path))
-        echo(f"{self.path}: going on after epoch {self.state.epoch}, step {self.state.step}")
+        echo(f"{self.path}: resuming after epoch {self.state.epoch}, step {self.state.step}")
         return False
 
     def _train_epoch(self, wrapped: nn.Module, log: StageLogger | None) -> None:
         state, settings, started = self.state, self.stage.settings, time.perf_counter()
-        steps = len(self.stage.loader)
+        steps = len(self.task.loader)
         bar = tqdm(
-            self.stage.loader.epoch(state.epoch, state.step_in_epoch),
+            self.task.loader.epoch(state.epoch, state.step_in_epoch),
             total=steps,
             initial=state.step_in_epoch,
             desc=f"{self.stage.name} epoch {state.epoch + 1}/{settings.num_epochs}",
@@ -142,7 +152,7 @@ class _Fit:
             if self._check_due():
                 mean = self.losses.check()
                 bar.set_postfix(loss=f"{mean['total']:.4g}", refresh=False)
-                if log is not None and state.step % self.run_config.log_every == 0:
+                if log is not None and state.step % self.stage.run.log_every == 0:
                     log.scalars("step", mean, state.step)
             if self._stop_wanted():
                 self._stop_here()
@@ -153,17 +163,21 @@ class _Fit:
     def _train_step(self, wrapped: nn.Module, batch: Any) -> None:
         optimizer = self.state.optimizer
         optimizer.zero_grad(set_to_none=True)
-        with self.accelerator.autocast():
-            terms = self.stage.loss(wrapped, batch)
-        terms = back_propagate(terms, num_items(batch), self.state.model.parameters())
+        with distributed.lost_process_named():
+            with self._autocast():
+                terms = self.task.loss(wrapped, batch)
+            (terms["total"] * batch.weight).backward()
         optimizer.step()
         self.state.after_step()
-        self.losses.add(terms)
+        self.losses.add({name: term.detach() * batch.weight for name, term in terms.items()})
+
+    def _autocast(self) -> torch.autocast:
+        return autocast(self.accelerator.device, self.stage.run.precision)
 
     def _check_due(self) -> bool:
         # Reading a loss waits for the GPU, so there it is done every log_every steps only.
         on_cpu = self.accelerator.device.type == "cpu"
-        return on_cpu or self.state.step % self.run_config.log_every == 0
+        return on_cpu or self.state.step % self.stage.run.log_every == 0
 
     def _stop_wanted(self) -> bool:
         if distributed.count() == 1:
@@ -186,11 +200,11 @@ class _Fit:
         self._save(finished=False)
 
     def _log_pictures(self, log: StageLogger) -> None:
-        every = self.run_config.image_every
-        if self.stage.pictures is not None and every and self.state.epoch % every == 0:
+        every = self.stage.run.image_every
+        if every and self.state.epoch % every == 0:
             model = self.state.evaluated_model.eval()
-            with torch.no_grad(), self.accelerator.autocast():
-                log.pictures(self.stage.pictures(model), self.state.epoch)
+            with torch.no_grad(), self._autocast():
+                log.pictures(self.task.pictures(model), self.state.epoch)
             self.state.model.train()
 
     def _stop_here(self) -> None:
@@ -208,14 +222,14 @@ class _Fit:
     def _finish(self) -> None:
         echo(f"{self.stage.name}: computing score statistics on the training data")
         self._save(finished=True, normal=self._describe_normal())
-        distributed.meet()  # whoever goes on finds the checkpoint finished
+        distributed.barrier()  # every process finds the checkpoint finished
 
     def _describe_normal(self) -> dict[str, Any]:
         model = self.state.evaluated_model
         training = model.training
         model.eval()
         with torch.no_grad():  # float32 whatever the training precision: scores are made in it
-            described = self.stage.describe_normal(model)
+            described = self.task.describe_normal(model)
         model.train(training)
         return described
 
@@ -236,7 +250,7 @@ class _Fit:
             "statistics": None,
             "threshold": None,
             "calibration": None,
-            "provenance": provenance() | {"data": stage.fingerprint},
+            "provenance": provenance() | {"data": stage.task.fingerprint},
             "training": training,
         }
         save_checkpoint(path or self.path, checkpoint | (normal or {}))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -107,36 +107,34 @@ def calibrate(scores: Sequence[np.ndarray], rule: str, smoothing: str) -> dict[s
     }
 
 
-def stage_calibration(
-    stage: str, cubes: Any, settings: Any
-) -> Callable[[Errors, dict[str, Any]], dict[str, Any]]:
-    """What a training script hands to ``train_stage`` to calibrate its checkpoint.
+def calibrate_stage(
+    stage: str, cubes: Any, settings: Any, errors: Errors, statistics: dict[str, Any]
+) -> dict[str, Any]:
+    """Calibrate a finished stage on its training cubes.
 
     Args:
         stage: its name.
         cubes: the training cubes, for ``videos``, ``num_frames``, ``video_index``, ``frames``.
         settings: the configuration's ``eval`` block.
+        errors: of all cubes, each (n,).
+        statistics: of the errors.
 
     Returns:
-        Maps errors of all cubes and their statistics to ``threshold`` and ``calibration``; to
-        nothing where the errors do not allow it, which a warning says.
+        ``threshold`` and ``calibration``; nothing where the errors do not allow it, which a
+        warning says.
     """
-
-    def calibrate_stage(errors: Errors, statistics: dict[str, Any]) -> dict[str, Any]:
-        smoothing, lengths = Smoothing.of(settings), [cubes.num_frames[v] for v in cubes.videos]
-        try:
-            rule = next(iter(score_rules(stage, statistics, settings, stage).values()))
-            raw = frame_scores(
-                rule(errors), cubes.video_index, cubes.frames, lengths, rule.zero_error_score
-            )
-            table = calibrate([smoothing(video) for video in raw], *describe_score(rule, smoothing))
-        except UserError as error:  # the weights are trained: keep them
-            logger.warning("no alarm threshold: %s", error)
-            return {}
-        rate = Rate(settings.false_frames_per_thousand, "frames_per_thousand")
-        return {"threshold": threshold_for(table, rate, fps=1.0), "calibration": table}
-
-    return calibrate_stage
+    smoothing, lengths = Smoothing.of(settings), [cubes.num_frames[v] for v in cubes.videos]
+    try:
+        rule = next(iter(score_rules(stage, statistics, settings, stage).values()))
+        raw = frame_scores(
+            rule(errors), cubes.video_index, cubes.frames, lengths, rule.zero_error_score
+        )
+        table = calibrate([smoothing(video) for video in raw], *describe_score(rule, smoothing))
+    except UserError as error:  # the weights are trained: keep them
+        logger.warning("no alarm threshold: %s", error)
+        return {}
+    rate = Rate(settings.false_frames_per_thousand, "frames_per_thousand")
+    return {"threshold": threshold_for(table, rate, fps=1.0), "calibration": table}
 
 
 def describe_score(rule: ScoreRule, smoothing: Smoothing) -> tuple[str, str]:

@@ -47,7 +47,7 @@ def score_distributed(
         disable=not what or not distributed.is_first(),
     )
     own = [_on_cpu(score_batch(batches[place])) for place in mine]
-    dealt = distributed.gather(own)
+    dealt = distributed.all_gather_object(own)
     in_order = [dealt[place % size][place // size] for place in range(len(batches))]
     return collect_errors(in_order, lambda errors: errors)
 

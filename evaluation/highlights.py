@@ -1,4 +1,4 @@
-"""Which moments of the videos are worth looking at: peaks, false alarms, misses."""
+"""Where in the videos to look first: score peaks, false alarms, missed anomalies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Highlight:
         score: smoothed score at the peak.
         cube: index of the cube; ``None`` where no box was found near the peak.
         abnormal: label of the peak's frame; ``None`` without labels.
-        start, stop: labelled interval or alarm that the moment stands for (stop exclusive);
+        start, stop: labelled interval or alarm that the highlight stands for (stop exclusive);
             both equal to the peak for a mere peak.
     """
 
@@ -40,38 +40,38 @@ def video_peaks(evaluation: Evaluation, video: int, count: int) -> list[Highligh
     """The highest peaks of a video, at least a smoothing window apart, highest first."""
     scores = evaluation.primary.scores[video].copy()
     reach = max(evaluation.smoothing.size, 9)
-    moments: list[Highlight] = []
-    while len(moments) < count and len(scores) and np.isfinite(scores.max()):
+    peaks: list[Highlight] = []
+    while len(peaks) < count and len(scores) and np.isfinite(scores.max()):
         place = int(np.argmax(scores))
-        moment = _highlight(evaluation, video, place, place, place)
-        moments += [moment] if moment.cube is not None else []
+        peak = _highlight(evaluation, video, place, place, place)
+        peaks += [peak] if peak.cube is not None else []
         scores[max(0, place - reach) : place + reach + 1] = -np.inf
-    return moments
+    return peaks
 
 
 def false_alarms(evaluation: Evaluation, count: int) -> list[Highlight]:
     """Alarms in which no frame is abnormal, highest first."""
-    found: list[_Span] = []
-    for video, scores, labels in _judged(evaluation):
+    spans: list[_Span] = []
+    for video, scores, labels in _labelled_videos(evaluation):
         for start, stop in runs(scores >= evaluation.threshold.value):
             if not (labels[start:stop] == 1).any():
-                found.append(_span(video, scores, start, stop))
-    found.sort(key=lambda span: -span.score)
-    return [_highlight(evaluation, *span[1:]) for span in found[:count]]
+                spans.append(_span(video, scores, start, stop))
+    spans.sort(key=lambda span: -span.score)
+    return [_highlight(evaluation, *span[1:]) for span in spans[:count]]
 
 
 def misses(evaluation: Evaluation, count: int) -> list[Highlight]:
     """Labelled intervals whose highest score stays under the threshold, lowest first."""
-    found: list[_Span] = []
-    for video, scores, labels in _judged(evaluation):
+    missed: list[_Span] = []
+    for video, scores, labels in _labelled_videos(evaluation):
         spans = [_span(video, scores, start, stop) for start, stop in runs(labels == 1)]
-        found += [span for span in spans if span.score < evaluation.threshold.value]
-    found.sort(key=lambda span: span.score)
-    return [_highlight(evaluation, *span[1:]) for span in found[:count]]
+        missed += [span for span in spans if span.score < evaluation.threshold.value]
+    missed.sort(key=lambda span: span.score)
+    return [_highlight(evaluation, *span[1:]) for span in missed[:count]]
 
 
 def videos_worst_first(evaluation: Evaluation) -> list[int]:
-    """Videos by falling share of wrongly judged frames; without labels by falling peak score.
+    """Videos by falling share of misclassified frames; without labels by falling peak score.
 
     Videos that trimming leaves without a frame are not in the list.
     """
@@ -79,10 +79,10 @@ def videos_worst_first(evaluation: Evaluation) -> list[int]:
     kept = [video for video, values in enumerate(scores) if len(values)]
     if evaluation.labels is None or evaluation.threshold is None:
         return sorted(kept, key=lambda video: -scores[video].max())
-    return sorted(kept, key=lambda video: -wrong_share(evaluation, video))
+    return sorted(kept, key=lambda video: -error_rate(evaluation, video))
 
 
-def wrong_share(evaluation: Evaluation, video: int) -> float:
+def error_rate(evaluation: Evaluation, video: int) -> float:
     """Share of a video's frames on the wrong side of the threshold."""
     alarm = evaluation.primary.scores[video] >= evaluation.threshold.value
     return float((alarm != (evaluation.labels[video] == 1)).mean())
@@ -108,8 +108,8 @@ def _span(video: int, scores: np.ndarray, start: int, stop: int) -> _Span:
     return _Span(float(scores[place]), video, place, start, stop)
 
 
-def _judged(evaluation: Evaluation) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Video, scores and labels; nothing where there is nothing to judge by."""
+def _labelled_videos(evaluation: Evaluation) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Video, scores, labels; nothing where labels or the threshold are missing."""
     if evaluation.labels is not None and evaluation.threshold is not None:
         pairs = zip(evaluation.primary.scores, evaluation.labels, strict=True)
         for video, (scores, labels) in enumerate(pairs):

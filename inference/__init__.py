@@ -1,1 +1,1 @@
-"""Scoring with a finished checkpoint: backends, whole videos, ONNX export. Live: ``live/``."""
+"""Scoring with a finished checkpoint: whole videos here, streams in ``live/``."""

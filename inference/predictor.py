@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 
+from engine.scoring.build import checkpoint_scorer
+from engine.scoring.network import CubeScorer
 from evaluation.calibration import Rate, expected, require_same_score, threshold_for
 from evaluation.checkpoint import calibrated_threshold
 from evaluation.evaluate import Threshold
 from evaluation.scores import STAGES, ScoreRule, score_rules
 from evaluation.smoothing import Smoothing
-from inference.backends import CubeScorer, build_scorer
 from pre_process.cubes.extractor import CubeExtractor, build_extractor
 from utils.checkpoint import load_finished
 from utils.config.load import SCORING_BLOCKS, scoring_config
@@ -93,7 +94,7 @@ def load_predictor(
     Args:
         path: a stage's finished checkpoint.
         overrides: ``key.sub=value`` strings for data, run, eval and pre_process.
-        backend: ``torch`` or ``onnx``.
+        backend: ``auto``, ``openvino``, ``torch`` or ``onnx``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; ``None``: the configuration's.
 
     Raises:
@@ -116,7 +117,7 @@ def load_predictor(
         path=path,
         checkpoint=checkpoint,
         config=config,
-        scorer=build_scorer(backend, checkpoint, path, where),
+        scorer=checkpoint_scorer(checkpoint, path, where, backend),
         rule=next(iter(rules.values())),
         smoothing=Smoothing.of(config.eval),
         device=where,

@@ -8,8 +8,8 @@ import numpy as np
 
 from datasets.manifest import VideoEntry
 from datasets.videos import read_frames
+from engine.scoring.network import CubeScorer
 from evaluation.scores import Errors, collect_errors
-from inference.backends import CubeScorer
 from pre_process.cubes.extractor import CubeExtractor, FrameCubes
 
 

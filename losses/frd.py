@@ -5,11 +5,16 @@ Shapes: B items of K consecutive snippets of ``crops`` feature vectors of D valu
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from utils.distributed import count, from_first, gather_rows, index
+from utils.distributed import broadcast, count, gather_dealt_rows, index
+
+# Term -> the key of its weight in the block ``frd`` of the configuration (``Lambda`` as published).
+WEIGHTS = {"recon": "lam_recon", "bank": "lam_bank", "score": "lam_score"}
 
 
 def snippet_error(features: Tensor, reconstruction: Tensor) -> Tensor:
@@ -27,7 +32,7 @@ def snippet_error(features: Tensor, reconstruction: Tensor) -> Tensor:
 
 def threshold(values: Tensor, deviations: float) -> Tensor:
     """Mean plus ``deviations`` unbiased standard deviations over all values; keeps the gradient."""
-    if values.numel() < 2:  # the deviation of one value is undefined; none is meant
+    if values.numel() < 2:  # one value has no standard deviation
         return values.mean()
     return values.mean() + deviations * values.std()
 
@@ -43,20 +48,20 @@ def frd_loss(
     features: Tensor,
     auxiliary: Tensor | None = None,
     num_bank: int = 0,
-    weights: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    weights: Mapping[str, float] | None = None,
     aux_threshold: float = 0.5,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Losses and pseudo labels of one training step (FRD-UVAD §III-C to III-E).
 
-    They depend on statistics of the whole step, so processes that share it put their errors and
-    scores together first; B and M below are then a process's own shares in what it is given,
-    and those of all processes in what it gets.
+    They depend on statistics of the whole step, so processes that share it gather their errors
+    and scores first; B and M below are a process's own shares in the arguments, and those of all
+    processes in the results.
 
     Args:
         output: of the model's forward pass.
         features: (B + M, crops, K, D), the M = ``num_bank`` items of the bank last.
         auxiliary: (B, K) auxiliary scores in [0, 1]; None: pseudo labels stay as they are.
-        weights: of reconstruction, bank and score terms (the published ``Lambda``).
+        weights: of the terms, by name (the published ``Lambda``); ``None``: all 1.
         aux_threshold: an auxiliary score from here on confirms a pseudo label.
 
     Returns:
@@ -66,18 +71,18 @@ def frd_loss(
     """
     error = snippet_error(features, output["reconstruction"])
     batch_error, bank_error = error.split([len(features) - num_bank, num_bank])
-    batch_error, bank_error = gather_rows(batch_error), gather_rows(bank_error)
-    auxiliary = None if auxiliary is None else gather_rows(auxiliary)
+    batch_error, bank_error = gather_dealt_rows(batch_error), gather_dealt_rows(bank_error)
+    auxiliary = None if auxiliary is None else gather_dealt_rows(auxiliary)
     error_threshold = threshold(torch.cat([batch_error, bank_error]), 1.0)
     error_labels = (batch_error >= error_threshold).to(error.dtype).detach()
     confirmed = error_labels if auxiliary is None else error_labels * (auxiliary >= aux_threshold)
-    scores = running_mean(gather_rows(output["scores"]))
+    scores = running_mean(gather_dealt_rows(output["scores"]))
     terms = {
         "recon": batch_error.mean(),
         "bank": _bank_loss(bank_error, error_threshold),
         "score": score_loss(scores, confirmed),
     }
-    terms["total"] = sum(w * term for w, term in zip(weights, terms.values(), strict=True))
+    terms["total"] = sum(term * (weights or {}).get(name, 1.0) for name, term in terms.items())
     details = {
         "error": batch_error.detach(),
         "error_labels": error_labels,
@@ -146,7 +151,7 @@ class AnomalyBank:
         held = [] if self.items is None else [self.items.to(items)]
         held = torch.cat([*held, items.detach()])
         if len(held) > self.capacity:
-            kept = from_first(torch.randperm(len(held))[: self.capacity])
+            kept = broadcast(torch.randperm(len(held))[: self.capacity])
             held = held[kept.to(held.device)]
         self.items = held
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 
 from losses.frd import AnomalyBank, bank_candidates, frd_loss, score_loss
-from utils.distributed import pick_rows
+from utils.distributed import count, dealt_order, gather_dealt_rows, gather_rows, index
 
 
 class FRDStep:
@@ -14,7 +16,7 @@ class FRDStep:
     Args:
         bank: the bank; ``None``: switched off.
         kind, delta: which items the bank takes, see ``losses.frd.bank_candidates``.
-        weights: of reconstruction, bank and score terms.
+        weights: of the terms ``recon``, ``bank`` and ``score``.
         aux_threshold: an auxiliary score from here on confirms a pseudo label.
         table: (N,) auxiliary scores of all snippets; ``None``: no auxiliary scorer.
     """
@@ -24,7 +26,7 @@ class FRDStep:
         bank: AnomalyBank | None,
         kind: str,
         delta: float,
-        weights: tuple[float, float, float],
+        weights: Mapping[str, float],
         aux_threshold: float,
         table: Tensor | None = None,
     ) -> None:
@@ -48,11 +50,12 @@ class FRDStep:
         held = len(joined) - len(items)
         output = network(joined, num_bank=held)
         auxiliary = None if self.table is None else self.table[rows].to(items.device)
-        terms, found = frd_loss(output, joined, auxiliary, held, self.weights, self.aux_threshold)
+        terms, details = frd_loss(output, joined, auxiliary, held, self.weights, self.aux_threshold)
         if self.bank is not None:
-            chosen = bank_candidates(found["scores"], found["labels"], self.delta, self.kind)
-            self.bank.add(pick_rows(items, chosen))
-        shares = {f"share_{key}": found[key].mean() for key in ("error_labels", "labels")}
+            chosen = bank_candidates(details["scores"], details["labels"], self.delta, self.kind)
+            taken = gather_rows(items.detach()[chosen[index() :: count()]])
+            self.bank.add(taken[dealt_order(chosen.nonzero().flatten())])
+        shares = {f"share_{key}": details[key].mean() for key in ("error_labels", "labels")}
         return terms | shares
 
 
@@ -60,10 +63,11 @@ def scorer_loss(scores: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """C2FPL's loss (arXiv 2310.17650 §3.4): binary cross-entropy with the pseudo labels.
 
     Args:
-        scores: (B, K) in (0, 1).
+        scores: (B, K) in (0, 1), of this process; those of all count.
         labels: (B, K) of 0 and 1.
 
     Returns:
         ``total``, and ``share_scores``, the share of snippets that score 0.5 or more.
     """
+    scores, labels = gather_dealt_rows(scores), gather_dealt_rows(labels)
     return {"total": score_loss(scores, labels), "share_scores": (scores >= 0.5).float().mean()}

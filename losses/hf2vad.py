@@ -1,7 +1,8 @@
-"""The losses of HF2-VAD's three stages: named terms, weighted in one place a stage.
+"""The losses of HF2-VAD's three stages: named terms, weighted in one place.
 
-Every function returns float32 scalars: the unweighted terms and ``total``, their weighted sum.
-Model outputs are those of ``MLMemAESC`` and ``HF2VAD``.
+Every loss returns float32 scalars: the unweighted terms and ``total``, their weighted sum. A new
+term is a function, an entry in its stage's terms and one in ``WEIGHTS``; the weight's default
+stands in ``utils.config.hf2vad`` alone. Model outputs are those of ``MLMemAESC`` and ``HF2VAD``.
 """
 
 from __future__ import annotations
@@ -13,72 +14,74 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+# Term -> the key of its weight in a stage's block of the configuration.
+WEIGHTS = {
+    "kl": "lam_kl",
+    "frame": "lam_frame",
+    "grad": "lam_grad",
+    "recon": "lam_recon",
+    "sparsity": "lam_sparse",
+}
 
-def memae_loss(
-    output: Mapping[str, Any], flow: Tensor, lam_recon: float = 1.0, lam_sparse: float = 2e-4
-) -> dict[str, Tensor]:
-    """Stage 1 (HF2-VAD §3.1): rebuild the flow from few memory slots.
+
+def memae_loss(output: Mapping[str, Any], flow: Tensor, settings: Any) -> dict[str, Tensor]:
+    """Stage 1 (HF2-VAD §3.1): reconstruct the flow from few memory slots.
 
     Args:
         output: with ``flow_recon`` like ``flow`` and ``attention``, a list of (B, slots).
         flow: (B, C, H, W), pixels.
+        settings: the stage's block, or anything with its ``lam_*`` attributes.
 
     Returns:
         ``recon``, ``sparsity``, ``total``.
     """
-    terms = {
-        "recon": F.mse_loss(output["flow_recon"].float(), flow.float()),
-        "sparsity": attention_entropy(output["attention"], flow.device),
-    }
-    return _weighted(terms, {"recon": lam_recon, "sparsity": lam_sparse})
+    return _with_total(_memae_terms(output, flow), settings)
 
 
-def cvae_loss(
-    output: Mapping[str, Any],
-    lam_kl: float = 1.0,
-    lam_frame: float = 1.0,
-    lam_grad: float = 1.0,
-    intensity_loss_norm: int = 2,
-    alpha: float = 1.0,
-) -> dict[str, Tensor]:
+def cvae_loss(output: Mapping[str, Any], settings: Any) -> dict[str, Tensor]:
     """Stage 2 (HF2-VAD §3.2): predict the frame, keep posterior and prior together.
 
     Args:
         output: with ``frame_pred``, ``frame_target`` (B, 3, H, W), and ``q_means``, ``p_means``.
-        intensity_loss_norm: 1 for absolute, 2 for squared differences in ``frame``.
-        alpha: exponent of the differences in ``grad``.
+        settings: the stage's block: weights, and ``intensity_loss_norm`` (1 for absolute, 2 for
+            squared differences in ``frame``) and ``alpha`` (exponent of the differences in
+            ``grad``).
 
     Returns:
         ``kl``, ``frame``, ``grad``, ``total``.
     """
-    predicted, target = output["frame_pred"].float(), output["frame_target"].float()
-    terms = {
-        "kl": kl_of_means(output["q_means"], output["p_means"]),
-        "frame": (predicted - target).abs().pow(intensity_loss_norm).mean(),
-        "grad": gradient_difference(predicted, target, alpha),
-    }
-    return _weighted(terms, {"kl": lam_kl, "frame": lam_frame, "grad": lam_grad})
+    return _with_total(_cvae_terms(output, settings), settings)
 
 
-def finetune_loss(
-    output: Mapping[str, Any],
-    flows: Tensor,
-    lam_recon: float = 1.0,
-    lam_sparse: float = 2e-4,
-    lam_kl: float = 1.0,
-    lam_frame: float = 1.0,
-    lam_grad: float = 1.0,
-    intensity_loss_norm: int = 2,
-    alpha: float = 1.0,
-) -> dict[str, Tensor]:
+def finetune_loss(output: Mapping[str, Any], flows: Tensor, settings: Any) -> dict[str, Tensor]:
     """Stage 3: the terms of both stages together; ``flows`` is (B, 8, H, W), pixels.
 
     Returns:
         ``kl``, ``frame``, ``grad``, ``recon``, ``sparsity``, ``total``.
     """
-    frame_terms = cvae_loss(output, lam_kl, lam_frame, lam_grad, intensity_loss_norm, alpha)
-    flow_terms = memae_loss(output, flows, lam_recon, lam_sparse)
-    return {**frame_terms, **flow_terms, "total": frame_terms["total"] + flow_terms["total"]}
+    terms = _cvae_terms(output, settings) | _memae_terms(output, flows)
+    return _with_total(terms, settings)
+
+
+def _memae_terms(output: Mapping[str, Any], flow: Tensor) -> dict[str, Tensor]:
+    return {
+        "recon": F.mse_loss(output["flow_recon"].float(), flow.float()),
+        "sparsity": attention_entropy(output["attention"], flow.device),
+    }
+
+
+def _cvae_terms(output: Mapping[str, Any], settings: Any) -> dict[str, Tensor]:
+    predicted, target = output["frame_pred"].float(), output["frame_target"].float()
+    return {
+        "kl": kl_of_means(output["q_means"], output["p_means"]),
+        "frame": (predicted - target).abs().pow(settings.intensity_loss_norm).mean(),
+        "grad": gradient_difference(predicted, target, settings.alpha),
+    }
+
+
+def _with_total(terms: dict[str, Tensor], settings: Any) -> dict[str, Tensor]:
+    weighted = [getattr(settings, WEIGHTS[name]) * term for name, term in terms.items()]
+    return {**terms, "total": torch.stack(weighted).sum()}
 
 
 def attention_entropy(attention: Sequence[Tensor], device: torch.device) -> Tensor:
@@ -112,8 +115,3 @@ def gradient_difference(predicted: Tensor, target: Tensor, alpha: float = 1.0) -
     dx = F.pad(difference, (1, 0)).diff(dim=2).abs()
     dy = F.pad(difference, (0, 0, 1, 0)).diff(dim=1).abs()
     return (dx.pow(alpha) + dy.pow(alpha)).mean()
-
-
-def _weighted(terms: dict[str, Tensor], weights: dict[str, float]) -> dict[str, Tensor]:
-    total = sum(weight * terms[name] for name, weight in weights.items())
-    return {**terms, "total": total}

@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from datasets.cubes.dataset import CubeSet
-from evaluation.calibration import stage_calibration
+from evaluation.calibration import calibrate_stage
 from evaluation.scores import STAGES, error_statistics
 from published.chunks import ChunkSet
 from published.config import load_published_config, to_published_config
@@ -50,8 +50,8 @@ def import_checkpoint(
     errors = training_errors(checkpoint, cubes)
     statistics = error_statistics(errors)
     settings = build_config(checkpoint["config"], str(path)).eval
-    calibrate = stage_calibration(checkpoint["stage"], cubes, settings)
-    checkpoint |= {"statistics": statistics, **calibrate(errors, statistics)}
+    thresholds = calibrate_stage(checkpoint["stage"], cubes, settings, errors, statistics)
+    checkpoint |= {"statistics": statistics, **thresholds}
     save_checkpoint(output, checkpoint)
     return checkpoint
 

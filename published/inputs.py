@@ -16,12 +16,12 @@ import numpy as np
 import torch
 
 from datasets.cubes.dataset import CubeSet
-from datasets.cubes.loader import CubeLoader, to_network_inputs
+from datasets.cubes.loader import CubeLoader
 from datasets.labels.formats import Intervals, read_raw
 from datasets.labels.frame_labels import read_labels
+from engine.scoring.build import checkpoint_scorer
 from evaluation.distributed import score_distributed
 from evaluation.scores import Errors, error_statistics
-from models.hf2vad.from_checkpoint import errors_of, model_from_checkpoint
 from models.hf2vad.hf2vad import build_hf2vad
 from models.hf2vad.ml_memae_sc import MLMemAESC
 from published.chunks import ChunkSet
@@ -33,7 +33,7 @@ from published.config import (
     to_our_config,
 )
 from published.state_dict_keys import from_published
-from utils.distributed import from_first, is_first
+from utils.distributed import broadcast, is_first
 from utils.errors import UserError
 from utils.files import read_json, sha256_file, write_json
 from utils.runtime import pick_device
@@ -172,7 +172,7 @@ def with_statistics(run: PublishedRun, cache_folder: Path) -> dict[str, Any]:
         "model": run.checkpoint["config"]["model"],
         "chunks": training.fingerprint,
     }
-    cached = from_first(read_json(path) if path.is_file() else {})
+    cached = broadcast(read_json(path) if path.is_file() else {})
     if cached.get("made_from") == made_from:
         logger.info("training statistics from %s", path)
     else:
@@ -187,9 +187,10 @@ def training_errors(checkpoint: dict[str, Any], cubes: ChunkSet | CubeSet) -> Er
     """Score the training cubes with a published checkpoint: named errors, each (n,) float64."""
     settings = checkpoint["config"]["run"], checkpoint["config"]["eval"]
     device = pick_device(settings[0]["device"])
-    model = model_from_checkpoint(checkpoint, checkpoint["provenance"]["published_file"]).to(device)
+    source = Path(checkpoint["provenance"]["published_file"])
+    scorer = checkpoint_scorer(checkpoint, source, device, settings[1]["backend"])
     return score_distributed(
         CubeLoader(cubes, settings[1]["batch_size"]),
-        lambda batch: errors_of(model, *to_network_inputs(batch.appearance, batch.motion, device)),
+        lambda batch: scorer(batch.appearance.numpy(), batch.motion.numpy()),
         "training",
     )

@@ -9,9 +9,6 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-from models.cpu import amx
-from tests.helpers.cpu_layers import needs_tiles
-
 
 @pytest.fixture(scope="session")
 def vad_data() -> Path:
@@ -27,10 +24,3 @@ def _fresh_process() -> None:
     """As a script finds it; one thread, since tests run side by side on few cores."""
     torch.set_num_threads(1)
     AcceleratorState._reset_state(True)  # it would remember the precision of the test before
-
-
-@pytest.fixture(params=[pytest.param(True, marks=needs_tiles), False], ids=["tiles", "no_tiles"])
-def tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether layers made in the test may use tiles."""
-    monkeypatch.setattr(amx, "usable", lambda: request.param)
-    return request.param

@@ -1,8 +1,9 @@
-"""Several processes, on one machine or many, that do one program's work together.
+"""Several processes, on one machine or many, that train or evaluate together.
 
-torchrun and ``accelerate launch`` start them and tell each its place in the environment. Until
-``join`` is called a program is one process, whatever started it. Collective functions are marked:
-every process must call them, in the same order.
+torchrun and ``accelerate launch`` start them and tell each its rank in the environment; until
+``initialise`` is called a program is one process, whatever started it. Functions marked collective
+must be called by every process, in the same order. Gradients are not shared here: that is
+DistributedDataParallel's (``engine.trainer``).
 """
 
 from __future__ import annotations
@@ -10,51 +11,48 @@ from __future__ import annotations
 import atexit
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
+from torch.nn import functional as F
 
 from utils.console import silence
 from utils.errors import UserError
-from utils.failure_propagation import share_fate
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(hours=1)  # for the others; the first one alone writes reports
+TIMEOUT_SECONDS = 25.0  # torchrun takes up to 30 more to end a process that was stopped
 
 
-def join() -> None:
-    """Meet the other processes that the launcher started; alone it does nothing (collective).
+def initialise(timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+    """Join the other processes that the launcher started; alone it does nothing (collective).
 
-    From here on an error of one process ends all of them, and one of them says why.
+    Args:
+        timeout_seconds: how long any collective call waits for a process that does not answer.
 
     Raises:
         UserError: the processes do not find each other.
     """
-    wanted = int(os.environ.get("WORLD_SIZE", 1))
-    if wanted == 1 or "RANK" not in os.environ or distributed.is_initialized():
+    size = int(os.environ.get("WORLD_SIZE", 1))
+    if size == 1 or "RANK" not in os.environ or distributed.is_initialized():
         return
+    both = torch.cuda.is_available() and distributed.is_nccl_available()
     try:
-        both = torch.cuda.is_available() and distributed.is_nccl_available()
-        backend = "cpu:gloo,cuda:nccl" if both else "gloo"
-        store, rank, size = next(distributed.rendezvous("env://", timeout=PATIENCE))
-        # torchrun keeps its store when it restarts the processes; old entries must not count.
-        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        store = distributed.PrefixStore(f"attempt_{attempt}", store)
         distributed.init_process_group(
-            backend, store=store, rank=rank, world_size=size, timeout=PATIENCE
+            "cpu:gloo,cuda:nccl" if both else "gloo", timeout=timedelta(seconds=timeout_seconds)
         )
+        distributed.barrier()
     except (RuntimeError, ValueError) as error:
         raise UserError(
-            f"process {os.environ['RANK']} of {wanted} did not find the others "
-            f"({_reason(error)}); check MASTER_ADDR, MASTER_PORT and the firewall"
+            f"process {os.environ['RANK']} of {size} did not find the others ({_reason(error)}); "
+            "check MASTER_ADDR, MASTER_PORT and the firewall"
         ) from None
     if not is_first():
         silence()
-    share_fate(store)
     atexit.register(_leave)
 
 
@@ -64,7 +62,7 @@ def count() -> int:
 
 
 def index() -> int:
-    """The place of this process among them, from 0."""
+    """Rank of this process, from 0."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
@@ -74,50 +72,47 @@ def is_first() -> bool:
 
 
 def local_index() -> int:
-    """The place of this process among those of its machine, joined or not."""
+    """Rank of this process among those of its machine, initialised or not."""
     return int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", 0)))
 
 
 def local_count() -> int:
-    """How many processes a launcher started on this machine, joined or not (srun: or more)."""
+    """How many processes were started on this machine (srun: at least), initialised or not."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", local_index() + 1))
 
 
-def gather(value: T) -> list[T]:
-    """The values of all processes, in their order (collective)."""
+def all_gather_object(value: T) -> list[T]:
+    """The values of all processes, in the order of their ranks (collective)."""
     if count() == 1:
         return [value]
     values: list[Any] = [None] * count()
-    _collect(distributed.all_gather_object, values, value)
+    with lost_process_named():
+        distributed.all_gather_object(values, value)
     return values
 
 
-def meet() -> None:
+def barrier() -> None:
     """Wait until all processes are here (collective)."""
-    gather(None)
+    all_gather_object(None)
 
 
-def from_first(value: T) -> T:
+def broadcast(value: T) -> T:
     """The first process's value, on all (collective)."""
-    return gather(value)[0]
+    return all_gather_object(value)[0]
 
 
 def any_of(flag: bool) -> bool:
     """Whether the flag is set on any process (collective)."""
-    if count() == 1:
-        return flag
-    flags = torch.tensor([float(flag)])
-    sum_in_place(flags)
-    return bool(flags.item())
+    return any(all_gather_object(flag))
 
 
-def require_alike(value: Any, what: str) -> None:
+def require_same(value: Any, what: str) -> None:
     """Refuse to go on from different files (collective).
 
     Raises:
         UserError: ``what`` is not the same for all processes.
     """
-    values = gather(value)
+    values = all_gather_object(value)
     if any(each != values[0] for each in values):
         raise UserError(
             f"{what} is not the same for all processes: {values}; all machines must see the same "
@@ -125,93 +120,65 @@ def require_alike(value: Any, what: str) -> None:
         )
 
 
-def sum_in_place(*tensors: Tensor) -> None:
-    """Replace tensors of one type by their sums over all processes (collective)."""
-    flat = torch.cat([each.reshape(-1) for each in tensors])
-    _collect(distributed.all_reduce, flat)
-    parts = flat.split([each.numel() for each in tensors])
-    for each, part in zip(tensors, parts, strict=True):
-        each.copy_(part.view_as(each))
+def mean_over_processes(values: Tensor) -> Tensor:
+    """Mean of equally shaped tensors over all processes, without gradient (collective)."""
+    if count() == 1:
+        return values
+    total = values.detach().clone()
+    with lost_process_named():
+        distributed.all_reduce(total)
+    return total / count()
 
 
-def stack(tensor: Tensor) -> Tensor:
-    """A tensor of the same shape on all processes, of all of them: (count(), ...) (collective)."""
-    parts = [torch.empty_like(tensor) for _ in range(count())]
-    _collect(distributed.all_gather, parts, tensor)
-    return torch.stack(parts)
-
-
-def copy_from_first(tensors: Iterable[Tensor]) -> None:
-    """Overwrite tensors by the first process's (collective)."""
-    if count() > 1:
-        for each in tensors:
-            dense = each.contiguous()
-            _collect(distributed.broadcast, dense, 0)
-            each.copy_(dense)
+def row_counts(rows: Tensor) -> list[int]:
+    """``len(rows)`` of every process (collective)."""
+    return all_gather_object(len(rows))
 
 
 def gather_rows(rows: Tensor) -> Tensor:
-    """Put rows that were dealt out in turns back into one tensor; has a gradient (collective).
+    """Rows (n, ...) of all processes, one process after another; has a gradient (collective).
 
-    Args:
-        rows: (n, ...), rows ``index()``, ``index() + count()``, ... of the whole.
-
-    Returns:
-        All of them, (N, ...). A process that computes a loss from it gets, in its own rows, the
-        gradient of the sum of all processes' losses.
+    ``n`` may differ from process to process and be 0. Where every process computes the same loss
+    from the result, gradients averaged over processes are those of that loss.
     """
     if count() == 1:
         return rows
-    number = torch.tensor([len(rows)], device=rows.device)
-    sum_in_place(number)
-    whole = rows.new_zeros((int(number), *rows.shape[1:]))
-    whole[index() :: count()] = rows
-    return _Sum.apply(whole) if len(whole) else whole
+    counts = row_counts(rows)
+    padding = [0, 0] * (rows.dim() - 1) + [0, max(counts) - len(rows)]
+    with lost_process_named():
+        parts = torch.distributed.nn.functional.all_gather(F.pad(rows, padding))
+    return torch.cat([part[:number] for part, number in zip(parts, counts, strict=True)])
 
 
-def pick_rows(rows: Tensor, chosen: Tensor) -> Tensor:
-    """The chosen ones of rows that were dealt out in turns, in their order (collective).
+def gather_dealt_rows(rows: Tensor) -> Tensor:
+    """``gather_rows`` of rows that were dealt out in turns (rank, rank + count, ...), in order."""
+    whole = gather_rows(rows)
+    return whole[dealt_order(torch.arange(len(whole), device=rows.device))]
 
-    Args:
-        rows: (n, ...), rows ``index()``, ``index() + count()``, ... of the whole.
-        chosen: (N,) bool, over the whole, the same on all processes.
 
-    Returns:
-        (chosen, ...), without gradient, on all processes.
+def dealt_order(positions: Tensor) -> Tensor:
+    """How to order gathered rows: those at ``positions`` (n,), ascending, were dealt in turns.
+
+    Where all rows of a batch were dealt, ``positions`` is 0, 1, ...; of a choice among them, it
+    says which were chosen.
     """
-    if count() == 1 or not chosen.any():
-        return rows.detach()[chosen[: len(rows)]]
-    place = chosen.cumsum(0) - 1  # of a chosen row among the chosen
-    own = chosen[index() :: count()]
-    picked = rows.new_zeros((int(chosen.sum()), *rows.shape[1:]))
-    picked[place[index() :: count()][own]] = rows.detach()[own]
-    sum_in_place(picked)
-    return picked
+    ranks = positions % count()
+    return torch.cat([positions[ranks == rank] for rank in range(count())]).argsort()
 
 
-class _Sum(torch.autograd.Function):
-    """Sum over all processes, of the values and of the gradients."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        total = x.clone()
-        sum_in_place(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        total = gradient.clone()
-        sum_in_place(total)
-        return total
-
-
-def _collect(function: Callable[..., Any], *arguments: Any) -> None:
+@contextmanager
+def lost_process_named() -> Iterator[None]:
+    """Turn what a collective call raises when a process died or froze into a ``UserError``."""
     try:
-        function(*arguments)
+        yield
     except RuntimeError as error:
+        if count() == 1:
+            raise
+        atexit.unregister(_leave)  # leaving in good order would wait for the lost one
         raise UserError(
-            f"process {index()} lost another one ({_reason(error)}); look at what that one said, "
-            "and run the same command again: training goes on from its checkpoint"
+            f"process {index()} lost another one ({_reason(error)}): it ended, was stopped, or did "
+            "not answer within run.timeout_seconds; look at what it printed and run the same "
+            "command again: training resumes from its checkpoint"
         ) from None
 
 

@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
+_RESUME = "what was finished is kept; run the same command again to resume\n"
+
 
 class UserError(Exception):
     """Something outside the program is wrong: a file, a key, a value.
@@ -19,32 +21,16 @@ class UserError(Exception):
     """
 
 
-def _may_speak(code: int) -> bool:
-    """Alone a program always may; see ``ask_before_speaking``."""
-    return True
-
-
-def ask_before_speaking(may_speak: Callable[[int], bool]) -> None:
-    """Where processes work together: ``may_speak`` tells whether this one is to say why they end.
-
-    Args:
-        may_speak: called with the exit code before anything is said.
-    """
-    global _may_speak
-    _may_speak = may_speak
-
-
 def _end(message: str, code: int) -> NoReturn:
-    if _may_speak(code):
-        sys.stderr.write(message)
-        sys.stderr.flush()
+    sys.stderr.write(message)
+    sys.stderr.flush()
     raise SystemExit(code) from None
 
 
 def exit_on_user_error(main: Callable[..., None]) -> Callable[..., None]:
     """Wrap a script's ``main``: ``UserError`` ends it with code 2, Ctrl-C with code 130.
 
-    SIGTERM ends it as Ctrl-C does, with code 143, where the script has no other plan for it.
+    SIGTERM ends it as Ctrl-C does, with code 143, where the script does not handle it itself.
     """
 
     @functools.wraps(main)
@@ -55,17 +41,16 @@ def exit_on_user_error(main: Callable[..., None]) -> Callable[..., None]:
         except UserError as error:
             _end(f"error: {error}\n", 2)
         except KeyboardInterrupt:
-            _end("interrupted; what was finished is kept, run again to go on\n", 130)
+            _end(
+                f"interrupted; {_RESUME}",
+                130,
+            )
         except _Terminated:
-            _end("terminated; what was finished is kept, run again to go on\n", 143)
+            _end(f"terminated; {_RESUME}", 143)
         except OSError as error:
             if error.errno is None:
                 raise
             _end(f"error: {describe_os_error(error)}\n", 2)
-        except Exception:
-            if not _may_speak(1):
-                raise SystemExit(1) from None
-            raise
 
     return guarded
 

@@ -1,4 +1,4 @@
-"""The moments that a report shows, and their pictures."""
+"""What a report shows, and their pictures."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from evaluation import highlights
 from evaluation.evaluate import Evaluation
-from evaluation.highlights import Highlight
+from evaluation.highlights import (
+    Highlight,
+    false_alarms,
+    misses,
+    video_peaks,
+    videos_worst_first,
+)
 from visualization.thumbnails import cube_strip, frame_with_box
 
 Place = tuple[str, int]  # name of a video, frame in it
@@ -23,14 +28,14 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class Highlights:
-    """The moments that a report shows: worst false alarms, misses, and peaks of each video."""
+    """What a report shows: worst false alarms, misses, and peaks of each video."""
 
     false_alarms: list[Highlight]
     misses: list[Highlight]
     peaks: dict[int, list[Highlight]]
 
     def all(self) -> list[Highlight]:
-        """Every moment, some of them more than once."""
+        """All of them; some stand for several."""
         return [
             *self.false_alarms,
             *self.misses,
@@ -40,12 +45,12 @@ class Highlights:
 
 def choose_highlights(evaluation: Evaluation) -> Highlights:
     """The moments worth a picture."""
-    order = highlights.videos_worst_first(evaluation)
+    order = videos_worst_first(evaluation)
     count = 3 if len(order) <= _MANY_VIDEOS else 2
     return Highlights(
-        highlights.false_alarms(evaluation, _WORST),
-        highlights.misses(evaluation, _WORST),
-        {video: highlights.video_peaks(evaluation, video, count) for video in order},
+        false_alarms(evaluation, _WORST),
+        misses(evaluation, _WORST),
+        {video: video_peaks(evaluation, video, count) for video in order},
     )
 
 

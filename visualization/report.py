@@ -12,7 +12,7 @@ import jinja2
 import numpy as np
 
 from evaluation.evaluate import Evaluation
-from evaluation.highlights import Highlight
+from evaluation.highlights import Highlight, error_rate, video_auc
 from visualization import plots
 from visualization.gallery import Gallery, Highlights
 
@@ -121,8 +121,8 @@ def _video(
         "name": evaluation.cubes.videos[video],
         "num_frames": len(scores),
         "num_abnormal": None if labels is None else int((labels == 1).sum()),
-        "auc": math.nan if labels is None else highlights.video_auc(evaluation, video),
-        "wrong": highlights.wrong_share(evaluation, video) if judged else None,
+        "auc": math.nan if labels is None else video_auc(evaluation, video),
+        "wrong": error_rate(evaluation, video) if judged else None,
         "highest": float(scores.max()),
         "curve": data_uri(curve, "png"),
         "peaks": cards.of(peaks),

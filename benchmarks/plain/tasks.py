@@ -13,7 +13,7 @@ from benchmarks.plain.cubes import plain_loader, write_chunk
 from benchmarks.plain.extraction import extract_frames, write_cubes, write_flows
 from benchmarks.plain.training import PlainModel, PlainTrainer, plain_errors, plain_flow_errors
 from benchmarks.scene import write_video_set
-from inference.backends import random_cubes
+from engine.scoring.network import random_cubes
 from pre_process.detectors.box_files import box_file, load_boxes
 from published.state_dict_keys import to_published
 

@@ -13,11 +13,12 @@ from datasets.cubes.dataset import CubeSet
 
 class CubeBatch(NamedTuple):
     """Cubes as stored: ``indices`` (B,) int64, ``appearance`` (B,5,32,32,3) uint8 BGR,
-    ``motion`` (B,4,32,32,2) float16 pixels."""
+    ``motion`` (B,4,32,32,2) float16 pixels; ``weight``: see ``engine.stage.EpochLoader``."""
 
     indices: torch.Tensor
     appearance: torch.Tensor
     motion: torch.Tensor
+    weight: float = 1.0
 
 
 class CubeLoader:
@@ -62,7 +63,10 @@ class CubeLoader:
         order = self._order(epoch)
         for step in range(first_step, len(self)):
             whole = order[step * self.batch_size : (step + 1) * self.batch_size]
-            yield self._gather(whole[self.rank :: self.world_size])
+            own = whole[self.rank :: self.world_size]
+            weight = len(own) * self.world_size / len(whole)
+            # A process without an item takes part with one of another's, which does not count.
+            yield self._gather(own if len(own) else whole[:1])._replace(weight=weight)
 
     def _order(self, epoch: int) -> np.ndarray:
         if not self.shuffle:

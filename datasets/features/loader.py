@@ -29,6 +29,7 @@ class FeatureBatch(NamedTuple):
 
     rows: torch.Tensor
     features: torch.Tensor
+    weight: float = 1.0  # see engine.stage.EpochLoader: its losses are of all processes' items
 
 
 class _Plan(NamedTuple):

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from datasets.cubes.loader import to_network_inputs
+from engine.scoring.network import random_cubes
 from evaluation.calibration import Rate
-from inference.backends import random_cubes
 from inference.live.frame_buffer import FrameBuffer
 from inference.live.scorer import LiveScorer
 from inference.live.writer import LiveSettings, LiveWriter

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from engine.scoring.network import CubeScorer
 from evaluation.causal import CausalSmoother
 from evaluation.scores import Errors, ScoreRule, collect_errors
 from evaluation.smoothing import Smoothing
-from inference.backends import CubeScorer
 from inference.live.frame_buffer import LiveFrame
 from inference.video_cubes import join_cubes
 from pre_process.cubes.extractor import CubeExtractor, FrameCubes

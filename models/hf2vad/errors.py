@@ -1,6 +1,8 @@
-"""Anomaly evidence of a cube: how badly its flow is rebuilt and its frame predicted."""
+"""Anomaly evidence of a cube: how badly its flow is reconstructed and its frame predicted."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -30,7 +32,16 @@ def cube_errors(
         ValueError: the model is in training mode.
     """
     _require_eval(model)
-    output = model(frames, flows, flow_recon)
+    return errors_of_output(model(frames, flows, flow_recon), flows)
+
+
+def errors_of_output(output: Mapping[str, Tensor], flows: Tensor) -> dict[str, Tensor]:
+    """Errors from what the full model made of cubes; see :func:`cube_errors`.
+
+    Args:
+        output: ``flow_recon`` (B, 8, 32, 32), ``frame_pred`` and ``frame_target`` (B, 3, 32, 32).
+        flows: (B, 8, 32, 32), pixels.
+    """
     return {
         "flow_error": _squared_sum(output["flow_recon"] - flows.float()),
         "frame_error": _squared_sum(output["frame_pred"] - output["frame_target"].float()),
@@ -55,7 +66,11 @@ def stage1_errors(memae: MLMemAESC, flows: Tensor) -> dict[str, Tensor]:
     """
     _require_eval(memae)
     last_flow = flows[:, -FLOW_CHANNELS:]
-    flow_recon = memae(last_flow)["flow_recon"]
+    return errors_of_reconstruction(memae(last_flow)["flow_recon"], last_flow)
+
+
+def errors_of_reconstruction(flow_recon: Tensor, last_flow: Tensor) -> dict[str, Tensor]:
+    """Errors from a flow (B, 2, 32, 32) and its reconstruction; see :func:`stage1_errors`."""
     return {
         "flow_error": _squared_sum(flow_recon - last_flow.float()),
         "energy": _squared_sum(last_flow),

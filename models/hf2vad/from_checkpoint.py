@@ -8,13 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.cpu.faster import has_faster
-from models.cpu.parts import Work, in_parts
-from models.hf2vad.errors import cube_errors, stage1_errors
 from models.hf2vad.hf2vad import build_hf2vad
 from models.hf2vad.ml_memae_sc import FLOW_CHANNELS, MLMemAESC
 from utils.checkpoint import require_same_tensors
-from utils.runtime import autocast
 
 
 def model_from_checkpoint(checkpoint: Mapping[str, Any], source: str) -> nn.Module:
@@ -43,42 +39,6 @@ def model_from_checkpoint(checkpoint: Mapping[str, Any], source: str) -> nn.Modu
     state = {key: weights[key].to(tensor.dtype) for key, tensor in own.items()}
     model.load_state_dict(state, assign=True)
     return model.eval()
-
-
-def errors_of(
-    model: nn.Module, frames: Tensor, flows: Tensor, precision: str = "fp32"
-) -> dict[str, Tensor]:
-    """Errors of cubes by whichever of the two networks ``model`` is; see ``models.hf2vad.errors``.
-
-    With ``precision`` ``bf16`` convolutions and matrix products are bfloat16; squared differences
-    and their sums stay float32.
-    """
-
-    def errors(frames: Tensor, flows: Tensor) -> dict[str, Tensor]:
-        if isinstance(model, MLMemAESC):
-            return stage1_errors(model, flows)
-        return cube_errors(model, frames, flows)
-
-    return _infer(model, errors, precision, frames, flows)
-
-
-def reconstruct_flows(memae: MLMemAESC, flows: Tensor) -> Tensor:
-    """Reconstruction of ``flows`` (B, 2K, 32, 32), pixels, in float32 whatever the precision."""
-
-    def flow_recon(flows: Tensor) -> dict[str, Tensor]:
-        return {"flow_recon": memae(flows)["flow_recon"]}
-
-    return _infer(memae, flow_recon, "fp32", flows)["flow_recon"]
-
-
-def _infer(model: nn.Module, work: Work, precision: str, *batch: Tensor) -> dict[str, Tensor]:
-    def infer(*part: Tensor) -> dict[str, Tensor]:
-        with torch.inference_mode(), autocast(part[0].device, precision):
-            return work(*part)
-
-    if precision == "fp32" and has_faster(model):
-        return in_parts(infer, *batch)
-    return infer(*batch)
 
 
 @torch.inference_mode()

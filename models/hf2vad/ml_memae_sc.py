@@ -104,8 +104,6 @@ class MLMemAESC(nn.Module):
         num_flows = flow.shape[1] // FLOW_CHANNELS
         flows = flow.unflatten(1, (num_flows, FLOW_CHANNELS)).transpose(0, 1)  # (K, B, 2, 32, 32)
         x = flows.reshape(-1, *flows.shape[2:])  # (N, 2, 32, 32), N = K * B
-        if torch.is_autocast_enabled(x.device.type):  # bfloat16 convolutions are faster on it
-            x = x.contiguous(memory_format=torch.channels_last)
         x0, x1, x2, x3 = self.encode(x, num_flows)
         attention: list[Tensor] = []
         x = self._read(self.memory3, x3, attention)  # (N, 8f, 4, 4)

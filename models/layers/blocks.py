@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from models.cpu import norm_relu
-from models.layers.convolution import Conv2d, conv2d
-from models.layers.shared_norm import batch_norm_together
-from utils import distributed
 
 ConvFactory = Callable[..., nn.Module]  # (in_channels, out_channels, kernel_size, stride=1)
 
 
 def plain_conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
     """A convolution that keeps the spatial size (at stride 1)."""
-    return Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2)
+    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2)
 
 
 class NormConv2d(nn.Module):
@@ -52,56 +46,18 @@ class NormConv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Convolve ``x`` (B, in, H, W) to (B, out, H / stride, W / stride)."""
         weight, bias = self.folded()
-        return conv2d(x, weight, bias, self.stride, self.padding)
+        return F.conv2d(x, weight, bias, self.stride, self.padding)
 
 
-class GroupedBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm that can treat one batch as several: each group has statistics of its own.
+def normalise_groups(norm: nn.Module, x: Tensor, num_groups: int) -> Tensor:
+    """BatchNorm of one batch that stands for several, each with statistics of its own.
 
-    Groups are of one size and follow one another. Results, gradients and running statistics are
-    those of running them one after the other. Several processes share the statistics of all their
-    samples.
+    The groups, of one size, follow one another in ``x`` (num_groups * B, C, H, W). In evaluation
+    mode statistics are fixed and groups make no difference.
     """
-
-    def forward(self, x: Tensor, num_groups: int = 1) -> Tensor:
-        """Normalise ``x`` (num_groups * B, C, H, W)."""
-        together = distributed.count() > 1
-        if not self.training or (num_groups == 1 and not together):
-            return super().forward(x)
-        if together:
-            return self._normalise_together(x, num_groups)
-        results, means, variances = zip(*map(self._normalise, x.chunk(num_groups)), strict=True)
-        self._track(torch.stack(means), torch.stack(variances))
-        return torch.cat(results)
-
-    def then_relu(self, x: Tensor, num_groups: int = 1) -> Tensor:
-        """ReLU of :meth:`forward`'s result; ``x`` is not needed any more."""
-        if not self.training or distributed.count() > 1 or not norm_relu.suits(x):
-            return F.relu(self(x, num_groups), inplace=True)
-        arguments = self.weight, self.bias, num_groups, self.eps
-        result, means, variances = norm_relu.NormRelu.apply(x, *arguments)
-        self._track(means, variances)
-        return result
-
-    def _normalise(self, group: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        mean, variance = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
-        # Momentum 1 leaves the batch's own statistics in the buffers.
-        result = F.batch_norm(group, mean, variance, self.weight, self.bias, True, 1.0, self.eps)
-        return result, mean, variance
-
-    def _normalise_together(self, x: Tensor, num_groups: int) -> Tensor:
-        # Group g's channel c becomes channel (g, c), so that processes talk once, not once a group.
-        grouped = x.unflatten(0, (num_groups, -1)).transpose(0, 1).flatten(1, 2)
-        weight, bias = self.weight.repeat(num_groups), self.bias.repeat(num_groups)
-        result, means, variances = batch_norm_together(grouped, weight, bias, self.eps)
-        self._track(means.view(num_groups, -1), variances.view(num_groups, -1))
-        return result.unflatten(1, (num_groups, -1)).transpose(0, 1).flatten(0, 1)
-
-    def _track(self, means: Tensor, variances: Tensor) -> None:
-        for mean, variance in zip(means, variances, strict=True):
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance, self.momentum)
-        self.num_batches_tracked += len(means)
+    if num_groups == 1 or not norm.training:
+        return norm(x)
+    return torch.cat([norm(group) for group in x.chunk(num_groups)])
 
 
 class DoubleConv(nn.Module):
@@ -110,31 +66,14 @@ class DoubleConv(nn.Module):
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
         self.conv1 = plain_conv(in_channels, out_channels, 3)
-        self.norm1 = GroupedBatchNorm2d(out_channels)
+        self.norm1 = nn.BatchNorm2d(out_channels)
         self.conv2 = plain_conv(out_channels, out_channels, 3)
-        self.norm2 = GroupedBatchNorm2d(out_channels)
+        self.norm2 = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor, num_groups: int = 1) -> Tensor:
         """(B, in, H, W) to (B, out, H, W)."""
-        x = self.norm1.then_relu(self.conv1(x), num_groups)
-        return self.norm2.then_relu(self.conv2(x), num_groups)
-
-
-def dropout(x: Tensor, probability: float, training: bool) -> Tensor:
-    """Dropout as torch's, about four times as fast on a CPU.
-
-    Torch draws a double a value there. This draws 16 bits, so the probability is rounded to a
-    multiple of 2**-16, from a generator that torch's own generator seeds.
-    """
-    if not training or probability == 0 or x.device.type != "cpu":
-        return F.dropout(x, probability, training)
-    seed = int(torch.randint(2**63 - 1, ()))
-    words = np.random.SFC64(seed).random_raw(-(-x.numel() // 4))
-    noise = torch.from_numpy(words.view(np.int16)[: x.numel()])
-    kept = torch.empty_like(x)
-    in_memory_order = kept.as_strided((x.numel(),), (1,))
-    torch.ge(noise, round(probability * 2**16) - 2**15, out=in_memory_order)
-    return x * kept.mul_(1 / (1 - probability))
+        x = F.relu(normalise_groups(self.norm1, self.conv1(x), num_groups), inplace=True)
+        return F.relu(normalise_groups(self.norm2, self.conv2(x), num_groups), inplace=True)
 
 
 class ResidualBlock(nn.Module):
@@ -153,7 +92,7 @@ class ResidualBlock(nn.Module):
         else:
             merged = torch.cat([x, self.skip_conv(F.elu(skip))], dim=1)
             residual = F.elu(merged, inplace=True)
-        residual = dropout(residual, self.dropout, self.training)
+        residual = F.dropout(residual, self.dropout, self.training)
         return x + self.conv(residual)
 
 

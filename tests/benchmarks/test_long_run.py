@@ -61,7 +61,7 @@ def test_live_inference_and_training_do_not_grow(tmp_path):
     Training is hardly warm after two epochs, so its memory is bounded loosely.
     """
     output = tmp_path / "run.json"
-    command = [sys.executable, "benchmarks/long_run.py", "--frames", "1500", "--epochs", "2"]
+    command = [sys.executable, "-m", "benchmarks.long_run", "--frames", "1500", "--epochs", "2"]
     done = subprocess.run(
         [*command, "--output", str(output)], cwd=ROOT, capture_output=True, text=True, timeout=600
     )

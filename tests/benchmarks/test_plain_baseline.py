@@ -13,6 +13,7 @@ from losses.hf2vad import cvae_loss, finetune_loss, memae_loss
 from models.hf2vad.errors import cube_errors, stage1_errors
 from models.hf2vad.hf2vad import HF2VAD, build_hf2vad
 from published.state_dict_keys import from_published, to_published
+from utils.config.hf2vad import CVAEStageConfig, FinetuneStageConfig, MemAEStageConfig
 
 MEMAE = {
     "feature_root": 4,
@@ -76,11 +77,11 @@ def test_losses_and_gradients_are_ours(stage):
 def our_loss(ours: HF2VAD, stage: str, frames: torch.Tensor, flows: torch.Tensor) -> torch.Tensor:
     if stage == "stage1":
         last = flows[:, -2:]
-        return memae_loss(ours.memae.train()(last), last)["total"]
+        return memae_loss(ours.memae.train()(last), last, MemAEStageConfig())["total"]
     if stage == "stage2":
         ours.freeze_memae()
-        return cvae_loss(ours.train()(frames, flows))["total"]
-    return finetune_loss(ours.train()(frames, flows), flows)["total"]
+        return cvae_loss(ours.train()(frames, flows), CVAEStageConfig())["total"]
+    return finetune_loss(ours.train()(frames, flows), flows, FinetuneStageConfig())["total"]
 
 
 def test_loader_gives_our_inputs(tmp_path):

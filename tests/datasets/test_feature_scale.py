@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from pathlib import Path
-
-BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "feature_loader.py"
 
 
 def test_full_size_sparse_file(tmp_path):
-    command = [sys.executable, str(BENCHMARK), "--folder", str(tmp_path), "--sparse"]
-    command += ["--snippets", "779951", "--steps", "12"]
+    command = [sys.executable, "-m", "benchmarks.feature_loader", "--sparse"]
+    command += ["--folder", str(tmp_path), "--snippets", "779951", "--steps", "12"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     first, peak = re.search(r"after ([\d.]+) s[\s\S]*peak ([\d.]+) GiB", result.stdout).groups()
     size = (tmp_path / "all.npy").stat()

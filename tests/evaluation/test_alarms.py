@@ -14,9 +14,9 @@ from evaluation.alarms import AlarmStats, AlarmTracker, find_alarms
 from evaluation.calibration import (
     Rate,
     calibrate,
+    calibrate_stage,
     expected,
     require_same_score,
-    stage_calibration,
     threshold_for,
 )
 from evaluation.causal import CausalSmoother
@@ -150,10 +150,11 @@ def test_a_stage_calibrates_on_the_frames_of_its_training_videos():
         frames=np.concatenate([np.arange(20), np.arange(10)]),
     )
     config = EvalConfig(trim=4, median=1, false_frames_per_thousand=100)
-    found = stage_calibration("ml_memae_sc", cubes, config)(errors, error_statistics(errors))
+    found = calibrate_stage("ml_memae_sc", cubes, config, errors, error_statistics(errors))
     kept = np.concatenate([np.arange(4.0, 20), np.arange(24.0, 30)])
     assert found["calibration"]["num_frames"] == len(kept)
     assert found["threshold"] == 28.0  # two of 22 frames are within a tenth of them
-    assert stage_calibration("finetune", cubes, config)(errors, {"num_cubes": 30}) == {}
+    assert calibrate_stage("finetune", cubes, config, errors, {"num_cubes": 30}) == {}
     short = EvalConfig(trim=25, median=1)
-    assert stage_calibration("ml_memae_sc", cubes, short)(errors, error_statistics(errors)) == {}
+    statistics = error_statistics(errors)
+    assert calibrate_stage("ml_memae_sc", cubes, short, errors, statistics) == {}

@@ -49,7 +49,9 @@ def made_up(batch: int = 6, bank: int = 0) -> tuple[dict, torch.Tensor]:
 def test_terms_by_hand():
     output, features = made_up(batch=4, bank=2)  # errors 0..3, and 4, 5 in the bank
     auxiliary = torch.tensor([[1.0], [0.49], [0.5], [0.0]])
-    terms, found = frd_loss(output, features, auxiliary, num_bank=2, weights=(2.0, 3.0, 5.0))
+    terms, found = frd_loss(
+        output, features, auxiliary, num_bank=2, weights={"recon": 2.0, "bank": 3.0, "score": 5.0}
+    )
     limit = 2.5 + torch.arange(6.0).std().item()  # 4.37: no item of the batch is above
     assert found["labels"].sum() == 0
     assert terms["recon"].item() == pytest.approx(1.5)
@@ -111,7 +113,7 @@ def test_bank_keeps_a_random_choice_of_old_and_new():
 
 
 def make_step(**changes) -> FRDStep:
-    given = {"bank": AnomalyBank(3), "kind": "wlab", "delta": -5.0, "weights": (1.0, 1.0, 1.0)}
+    given = {"bank": AnomalyBank(3), "kind": "wlab", "delta": -5.0, "weights": {}}
     return FRDStep(**{**given, "aux_threshold": 0.5, **changes})
 
 

@@ -18,6 +18,7 @@ from losses.hf2vad import (
     kl_of_means,
     memae_loss,
 )
+from utils.config.hf2vad import CVAEStageConfig, FinetuneStageConfig, MemAEStageConfig
 
 CPU = torch.device("cpu")
 
@@ -45,7 +46,9 @@ def test_terms_are_non_negative_and_add_up(seed: int, norm: int, alpha: float) -
     flows = torch.zeros(3, 8, 32, 32)
     weights = {"recon": 0.5, "sparse": 0.25, "kl": 2.0, "frame": 3.0, "grad": 4.0}
     arguments = {f"lam_{name}": value for name, value in weights.items()}
-    losses = finetune_loss(output, flows, **arguments, intensity_loss_norm=norm, alpha=alpha)
+    losses = finetune_loss(
+        output, flows, FinetuneStageConfig(**arguments, intensity_loss_norm=norm, alpha=alpha)
+    )
     assert set(losses) == {"kl", "frame", "grad", "recon", "sparsity", "total"}
     assert all(value >= 0 and value.dtype == torch.float32 for value in losses.values())
     expected = sum(weights.get(name, 0.0) * float(value) for name, value in losses.items())
@@ -55,8 +58,11 @@ def test_terms_are_non_negative_and_add_up(seed: int, norm: int, alpha: float) -
 
 def test_finetune_joins_the_stages() -> None:
     output, flows = make_output(), torch.ones(3, 8, 32, 32)
-    joint = finetune_loss(output, flows)
-    flow_terms, frame_terms = memae_loss(output, flows), cvae_loss(output)
+    joint = finetune_loss(output, flows, FinetuneStageConfig())
+    flow_terms, frame_terms = (
+        memae_loss(output, flows, MemAEStageConfig()),
+        cvae_loss(output, CVAEStageConfig()),
+    )
     assert set(flow_terms) == {"recon", "sparsity", "total"}
     assert set(frame_terms) == {"kl", "frame", "grad", "total"}
     torch.testing.assert_close(joint["total"], flow_terms["total"] + frame_terms["total"])
@@ -67,7 +73,7 @@ def test_a_perfect_output_costs_nothing() -> None:
     output["frame_pred"] = output["frame_target"]
     output["p_means"] = output["q_means"]
     output["attention"] = [torch.eye(6)]  # one slot each: no entropy
-    losses = finetune_loss(output, output["flow_recon"])
+    losses = finetune_loss(output, output["flow_recon"], FinetuneStageConfig())
     assert all(abs(float(value)) < 1e-6 for value in losses.values())
 
 
@@ -121,8 +127,8 @@ def test_gradient_difference_is_its_definition(seed: int, alpha: float) -> None:
 def test_intensity_norms() -> None:
     output = make_output()
     difference = (output["frame_pred"] - output["frame_target"]).abs()
-    absolute = cvae_loss(output, intensity_loss_norm=1)["frame"]
-    squared = cvae_loss(output, intensity_loss_norm=2)["frame"]
+    absolute = cvae_loss(output, CVAEStageConfig(intensity_loss_norm=1))["frame"]
+    squared = cvae_loss(output, CVAEStageConfig(intensity_loss_norm=2))["frame"]
     torch.testing.assert_close(absolute, difference.mean())
     torch.testing.assert_close(squared, difference.square().mean())
 
@@ -133,8 +139,8 @@ def test_low_precision_outputs_are_lifted_to_float32() -> None:
         key: [t.bfloat16() for t in value] if isinstance(value, list) else value.bfloat16()
         for key, value in output.items()
     }
-    losses = finetune_loss(half, torch.zeros(3, 8, 32, 32))
-    exact = finetune_loss(output, torch.zeros(3, 8, 32, 32))
+    losses = finetune_loss(half, torch.zeros(3, 8, 32, 32), FinetuneStageConfig())
+    exact = finetune_loss(output, torch.zeros(3, 8, 32, 32), FinetuneStageConfig())
     for name, value in losses.items():
         assert value.dtype == torch.float32
         torch.testing.assert_close(value, exact[name], rtol=2e-2, atol=1e-3)

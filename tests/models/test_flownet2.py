@@ -133,7 +133,7 @@ def test_correlation_stays_in_float32_under_autocast():
 
 MEASURE_CORRELATION = """
 import resource, sys, torch
-from models.flownet_parts import correlation
+from models.flownet2.blocks import correlation
 torch.set_num_threads(1)
 first, second = torch.randn(2, 1, 256, 96, 128).unbind()
 correlation(first[..., :8, :8], second[..., :8, :8])

@@ -6,15 +6,16 @@ import pytest
 import torch
 from torch import nn
 
+from engine.scoring.network import network_errors
 from losses.hf2vad import finetune_loss
 from models.hf2vad.errors import cube_errors, stage1_errors
-from models.hf2vad.from_checkpoint import errors_of
 from models.hf2vad.fuse import fuse_for_inference
 from models.hf2vad.hf2vad import HF2VAD
 from models.hf2vad.ml_memae_sc import MLMemAESC
 from models.hf2vad.vunet import VUnet
 from models.hf2vad.vunet_parts import Posterior
 from models.layers.blocks import DoubleConv, NormConv2d
+from utils.config.hf2vad import FinetuneStageConfig
 
 
 def make_model(seed: int = 0, **memae: object) -> HF2VAD:
@@ -142,7 +143,9 @@ def test_fused_model_is_equal(final_act: bool) -> None:
 def test_bfloat16_scoring_differs_a_little_and_gives_float32(stage1: bool) -> None:
     whole = make_model().eval()
     model, (frames, flows) = whole.memae if stage1 else whole, make_inputs()
-    expected, found = errors_of(model, frames, flows), errors_of(model, frames, flows, "bf16")
+    expected = network_errors(model, frames, flows)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = network_errors(model, frames, flows)
     assert all(values.dtype == torch.float32 for values in found.values())
     assert not torch.equal(found["flow_error"], expected["flow_error"])
     torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-2)
@@ -152,7 +155,7 @@ def test_bfloat16_training_step_has_finite_float32_gradients() -> None:
     model, (frames, flows) = make_model().train(), make_inputs()
     with torch.autocast("cpu", torch.bfloat16):
         output = model(frames, flows)
-        losses = finetune_loss(output, flows)
+        losses = finetune_loss(output, flows, FinetuneStageConfig())
     assert all(a.dtype == torch.float32 for a in output["attention"])
     assert output["frame_pred"].dtype == output["flow_recon"].dtype == torch.float32
     losses["total"].backward()

@@ -15,6 +15,7 @@ from models.hf2vad.hf2vad import HF2VAD
 from models.hf2vad.ml_memae_sc import MLMemAESC
 from models.hf2vad.vunet import VUnet
 from published.state_dict_keys import from_published, to_published
+from utils.config.hf2vad import FinetuneStageConfig
 
 OUTPUT_TOLERANCE = 1e-4  # of the tensor's largest value
 GRADIENT_TOLERANCE = 1e-2
@@ -99,7 +100,7 @@ def test_stage_1_outputs(reference: Reference) -> None:
 def test_finetune_step(reference: Reference) -> None:
     model = reference.model.train()
     output = model(reference.frames, reference.flows, sample=False)
-    losses = finetune_loss(output, reference.flows)
+    losses = finetune_loss(output, reference.flows, FinetuneStageConfig())
     for name, value in losses.items():
         reference.check(f"train_loss/{name}", value)
     optimizer = torch.optim.Adam(model.parameters(), lr=8e-5, eps=1e-7)

@@ -198,7 +198,7 @@ def test_other_compiled_operations_are_refused_when_called():
 
 def test_mmdet_is_imported_only_when_used():
     code = (
-        "import sys, pre_process.detector_mmdet; "
+        "import sys, pre_process.detectors.cascade_rcnn; "
         "assert not {'mmdet', 'mmcv', 'mmengine'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

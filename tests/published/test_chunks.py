@@ -88,7 +88,7 @@ def test_fingerprint_follows_the_files(root):
 MEASURE = """
 import resource, sys
 import numpy as np
-from datasets.chunks import ChunkSet
+from published.chunks import ChunkSet
 chunks = ChunkSet.open(sys.argv[1], "training")
 chunks.gather(np.arange(64))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

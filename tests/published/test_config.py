@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from datasets.cubes.loader import CubeLoader, to_network_inputs
+from engine.scoring.network import network_errors
 from evaluation.scores import collect_errors, error_statistics
-from models.hf2vad.from_checkpoint import errors_of, model_from_checkpoint
+from models.hf2vad.from_checkpoint import model_from_checkpoint
 from published.config import (
     PRE_PROCESS,
     is_published_config,
@@ -45,7 +46,7 @@ def score(checkpoint, cubes) -> dict[str, np.ndarray]:
     model = model_from_checkpoint(checkpoint, "checkpoint")
     return collect_errors(
         CubeLoader(cubes, 4),
-        lambda batch: errors_of(model, *to_network_inputs(batch.appearance, batch.motion)),
+        lambda batch: network_errors(model, *to_network_inputs(batch.appearance, batch.motion)),
     )
 
 

@@ -14,9 +14,10 @@ from scipy.signal import medfilt
 from sklearn.metrics import roc_auc_score
 
 from datasets.cubes.loader import CubeLoader, to_network_inputs
+from engine.scoring.network import network_errors
 from eval import main
 from evaluation.scores import collect_errors
-from models.hf2vad.from_checkpoint import errors_of, model_from_checkpoint
+from models.hf2vad.from_checkpoint import model_from_checkpoint
 from published.chunks import ChunkSet
 from published.inputs import open_published
 from tests.helpers.published_files import (
@@ -59,7 +60,7 @@ def published_chain(folder: Path) -> tuple[list[np.ndarray], float]:
     def errors(cubes: ChunkSet) -> dict[str, np.ndarray]:
         return collect_errors(
             CubeLoader(cubes, 7),
-            lambda batch: errors_of(model, *to_network_inputs(batch.appearance, batch.motion)),
+            lambda batch: network_errors(model, *to_network_inputs(batch.appearance, batch.motion)),
         )
 
     training = errors(ChunkSet.open(folder / "data/ped2", "training"))

@@ -9,7 +9,8 @@ from pathlib import Path
 FLOORS = (
     {"utils"},
     {"models", "losses", "datasets", "evaluation"},
-    {"engine", "visualization", "published"},
+    {"engine", "visualization"},
+    {"published"},
     {"pre_process", "ml_memAE_sc_train", "train", "finetune", "frd_train"},
     {"inference"},
     {"eval", "frd_eval", "infer", "export_onnx"},

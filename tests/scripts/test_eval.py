@@ -13,12 +13,12 @@ import torch
 from datasets.cubes.dataset import CubeSet
 from datasets.cubes.loader import to_network_inputs
 from datasets.labels.frame_labels import save_labels
+from engine.scoring.network import network_errors
 from eval import main
 from evaluation.calibration import calibrate
 from evaluation.metrics import auc
 from evaluation.scores import ScoreRule
 from evaluation.smoothing import centred_median
-from models.hf2vad.from_checkpoint import errors_of
 from tests.helpers.fabricated import VIDEOS, write_checkpoint, write_scene
 from utils.run_folder import sole_writer
 from visualization.results import FILES
@@ -50,7 +50,7 @@ def expected_scores(root, model, rule, median):
     """The published chain once more, cube by cube."""
     cubes = CubeSet.open(root, "testing")
     appearance, motion = map(torch.from_numpy, cubes.gather(np.arange(len(cubes))))
-    errors = errors_of(model, *to_network_inputs(appearance, motion))
+    errors = network_errors(model, *to_network_inputs(appearance, motion))
     cube_scores = rule({name: values.numpy() for name, values in errors.items()})
     result = {}
     for number, name in enumerate(cubes.videos):

@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from utils.distributed import TIMEOUT_SECONDS
+
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -43,6 +45,7 @@ class RunConfig(Block):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
     num_threads: Annotated[int, Field(ge=0)] = 0  # 0: as many as the machine has
+    timeout_seconds: Annotated[float, Field(gt=0)] = TIMEOUT_SECONDS  # for a silent process
     log_every: Positive = 50  # steps between scalars
     image_every: Annotated[int, Field(ge=0)] = 1  # epochs between pictures; 0: none
 
@@ -230,6 +233,7 @@ class EvalConfig(Block):
     false_frames_per_thousand: Annotated[float, Field(gt=0, lt=1000)] = 1.0  # of normal video
     batch_size: Positive = 128
     precision: Literal["fp32", "bf16"] = "fp32"  # of the network's products in eval.py
+    backend: Literal["auto", "openvino", "torch"] = "auto"  # auto: openvino on a CPU
 
     @model_validator(mode="after")
     def _odd_median(self) -> EvalConfig:

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from inference.backends import CHECKPOINT_KEY, ScoringNetwork, open_session, random_cubes
+from engine.scoring.network import ScoringNetwork, random_cubes
+from engine.scoring.onnx_backend import CHECKPOINT_KEY, open_session
 from utils.errors import UserError
 from utils.files import atomic_path, sha256_file
 
