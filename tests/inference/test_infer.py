@@ -205,7 +205,7 @@ def test_wrong_sources_and_folders_are_refused(tmp_path, capsys, scene, watched)
     model, source = ("--model", scene[1]), ("--source", scene[0].root / "testing" / "frames")
     assert "no such file or folder" in fails(capsys, *model, "--source", tmp_path / "none.mp4")
     (tmp_path / "empty.mp4").write_bytes(b"")
-    assert "OpenCV can open" in fails(capsys, *model, "--source", tmp_path / "empty.mp4")
+    assert "can be opened" in fails(capsys, *model, "--source", tmp_path / "empty.mp4")
     assert "add --live" in fails(capsys, *model, "--source", "0")
     assert "earlier run" in fails(capsys, *model, *source, "--output", watched)
     with sole_writer(tmp_path / "busy"):
