@@ -1,4 +1,5 @@
 # `make demo`, `make test`, `make lint`: each makes .venv by itself when it is not there.
+# The Python that makes it: 3.11 to 3.13 (`make demo PYTHON=python3.12`).
 PYTHON ?= python3
 VENV := .venv
 OLDEST := .venv-oldest
@@ -57,16 +58,22 @@ clean-demo:
 
 # The stamps are written last, so an interrupted installation is done again.
 $(VENV)/.run-ready: requirements.txt
+	test -x $(RUN) || $(PYTHON) -m utils.installation check
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install -r requirements.txt
+	$(RUN) -m utils.installation mend
 	touch $@
 
 $(VENV)/.test-ready: requirements-dev.txt requirements.txt
+	test -x $(RUN) || $(PYTHON) -m utils.installation check
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install -r requirements-dev.txt
+	$(RUN) -m utils.installation mend
 	touch $@
 
 $(OLDEST)/.test-ready: requirements-oldest.txt requirements-dev.txt requirements.txt
+	test -x $(OLDEST)/bin/python || $(PYTHON) -m utils.installation check
 	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/python -m pip install -r requirements-oldest.txt
+	$(OLDEST)/bin/python -m utils.installation mend
 	touch $@
