@@ -10,7 +10,7 @@ DEMO := --cfg_file cfgs/toy.yaml --set run.seed=$(SEED) run.name=$(TOY) data.roo
 
 SEEDS ?= 0 1 2
 
-.PHONY: demo seeds test test-oldest kill fuzz bench licences lint clean-demo
+.PHONY: demo seeds test test-oldest kill fuzz bench licences lint types clean-demo
 
 demo: $(VENV)/.run-ready
 	$(RUN) pre_process/prepare_dataset.py --name toy --toy --seed $(SEED) --output data/$(TOY)
@@ -52,6 +52,10 @@ licences: $(VENV)/.test-ready
 lint: $(VENV)/.test-ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(MAKE) types
+
+types: $(VENV)/.test-ready
+	$(RUN) -m mypy
 
 clean-demo:
 	rm -rf data/$(TOY) runs/$(TOY)
