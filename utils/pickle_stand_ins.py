@@ -82,13 +82,13 @@ class _JoblibArray(Wrapped):
     def __setstate__(self, state: dict[str, Any]) -> None:
         dtype, shape, order = state["dtype"].value, state["shape"], state["order"]
         if dtype.hasobject:
-            self.value = self.load_nested()
+            self.value = self.load_nested()  # type: ignore[misc]
             return
         if state.get("numpy_array_alignment_bytes") is not None:
             self.stream.read(self.stream.read(1)[0])  # a count of padding bytes, the padding
         self.value = self._read_array(dtype, shape, order)
 
-    def _read_array(self, dtype: np.dtype, shape: tuple, order: str) -> np.ndarray:
+    def _read_array(self, dtype: np.dtype, shape: tuple, order: Any) -> np.ndarray:
         num_bytes = math.prod(shape) * dtype.itemsize
         if self.mapped_file is not None and num_bytes:
             start = self.stream.tell()
@@ -105,7 +105,7 @@ class _JoblibArray(Wrapped):
 class _Encode:
     """In place of ``_codecs.encode``, by which old protocols spell bytes."""
 
-    def __new__(cls, text: str, encoding: str) -> bytes:
+    def __new__(cls, text: str, encoding: str) -> bytes:  # type: ignore[misc]
         """The bytes; only latin1 is used for this."""
         if encoding not in ("latin1", "latin-1"):
             raise Refused(f"encoding {encoding!r}")
@@ -115,7 +115,7 @@ class _Encode:
 class _NoBytes:
     """In place of ``bytes``, by which old protocols spell the empty bytes."""
 
-    def __new__(cls) -> bytes:
+    def __new__(cls) -> bytes:  # type: ignore[misc]
         """Empty: a size, with which ``bytes`` could fill the memory, is not taken."""
         return b""
 
@@ -158,7 +158,7 @@ def make_restricted_types(
     return own | _PLAIN
 
 
-def _build_array(data: Any, dtype: np.dtype, shape: tuple, order: str) -> np.ndarray:
+def _build_array(data: Any, dtype: np.dtype, shape: tuple, order: Any) -> np.ndarray:
     if dtype.hasobject:
         array = np.empty(len(data), object)
         for index, item in enumerate(data):

@@ -126,7 +126,7 @@ class _Unbuffered:
     joblib writes an array's raw bytes between two opcodes; they must still be in the stream.
     """
 
-    def __init__(self, stream: BinaryIO):
+    def __init__(self, stream: Any):
         self.read, self.readinto, self.readline = stream.read, stream.readinto, stream.readline
         self.seek, self.tell = stream.seek, stream.tell
 
