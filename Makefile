@@ -1,4 +1,5 @@
 # `make demo`, `make test`, `make lint`: each makes .venv by itself when it is not there.
+# The Python that makes it: 3.11 to 3.13 (`make demo PYTHON=python3.12`).
 PYTHON ?= python3
 VENV := .venv
 OLDEST := .venv-oldest
@@ -9,7 +10,7 @@ DEMO := --cfg_file cfgs/toy.yaml --set run.seed=$(SEED) run.name=$(TOY) data.roo
 
 SEEDS ?= 0 1 2
 
-.PHONY: demo seeds test test-oldest kill fuzz bench licences lint clean-demo
+.PHONY: demo seeds test test-oldest kill fuzz bench licences lint types clean-demo
 
 demo: $(VENV)/.run-ready
 	$(RUN) pre_process/prepare_dataset.py --name toy --toy --seed $(SEED) --output data/$(TOY)
@@ -51,22 +52,32 @@ licences: $(VENV)/.test-ready
 lint: $(VENV)/.test-ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(MAKE) types
+
+types: $(VENV)/.test-ready
+	$(RUN) -m mypy
 
 clean-demo:
 	rm -rf data/$(TOY) runs/$(TOY)
 
 # The stamps are written last, so an interrupted installation is done again.
 $(VENV)/.run-ready: requirements.txt
+	test -x $(RUN) || $(PYTHON) -m utils.installation check
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install -r requirements.txt
+	$(RUN) -m utils.installation mend
 	touch $@
 
 $(VENV)/.test-ready: requirements-dev.txt requirements.txt
+	test -x $(RUN) || $(PYTHON) -m utils.installation check
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install -r requirements-dev.txt
+	$(RUN) -m utils.installation mend
 	touch $@
 
 $(OLDEST)/.test-ready: requirements-oldest.txt requirements-dev.txt requirements.txt
+	test -x $(OLDEST)/bin/python || $(PYTHON) -m utils.installation check
 	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/python -m pip install -r requirements-oldest.txt
+	$(OLDEST)/bin/python -m utils.installation mend
 	touch $@

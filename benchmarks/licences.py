@@ -41,7 +41,7 @@ def with_dependencies(names: set[str]) -> dict[str, metadata.Distribution]:
 
 
 def licence(package: metadata.Distribution) -> str:
-    """As the package's metadata tells it, on one line."""
+    """As the package's metadata states it, on one line."""
     fields = package.metadata
     classifiers = [
         each.split(" :: ")[-1]
@@ -49,7 +49,7 @@ def licence(package: metadata.Distribution) -> str:
         if each.startswith("License ::") and not each.endswith("OSI Approved")
     ]
     text = fields.get("License-Expression") or "; ".join(classifiers) or fields.get("License") or ""
-    return text.strip().splitlines()[0][:80] if text.strip() else "not told"
+    return text.strip().splitlines()[0][:80] if text.strip() else "not stated"
 
 
 def normal(name: str) -> str:

@@ -137,7 +137,7 @@ def _read_entry(video: Any, root: Path, path: Path) -> VideoEntry:
             f"kind {KINDS}, 0 <= start < stop, width and height; prepare the data set again"
         )
     fields = {key: video[key] for key in ("split", "kind", *numbers)}
-    return VideoEntry(name=name, source=root / video["source"], **fields)
+    return VideoEntry(name=str(name), source=root / video["source"], **fields)
 
 
 def _require_unique_names(entries: tuple[VideoEntry, ...], path: Path) -> None:

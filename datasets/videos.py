@@ -1,15 +1,14 @@
-"""Find and read videos: files that OpenCV opens, and folders of images."""
+"""Find and read videos: files, and folders of images."""
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from datasets.image_folders import (
@@ -21,6 +20,7 @@ from datasets.image_folders import (
     refuse_image,
 )
 from datasets.manifest import VideoEntry, natural_key
+from datasets.video_files import count_packets, decode, is_cut_short, open_video, read_header
 from utils.errors import UserError
 
 # fmt: off
@@ -29,7 +29,6 @@ VIDEO_SUFFIXES = (
     ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
 )
 # fmt: on
-_DECLARED_SLACK = 0.01
 _MASKS = re.compile(r"[_-](gt|masks?|labels?|ground_?truth)$")  # behind the name of a video
 
 logger = logging.getLogger(__name__)
@@ -121,7 +120,7 @@ def video_name(path: Path) -> str:
 def probe(path: str | Path) -> VideoInfo:
     """Count the frames of a video and measure them.
 
-    A video file is decoded once: what containers declare is not to be relied on.
+    What a container declares is believed where it has as many packets; else all is decoded.
 
     Raises:
         UserError: missing, unreadable, without frames, cut short, or of images that differ in size.
@@ -131,26 +130,24 @@ def probe(path: str | Path) -> VideoInfo:
         _refuse_mixed_folder(path)
         return VideoInfo("frames", *probe_images(path))
     refuse_image(path)
-    with _open_video(path) as capture:
-        grabbed, frame = capture.read()
-        if not grabbed:
-            raise UserError(f"{path}: no frame can be read from this video; replace the file")
-        declared = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        num_frames = 1
-        while capture.grab():
-            num_frames += 1
-    info = VideoInfo("video", num_frames, frame.shape[1], frame.shape[0])
+    header = read_header(path)
+    num_frames, end = header.num_frames, 0.0
+    if not num_frames or num_frames != count_packets(path):
+        num_frames, end = _count_frames(path)
+    info = VideoInfo("video", num_frames, header.width, header.height)
+    declared = header.num_frames or round(num_frames * header.seconds / max(end, 1e-9))
     if is_cut_short(num_frames, declared):
         raise ShortVideo(path, info, declared)
     return info
 
 
-def is_cut_short(num_frames: int, declared: float) -> bool:
-    """Whether a video gave far fewer frames than it declares.
-
-    Containers may declare a frame or two that no decoder gives; more than that is a cut file.
-    """
-    return declared - num_frames > max(2, _DECLARED_SLACK * declared)
+def _count_frames(path: Path) -> tuple[int, float]:
+    """How many frames a video gives, and the time in seconds at which the last one ends."""
+    count, before, last = 0, 0.0, 0.0
+    with open_video(path) as container:
+        for frame in decode(container, path):
+            count, before, last = count + 1, last, frame.seconds
+    return count, last + max(last - before, 0.0)
 
 
 def describe_video(
@@ -220,27 +217,11 @@ def _frames_of_folder(entry: VideoEntry) -> Iterator[np.ndarray]:
 
 
 def _frames_of_file(entry: VideoEntry) -> Iterator[np.ndarray]:
-    with _open_video(entry.source) as capture:
+    with open_video(entry.source) as container:
+        frames = decode(container, entry.source)
         # Seeking by frame number is inexact in many containers; stepping is not.
-        for _ in range(entry.start):
-            capture.grab()
-        for _ in range(entry.num_frames):
-            grabbed, frame = capture.read()
-            if not grabbed:
-                return
-            yield frame
-
-
-@contextlib.contextmanager
-def _open_video(path: Path) -> Iterator[cv2.VideoCapture]:
-    _require_existing(path)
-    capture = cv2.VideoCapture(str(path))
-    try:
-        if not capture.isOpened():
-            raise UserError(f"{path}: not a video that OpenCV can open; replace or re-encode it")
-        yield capture
-    finally:
-        capture.release()
+        for frame in itertools.islice(frames, entry.start, entry.stop):
+            yield frame.picture
 
 
 def _require_existing(path: Path) -> None:

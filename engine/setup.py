@@ -69,7 +69,7 @@ def start_stage(
     if len(names) > 1:
         parser.add_argument("--stage", choices=names, help=f"what to train (default: {names[0]})")
     arguments = parser.parse_args(argv)
-    stage = arguments.stage
+    name: str = arguments.stage
     setup_logging()
     config = load_config(arguments.cfg_file, arguments.set, system)
     distributed.initialise(config.run.timeout_seconds)
@@ -77,8 +77,8 @@ def start_stage(
     if config.run.num_threads:
         torch.set_num_threads(config.run.num_threads)
     seed_everything(config.run.seed)
-    folder = config.stage_folder(stage)
-    return StageSetup(stage, config, getattr(config, stage), folder, accelerator, arguments.restart)
+    folder = config.stage_folder(name)
+    return StageSetup(name, config, getattr(config, name), folder, accelerator, arguments.restart)
 
 
 def train_stage(setup: StageSetup, task: StageTask) -> Path:

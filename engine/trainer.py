@@ -60,6 +60,7 @@ class _Fit:
         self.stop = stop
         self.path = stage.folder / "last.pth"
         settings, optimizer = stage.settings, stage.task.optimizer
+        assert optimizer is not None  # train_stage sets the default
         scheduler = torch.optim.lr_scheduler.MultiStepLR(
             optimizer, settings.lr_milestones, settings.lr_gamma
         )

@@ -10,6 +10,7 @@ import numpy as np
 
 from evaluation.evaluate import Evaluation
 from evaluation.metrics import auc, runs
+from evaluation.smoothing import Smoothing
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,15 @@ class Highlight:
     stop: int
 
 
+def peak_distance(smoothing: Smoothing) -> int:
+    """Frames on either side of a peak in which no other one is looked for."""
+    return max(smoothing.size, 9)
+
+
 def video_peaks(evaluation: Evaluation, video: int, count: int) -> list[Highlight]:
     """The highest peaks of a video, at least a smoothing window apart, highest first."""
     scores = evaluation.primary.scores[video].copy()
-    reach = max(evaluation.smoothing.size, 9)
+    reach = peak_distance(evaluation.smoothing)
     peaks: list[Highlight] = []
     while len(peaks) < count and len(scores) and np.isfinite(scores.max()):
         place = int(np.argmax(scores))

@@ -96,10 +96,11 @@ class ScoreRule:
 
     def __call__(self, errors: Mapping[str, np.ndarray]) -> np.ndarray:
         """Scores (n,) float64 of cubes with the given errors, each (n,)."""
-        return sum(
+        terms = [
             weight * (np.asarray(errors[name], dtype=np.float64) - mean) / deviation
             for name, weight, mean, deviation in self.terms
-        )
+        ]
+        return np.sum(terms, axis=0)
 
     @property
     def zero_error_score(self) -> float:

@@ -1,47 +1,42 @@
-"""Predictor whole videos: scores, alarms, report and annotated videos."""
+"""Score whole videos: scores, alarms, report and annotated videos, from one decoding pass."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
-from datasets.cubes.loader import to_network_inputs
-from datasets.manifest import DataSet, VideoEntry
-from datasets.stills import read_stills
-from datasets.videos import read_frames
-from evaluation import checkpoint
+from datasets.manifest import VideoEntry
 from evaluation.alarms import Alarm, AlarmStats, alarm_list, find_alarms
 from evaluation.calibration import Rate
-from evaluation.evaluate import Evaluation
+from evaluation.checkpoint import evaluate_checkpoint, origin
+from evaluation.evaluate import Evaluation, Threshold
 from evaluation.scores import Errors
+from inference.kept_pictures import KeptPictures
 from inference.predictor import Predictor
-from inference.re_extraction import re_extract
-from inference.sources import SPLIT
-from inference.video_cubes import StreamedCubes, join_cubes, score_cubes
-from models.hf2vad.from_checkpoint import explain, model_from_checkpoint
+from inference.single_pass import ScoredFrame, StreamedMedian, score_frames
+from inference.video_cubes import VideoCubes
 from pre_process.cubes.settings import source_fingerprint
-from pre_process.flow.build import build_flow
 from utils.console import echo
 from utils.files import digest, write_json
 from visualization.annotate import Annotator
+from visualization.gallery import choose_highlights
 from visualization.publish import publish
 from visualization.video_writer import VideoWriter
-
-_FRAMES_AT_ONCE = 8  # handed to detector and flow
 
 
 def score_videos(
     predictor: Predictor,
     entries: Sequence[VideoEntry],
     rates: Sequence[float],
-    wanted: float | Rate | None,
+    threshold_spec: float | Rate | None,
     output: Path,
     title: str,
     with_video: bool = True,
@@ -52,47 +47,118 @@ def score_videos(
         predictor: from ``load_predictor``.
         entries: the videos.
         rates: frames a second of each.
-        wanted: see ``Predictor.threshold``.
+        threshold_spec: see ``Predictor.threshold``.
         output: folder of the results.
         title: heading of the report.
         with_video: also write the annotated videos.
     """
-    cubes, errors = _score(predictor, entries)
-    found = checkpoint.evaluate_checkpoint(
+    threshold = predictor.threshold(threshold_spec, rates[0])
+    pictures = KeptPictures(predictor.smoothing, predictor.model, predictor.device)
+    folder = output / "annotated" if with_video else None
+    cubes, errors = _pass_through(predictor, entries, rates, threshold, pictures, folder)
+    evaluation = evaluate_checkpoint(
         errors, cubes, predictor.path, predictor.checkpoint, predictor.config, None
     )
-    threshold = predictor.threshold(wanted, rates[0])
-    found = replace(found, threshold=threshold)
-    alarms, seen = _find_alarms(found, rates)
-    found = replace(found, raised=_rows(alarms, entries, rates), seen=seen.describe())
-    pictures = _Pictures(predictor, entries, found)
+    evaluation = replace(evaluation, threshold=threshold)
+    alarms, stats = _find_alarms(evaluation, rates)
+    evaluation = replace(evaluation, raised=_rows(alarms, entries, rates), seen=stats.describe())
     fingerprint = digest([source_fingerprint(entry) for entry in entries])
-    facts = checkpoint.origin(
-        predictor.path, predictor.checkpoint, entries[0].source.parent, fingerprint
+    facts = origin(predictor.path, predictor.checkpoint, entries[0].source.parent, fingerprint)
+    highlights = pictures.shown(choose_highlights(evaluation))
+    publish(
+        output, title, evaluation, facts, pictures.explain, pictures.stills, highlights=highlights
     )
-    publish(output, title, found, facts, pictures.explain, pictures.stills)
-    write_json(output / "alarms.json", alarm_list(threshold, seen, found.raised))
-    echo(f"alarms: {output / 'alarms.json'}: {seen.describe()}")
+    write_json(output / "alarms.json", alarm_list(threshold, stats, evaluation.raised))
+    echo(f"alarms: {output / 'alarms.json'}: {stats.describe()}")
     if threshold is None:
         echo("  no threshold: the checkpoint has none for this score; pass --threshold VALUE")
     elif threshold.expected:
         echo(f"  to be expected on normal video: {threshold.expected}")
-    if with_video:
-        _annotate(predictor, entries, rates, found, output / "annotated")
-        echo(f"annotated videos: {output / 'annotated'}")
+    if folder is not None:
+        echo(f"annotated videos: {folder}")
 
 
-def _score(predictor: Predictor, entries: Sequence[VideoEntry]) -> tuple[StreamedCubes, Errors]:
-    cubes, extractor = StreamedCubes(entries), predictor.extractor(_FRAMES_AT_ONCE)
-    names = [
-        name for name, value in predictor.checkpoint["statistics"].items() if type(value) is dict
-    ]
+def _pass_through(
+    predictor: Predictor,
+    entries: Sequence[VideoEntry],
+    rates: Sequence[float],
+    threshold: Threshold | None,
+    pictures: KeptPictures,
+    folder: Path | None,
+) -> tuple[VideoCubes, Errors]:
+    """Every video once: cubes and their errors; pictures are kept, annotated videos written."""
+    cubes, statistics = VideoCubes(entries), predictor.checkpoint["statistics"]
+    names = [name for name, value in statistics.items() if type(value) is dict]
+    parts: dict[str, list[np.ndarray]] = {name: [np.zeros(0)] for name in names}
     total = sum(entry.num_frames for entry in entries)
     with tqdm(total=total, desc="scoring", unit="frame", file=sys.stderr, mininterval=1.0) as bar:
-        batches = cubes.batches(extractor, predictor.config.eval.batch_size, bar.update)
-        errors = score_cubes(batches, predictor.scorer, names)
-    echo(f"{total} frames, {len(cubes.frames)} cubes in {bar.format_dict['elapsed']:.1f} s")
-    return cubes, errors
+        for video, (entry, fps) in enumerate(zip(entries, rates, strict=True)):
+            pictures.start()
+
+            def take(frame: ScoredFrame, video: int = video) -> None:
+                pictures.push(frame, len(cubes))
+                _keep(cubes, parts, video, frame)
+
+            with _annotating(predictor, entry, fps, threshold, folder) as draw:
+                for frame, smoothed in _with_smoothed(predictor, entry, names, take):
+                    if smoothed is not None:
+                        pictures.consider(frame.index, smoothed)
+                    draw(frame, smoothed)
+                    bar.update(1)
+            pictures.finish(entry.name)
+    echo(f"{total} frames, {len(cubes)} cubes in {bar.format_dict['elapsed']:.1f} s")
+    return cubes, {name: np.concatenate(values) for name, values in parts.items()}
+
+
+def _with_smoothed(
+    predictor: Predictor,
+    entry: VideoEntry,
+    names: Sequence[str],
+    take: Callable[[ScoredFrame], None],
+) -> Iterator[tuple[ScoredFrame, float | None]]:
+    """Frames with their smoothed scores, which are known some frames later.
+
+    ``take`` gets every frame as soon as it is scored: half a window before it is given here.
+    """
+    delayed: deque[ScoredFrame] = deque()
+    median = StreamedMedian(predictor.smoothing)
+    for frame in score_frames(predictor, entry, names):
+        take(frame)
+        delayed.append(frame)
+        yield from ((delayed.popleft(), smoothed) for smoothed in median.push(frame.score))
+    yield from ((delayed.popleft(), smoothed) for smoothed in median.finish())
+
+
+def _keep(
+    cubes: VideoCubes, parts: dict[str, list[np.ndarray]], video: int, frame: ScoredFrame
+) -> None:
+    if len(frame.cubes.boxes):
+        cubes.add(video, frame.index, frame.cubes.boxes)
+        for name, values in frame.errors.items():
+            parts.setdefault(name, []).append(values)
+
+
+@contextlib.contextmanager
+def _annotating(
+    predictor: Predictor,
+    entry: VideoEntry,
+    fps: float,
+    threshold: Threshold | None,
+    folder: Path | None,
+) -> Iterator[Callable[[ScoredFrame, float | None], None]]:
+    """What draws the frames of a video into its annotated video; does nothing without a folder."""
+    if folder is None:
+        yield lambda frame, smoothed: None
+        return
+    annotator = Annotator(predictor.scale(threshold), threshold.value if threshold else None)
+    with VideoWriter(folder / f"{entry.name}.mp4", fps) as out:
+
+        def draw(frame: ScoredFrame, smoothed: float | None) -> None:
+            caption = f"{entry.name}  frame {frame.index}  {frame.index / fps:.1f} s"
+            boxes, scores = frame.cubes.boxes, frame.cube_scores
+            out.write(annotator.draw(frame.picture, boxes, scores, smoothed, caption))
+
+        yield draw
 
 
 def _find_alarms(evaluation: Evaluation, rates: Sequence[float]) -> tuple[list[Alarm], AlarmStats]:
@@ -111,64 +177,3 @@ def _rows(
 ) -> list[dict[str, Any]]:
     fps = {entry.name: rate for entry, rate in zip(entries, rates, strict=True)}
     return [alarm.as_json(fps[alarm.video]) for alarm in alarms]
-
-
-class _Pictures:
-    """Cubes and frames of the report, read from the videos a second time."""
-
-    def __init__(
-        self, predictor: Predictor, entries: Sequence[VideoEntry], evaluation: Evaluation
-    ) -> None:
-        self._model = model_from_checkpoint(predictor.checkpoint, str(predictor.path)).to(
-            predictor.device
-        )
-        self._flow = build_flow(predictor.config.pre_process)
-        self._device, self._entries, self._cubes = predictor.device, entries, evaluation.cubes
-
-    def explain(self, indices: np.ndarray) -> dict[str, Any]:
-        """What the model expected of cubes (k,); see ``models.hf2vad.from_checkpoint.explain``."""
-        where = self._cubes.video_index[indices], self._cubes.frames[indices]
-        order = np.lexsort(where[::-1])  # by video, then frame: the order of recutting
-        parts = []
-        for video in np.unique(where[0]).tolist():
-            inside = indices[order][where[0][order] == video]
-            frames = self._cubes.frames[inside]
-            boxes = {int(f): self._cubes.boxes[inside[frames == f]] for f in np.unique(frames)}
-            parts += re_extract(self._entries[video], boxes, self._flow)
-        appearance, motion = map(torch.from_numpy, join_cubes(parts))
-        seen = explain(self._model, *to_network_inputs(appearance, motion, self._device))
-        back = np.argsort(order)
-        return {name: values.numpy()[back] for name, values in seen.items()}
-
-    def stills(self, wanted: Iterable[tuple[str, int]]) -> Iterable[Any]:
-        """Frames of (video, frame) pairs; see ``datasets.stills.read_stills``."""
-        return read_stills(DataSet(Path(), "", tuple(self._entries)), SPLIT, wanted)
-
-
-def _annotate(
-    predictor: Predictor,
-    entries: Sequence[VideoEntry],
-    rates: Sequence[float],
-    evaluation: Evaluation,
-    folder: Path,
-) -> None:
-    threshold, trim = evaluation.threshold, evaluation.smoothing.trim
-    cubes, cube_scores = evaluation.cubes, evaluation.primary.cube_scores
-    for video, (entry, fps) in enumerate(zip(entries, rates, strict=True)):
-        value = threshold.value if threshold else None
-        annotator = Annotator(predictor.scale(threshold), value)
-        mine = np.flatnonzero(cubes.video_index == video)
-        edges = np.searchsorted(cubes.frames[mine], np.arange(entry.num_frames + 1))
-        scores = evaluation.primary.scores[video]
-        frames = tqdm(
-            read_frames(entry), f"drawing {entry.name}", entry.num_frames,
-            leave=False, unit="frame", mininterval=1.0,
-        )  # fmt: skip
-        with VideoWriter(folder / f"{entry.name}.mp4", fps) as out:
-            for index, frame in enumerate(frames):
-                here = mine[edges[index] : edges[index + 1]]
-                score = float(scores[index - trim]) if index >= trim else None
-                caption = f"{entry.name}  frame {index}  {index / fps:.1f} s"
-                out.write(
-                    annotator.draw(frame, cubes.boxes[here], cube_scores[here], score, caption)
-                )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from engine.scoring.build import checkpoint_scorer
 from engine.scoring.network import CubeScorer
@@ -17,6 +18,7 @@ from evaluation.checkpoint import calibrated_threshold
 from evaluation.evaluate import Threshold
 from evaluation.scores import STAGES, ScoreRule, score_rules
 from evaluation.smoothing import Smoothing
+from models.hf2vad.from_checkpoint import model_from_checkpoint
 from pre_process.cubes.extractor import CubeExtractor, build_extractor
 from utils.checkpoint import load_finished
 from utils.config.load import SCORING_BLOCKS, scoring_config
@@ -36,7 +38,7 @@ class Predictor:
     Attributes:
         path, checkpoint: where the model is from.
         config: its configuration with the overrides laid over.
-        scorer: errors of cubes.
+        model: the network, in evaluation mode; scorer: errors of cubes by it.
         rule, smoothing: from errors to the score of a frame.
         device: of the networks.
     """
@@ -44,6 +46,7 @@ class Predictor:
     path: Path
     checkpoint: dict[str, Any]
     config: Any
+    model: nn.Module
     scorer: CubeScorer
     rule: ScoreRule
     smoothing: Smoothing
@@ -53,29 +56,29 @@ class Predictor:
         """A new cube extractor for videos that belong to no data set."""
         return build_extractor(self.config.pre_process, batch_size=batch_size)
 
-    def threshold(self, wanted: float | Rate | None, fps: float) -> Threshold | None:
+    def threshold(self, spec: float | Rate | None, fps: float) -> Threshold | None:
         """The alarm threshold.
 
         Args:
-            wanted: a value, a rate of false alarms, or ``None`` for the checkpoint's own.
+            spec: a value, a rate of false alarms, or ``None`` for the checkpoint's own.
             fps: frames a second of the video to be watched.
 
         Returns:
-            ``None`` when nothing is wanted and the checkpoint has none for this score.
+            ``None`` when nothing is given and the checkpoint has none for this score.
 
         Raises:
-            UserError: a rate is wanted, but the checkpoint was not calibrated for this score.
+            UserError: a rate is given, but the checkpoint was not calibrated for this score.
         """
         own = calibrated_threshold(self.checkpoint, self.rule, self.smoothing, fps)
-        if wanted is None:
+        if spec is None:
             return own
         table = self.checkpoint.get("calibration")
-        if not isinstance(wanted, Rate):
-            rates = expected(table, wanted, fps).describe() if own else ""
-            return Threshold(wanted, "given on the command line", rates)
+        if not isinstance(spec, Rate):
+            rates = expected(table, spec, fps).describe() if own else ""
+            return Threshold(spec, "given on the command line", rates)
         require_same_score(table, self.rule, self.smoothing, str(self.path))
-        value = threshold_for(table, wanted, fps)
-        source = f"calibrated on normal video for {wanted.value:g} {wanted.unit.replace('_', ' ')}"
+        value = threshold_for(table, spec, fps)
+        source = f"calibrated on normal video for {spec.value:g} {spec.unit.replace('_', ' ')}"
         return Threshold(value, source, expected(table, value, fps).describe())
 
     def scale(self, threshold: Threshold | None) -> ScoreScale:
@@ -113,11 +116,13 @@ def load_predictor(
     where = pick_device(config.run.device)
     statistics = checkpoint["statistics"]
     rules = score_rules(checkpoint["stage"], statistics, config.eval, str(path))
+    model = model_from_checkpoint(checkpoint, str(path)).to(where)
     return Predictor(
         path=path,
         checkpoint=checkpoint,
         config=config,
-        scorer=checkpoint_scorer(checkpoint, path, where, backend),
+        model=model,
+        scorer=checkpoint_scorer(checkpoint, path, where, backend, model=model),
         rule=next(iter(rules.values())),
         smoothing=Smoothing.of(config.eval),
         device=where,

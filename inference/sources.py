@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import cv2
-
 from datasets.image_folders import list_images
 from datasets.manifest import VideoEntry
+from datasets.video_files import read_header
 from datasets.videos import describe_video, find_videos
 from utils.errors import UserError
 
 SPLIT = "testing"  # entries belong to one; nothing depends on which
 _PLAUSIBLE_FPS = (0.5, 1000.0)
+_CONSTANT = 0.02  # how far the average may be from the declared rate
 
 
 def is_stream(source: str) -> bool:
@@ -58,16 +58,18 @@ def find_entries(source: str) -> list[VideoEntry]:
 
 
 def frame_rate(entry: VideoEntry, default: float) -> float:
-    """Frames a second as the video file tells; ``default`` for folders of images or nonsense."""
+    """Frames per second of a video file; ``default`` for folders of images or nonsense.
+
+    Where frames follow at varying intervals it is their average.
+    """
     if entry.kind == "frames":
         return default
-    capture = cv2.VideoCapture(str(entry.source))
-    found = plausible_rate(capture, default)
-    capture.release()
-    return found
+    header = read_header(entry.source)
+    average = entry.num_frames / header.seconds if header.seconds else header.fps
+    is_constant = abs(average - header.fps) <= _CONSTANT * header.fps
+    return plausible_rate(header.fps if is_constant else average, default)
 
 
-def plausible_rate(capture: cv2.VideoCapture, default: float) -> float:
-    """Frames a second as a capture tells; ``default`` where it tells nothing or nonsense."""
-    found = capture.get(cv2.CAP_PROP_FPS)
-    return found if _PLAUSIBLE_FPS[0] <= found <= _PLAUSIBLE_FPS[1] else default
+def plausible_rate(fps: float, default: float) -> float:
+    """``fps`` as a source tells it; ``default`` where it tells nothing or nonsense."""
+    return fps if _PLAUSIBLE_FPS[0] <= fps <= _PLAUSIBLE_FPS[1] else default

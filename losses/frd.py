@@ -82,7 +82,8 @@ def frd_loss(
         "bank": _bank_loss(bank_error, error_threshold),
         "score": score_loss(scores, confirmed),
     }
-    terms["total"] = sum(term * (weights or {}).get(name, 1.0) for name, term in terms.items())
+    weighted = [term * (weights or {}).get(name, 1.0) for name, term in terms.items()]
+    terms["total"] = sum(weighted, weighted[0].new_zeros(()))
     details = {
         "error": batch_error.detach(),
         "error_labels": error_labels,
@@ -137,7 +138,7 @@ class AnomalyBank:
 
     def append_to(self, features: Tensor) -> Tensor:
         """``features`` (B, crops, K, D) followed by this process's share of the bank's items."""
-        if not len(self):
+        if self.items is None or not len(self):
             return features
         return torch.cat([features, self.items[index() :: count()].to(features)])
 
@@ -148,8 +149,8 @@ class AnomalyBank:
         """
         if not len(items):
             return
-        held = [] if self.items is None else [self.items.to(items)]
-        held = torch.cat([*held, items.detach()])
+        old = [] if self.items is None else [self.items.to(items)]
+        held = torch.cat([*old, items.detach()])
         if len(held) > self.capacity:
             kept = broadcast(torch.randperm(len(held))[: self.capacity])
             held = held[kept.to(held.device)]

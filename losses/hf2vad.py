@@ -102,7 +102,8 @@ def kl_of_means(q_means: Sequence[Tensor], p_means: Sequence[Tensor]) -> Tensor:
     if len(q_means) != len(p_means) or not q_means:
         raise ValueError(f"{len(q_means)} posterior but {len(p_means)} prior means: run the prior")
     scales = zip(q_means, p_means, strict=True)
-    return sum(0.5 * (q.float() - p.float()).square().sum(dim=(1, 2, 3)).mean() for q, p in scales)
+    terms = [0.5 * (q.float() - p.float()).square().sum(dim=(1, 2, 3)).mean() for q, p in scales]
+    return sum(terms, terms[0].new_zeros(()))
 
 
 def gradient_difference(predicted: Tensor, target: Tensor, alpha: float = 1.0) -> Tensor:

@@ -175,7 +175,7 @@ def to_our_config(
             f"{source}: w_r and w_p are needed to weigh the two errors; published are 1.0 and 0.1 "
             "(ped2), 0.05 and 1.0 (avenue), 0.02 and 1.0 (shanghaitech)"
         )
-    names = ("num_epochs", "lr", "lam_recon", "lam_sparse")
+    names: tuple[str, ...] = ("num_epochs", "lr", "lam_recon", "lam_sparse")
     if stage != "ml_memae_sc":
         names += ("lam_kl", "lam_frame", "lam_grad", "alpha", "intensity_loss_norm")
     training = {name: getattr(published, name) for name in names}
@@ -214,8 +214,8 @@ def to_published_config(config: HF2VADConfig, stage: str) -> dict[str, Any]:
     """A configuration of ours in published terms, for the published code to read."""
     memae, vunet, training = config.model.memae, config.model.vunet, getattr(config, stage)
     folder = config.data.folder
-    names = ("num_epochs", "lr", "lam_recon", "lam_sparse", "lam_kl", "lam_frame", "lam_grad")
-    names += ("alpha", "intensity_loss_norm")
+    names: tuple[str, ...] = ("num_epochs", "lr", "lam_recon", "lam_sparse", "lam_kl", "lam_frame")
+    names += ("lam_grad", "alpha", "intensity_loss_norm")
     paras = PublishedModel(
         **memae.model_dump(exclude={"shrink_threshold"}),
         **vunet.model_dump(exclude={"dropout"}),

@@ -7,7 +7,7 @@ import gzip
 import io
 import lzma
 import zlib
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 _CHUNK = 1 << 20
 
@@ -20,11 +20,11 @@ def open_maybe_compressed(handle: BinaryIO) -> BinaryIO:
     head = handle.read(6)
     handle.seek(0)
     if head[:2] == b"\x1f\x8b":
-        return gzip.GzipFile(fileobj=handle)
+        return cast(BinaryIO, gzip.GzipFile(fileobj=handle))
     if head[:3] == b"BZh":
-        return bz2.BZ2File(handle)
+        return cast(BinaryIO, bz2.BZ2File(handle))
     if head[:6] == b"\xfd7zXZ\0" or head[:3] == b"]\0\0":
-        return lzma.LZMAFile(handle)
+        return cast(BinaryIO, lzma.LZMAFile(handle))
     if head[:1] == b"x":
         return io.BufferedReader(_ZlibStream(handle), _CHUNK)
     return handle
@@ -59,7 +59,7 @@ class _ZlibStream(io.RawIOBase):
         """Always."""
         return True
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: Any) -> int:
         """Fill ``buffer`` with inflated bytes; 0 at the end of the stream."""
         data = b""
         while not data and not self._inflater.eof:

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import NoReturn
+from typing import Any, NoReturn
 
 _RESUME = "what was finished is kept; run the same command again to resume\n"
 
@@ -34,7 +34,7 @@ def exit_on_user_error(main: Callable[..., None]) -> Callable[..., None]:
     """
 
     @functools.wraps(main)
-    def guarded(*args, **kwargs) -> None:
+    def guarded(*args: Any, **kwargs: Any) -> None:
         try:
             with _tidy_on_sigterm():
                 main(*args, **kwargs)
@@ -92,5 +92,5 @@ def describe_os_error(error: OSError) -> str:
         errno.ENOENT: "check the path",
     }
     where = f"{error.filename}: " if error.filename else ""
-    remedy = remedies.get(error.errno, "mend that and run the same command again")
+    remedy = remedies.get(error.errno or 0, "mend that and run the same command again")
     return f"{where}{error.strerror}; {remedy}"

@@ -1,1 +1,4 @@
-"""What people look at: reports, plots, pictures, annotated videos, tables."""
+"""What people look at: reports, plots, pictures, annotated videos, tables.
+
+Not here: the numbers in them (``evaluation``).
+"""

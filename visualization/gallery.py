@@ -23,6 +23,7 @@ Explain = Callable[[np.ndarray], Mapping[str, Any]]
 Stills = Callable[[Iterable[Place]], Iterable[tuple[Place, np.ndarray]]]
 _WORST = 8  # false alarms and misses shown
 _MANY_VIDEOS = 40  # from here on fewer peaks a video, to keep the file small
+MOST_PEAKS = 3  # of a video
 _BATCH = 64
 
 
@@ -44,9 +45,9 @@ class Highlights:
 
 
 def choose_highlights(evaluation: Evaluation) -> Highlights:
-    """The moments worth a picture."""
+    """What the report shows."""
     order = videos_worst_first(evaluation)
-    count = 3 if len(order) <= _MANY_VIDEOS else 2
+    count = MOST_PEAKS if len(order) <= _MANY_VIDEOS else MOST_PEAKS - 1
     return Highlights(
         false_alarms(evaluation, _WORST),
         misses(evaluation, _WORST),
@@ -56,7 +57,7 @@ def choose_highlights(evaluation: Evaluation) -> Highlights:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures of moments, as far as there are any.
+    """Pictures of the highlights, as far as there are any.
 
     Attributes:
         strips: cube index -> (captions, PNG), from ``visualization.thumbnails.cube_strip``.
@@ -82,7 +83,9 @@ def make_gallery(
             as far as it can read them.
     """
     chosen = highlights.all()
-    cubes = np.unique([moment.cube for moment in chosen if moment.cube is not None]).astype(int)
+    cubes = np.unique(
+        [highlight.cube for highlight in chosen if highlight.cube is not None]
+    ).astype(int)
     strips = {}
     for start in range(0, len(cubes) if explain else 0, _BATCH):
         batch = cubes[start : start + _BATCH]
@@ -99,8 +102,8 @@ def _draw_stills(
 ) -> dict[tuple[str, int, int | None], bytes]:
     videos, boxes = evaluation.cubes.videos, evaluation.cubes.boxes
     wanted: dict[Place, set[int | None]] = {}
-    for moment in chosen:
-        wanted.setdefault((videos[moment.video], moment.frame), set()).add(moment.cube)
+    for highlight in chosen:
+        wanted.setdefault((videos[highlight.video], highlight.frame), set()).add(highlight.cube)
     return {
         (*place, cube): frame_with_box(
             frame, None if cube is None or boxes is None else boxes[cube]

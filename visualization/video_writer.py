@@ -1,21 +1,25 @@
-"""Write a video that is whole, or not there."""
+"""Write a video that is whole, or not there: H.264, as browsers play it."""
 
 from __future__ import annotations
 
-import errno
-import os
-import shutil
+import contextlib
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
+import av
 import cv2
 import numpy as np
 
 from utils.errors import UserError
 
-_CODEC = "mp4v"  # MPEG-4 part 2: in every build of OpenCV, played by every player
-_LOOK_EVERY = 50  # pictures
-_LEAST_FREE = 2**20  # bytes
+_CODEC = "libx264"
+_OPTIONS = {"preset": "veryfast", "crf": "23"}
+_CONTAINERS = {
+    ".mp4": {"movflags": "+faststart"},  # the index first: plays while it loads
+    ".mkv": {"cluster_time_limit": "1000"},  # ms: what a killed program loses
+}
 
 
 class VideoWriter:
@@ -23,14 +27,15 @@ class VideoWriter:
 
     Args:
         path: ``.mp4``, or ``.mkv``, of which even the temporary file of a killed program plays.
-        fps: frames a second.
+        fps: frames per second.
     """
 
     def __init__(self, path: Path, fps: float) -> None:
         self.path = path
-        self._fps = fps
+        self._fps = Fraction(fps).limit_denominator(1001)
         self._temporary = path.with_name(f".{path.stem}.part{path.suffix}")
-        self._writer: cv2.VideoWriter | None = None
+        self._container: Any = None
+        self._stream: Any = None
         self._size: tuple[int, int] | None = None
         self._written = 0
 
@@ -38,14 +43,13 @@ class VideoWriter:
         """Append a picture (H,W,3) uint8 BGR of the first one's size, sides even.
 
         Raises:
-            UserError: OpenCV cannot write videos there.
-            OSError: the disk is full.
+            UserError: a video cannot be written there, or the disk is full; what there is of a
+                ``.mkv`` stays under its temporary name.
         """
-        if self._writer is None:
+        if self._container is None:
             self._open(picture)
-        if self._written % _LOOK_EVERY == 0:
-            self._require_space()
-        self._writer.write(picture)
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="bgr24")
+        self._encode(frame)
         self._written += 1
 
     def fits(self, picture: np.ndarray) -> bool:
@@ -58,17 +62,14 @@ class VideoWriter:
         Raises:
             UserError: it is not whole; what there is of a ``.mkv`` stays under its temporary name.
         """
-        if self._writer is None:
+        if self._container is None:
             return
-        self._writer.release()
-        self._writer = None
-        if not _reaches(self._temporary, self._written):
-            if self.path.suffix != ".mkv":
-                self._temporary.unlink(missing_ok=True)
-            raise UserError(
-                f"{self.path}: its {self._written} pictures were not written whole; most often the "
-                "disk is full: free some space and run again, or pass --no_video"
-            )
+        self._encode(None)
+        container, self._container = self._container, None
+        try:
+            container.close()
+        except OSError as error:
+            self._refuse(error)
         self._temporary.replace(self.path)
 
     def __enter__(self) -> VideoWriter:
@@ -82,36 +83,44 @@ class VideoWriter:
     ) -> None:
         if kind is None:
             self.close()
-        elif self._writer is not None:
-            self._writer.release()
+        elif self._container is not None:
+            self._abandon()
             self._temporary.unlink(missing_ok=True)
 
-    def _require_space(self) -> None:
-        """OpenCV goes on when the disk is full, with a line of its own for every picture."""
-        if shutil.disk_usage(self.path.parent).free < _LEAST_FREE:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+    def _encode(self, frame: Any) -> None:
+        try:
+            self._container.mux(self._stream.encode(frame))
+        except OSError as error:
+            self._refuse(error)
+
+    def _refuse(self, error: OSError) -> None:
+        self._abandon()
+        if self.path.suffix != ".mkv":
+            self._temporary.unlink(missing_ok=True)
+        raise UserError(
+            f"{self.path}: its {self._written} pictures were not written whole ({error.strerror}); "
+            "most often the disk is full: free some space and run again, or pass --no_video"
+        ) from None
+
+    def _abandon(self) -> None:
+        container, self._container = self._container, None
+        if container is not None:
+            with contextlib.suppress(OSError):
+                container.close()
 
     def _open(self, picture: np.ndarray) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._size, self._written = picture.shape[:2], 0
-        height, width = self._size
-        codec = cv2.VideoWriter_fourcc(*_CODEC)
-        self._writer = cv2.VideoWriter(str(self._temporary), codec, self._fps, (width, height))
-        if not self._writer.isOpened():
+        try:
+            options = _CONTAINERS[self.path.suffix]
+            self._container = av.open(str(self._temporary), "w", options=options)
+            self._stream = self._container.add_stream(_CODEC, rate=self._fps, options=_OPTIONS)
+        except (OSError, KeyError, ValueError) as error:
+            self._abandon()
             raise UserError(
-                f"{self.path}: OpenCV cannot write a video there; check the folder, or pass "
-                "--no_video"
-            )
-
-
-def _reaches(path: Path, count: int) -> bool:
-    """Whether a video can be read to its end; the count that a header tells may be of more."""
-    capture = cv2.VideoCapture(str(path))
-    try:
-        if not capture.isOpened():
-            return False
-        # A .mkv tells its length in time, which is rounded: the last but one is found for sure.
-        capture.set(cv2.CAP_PROP_POS_FRAMES, max(0, count - 2))
-        return capture.grab()
-    finally:
-        capture.release()
+                f"{self.path}: a video cannot be written there ({error}); check the folder, or "
+                "pass --no_video"
+            ) from None
+        self._stream.height, self._stream.width = self._size
+        self._stream.pix_fmt = "yuv420p"
+        self._stream.codec_context.thread_count = max(1, cv2.getNumThreads())

@@ -1,1 +1,4 @@
-"""Spatio-temporal cubes: files, memory-mapped sets, batches, cached reconstructions."""
+"""Spatio-temporal cubes: files, memory-mapped sets, batches, cached reconstructions.
+
+Not here: the extractor (``pre_process.cubes``) and published chunks (``published.chunks``).
+"""

@@ -50,7 +50,7 @@ class FeatureFile:
         Raises:
             UserError: the file is shorter than its header says.
         """
-        view = memoryview(rows.reshape(-1).view(np.uint8))
+        view = rows.reshape(-1).view(np.uint8).data
         position, done = self.offset + first * self.row_bytes, 0
         with self.path.open("rb", buffering=0) as handle:
             while done < len(view):

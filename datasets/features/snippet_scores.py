@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,8 @@ from utils.files import atomic_path
 def save_snippet_values(path: Path, features: FeatureSet, values: np.ndarray) -> None:
     """Write (N,) ``values`` as ``.npz``: video name -> (T,); atomically."""
     with atomic_path(path) as temporary:
-        np.savez_compressed(temporary, **features.split_by_video(values))
+        by_video: dict[str, Any] = features.split_by_video(values)
+        np.savez_compressed(temporary, **by_video)
 
 
 def load_snippet_values(path: str | Path, features: FeatureSet) -> np.ndarray:

@@ -1,1 +1,4 @@
-"""Ground truth: frame labels in every circulating format, masks, regions."""
+"""Ground truth: frame labels in every circulating format, masks, regions.
+
+Not here: metrics (``evaluation``) and labels per snippet (``datasets.features.labels``).
+"""

@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ def save_labels(
 
     ``source``, the file or folder that they were read from, is noted in it.
     """
-    arrays = {name: np.asarray(values, np.uint8) for name, values in labels.items()}
+    arrays: dict[str, Any] = {name: np.asarray(values, np.uint8) for name, values in labels.items()}
     with atomic_path(Path(root) / FILE_NAME) as temporary:
         np.savez_compressed(temporary, **arrays)
         if source is not None:

@@ -1,1 +1,4 @@
-"""The synthetic street scene of the demo, and synthetic clip features."""
+"""The synthetic street scene of the demo, and synthetic clip features.
+
+Not here: anything that a real data set needs.
+"""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,8 @@ def write_toy_features(
             with atomic_path(folder / "features" / split / f"{name}.npy") as temporary:
                 np.save(temporary, features)
     with atomic_path(folder / "labels.npz") as temporary:
-        np.savez(temporary, **{name: y.repeat(16) for name, y in truth["testing"].items()})
+        labels: dict[str, Any] = {name: y.repeat(16) for name, y in truth["testing"].items()}
+        np.savez(temporary, **labels)
     return truth
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +69,7 @@ def people_in_lane(rng: np.random.Generator, lane: int, first: int, stop: int) -
     return actors
 
 
-def normal_person(rng: np.random.Generator, lane: int, **when: int) -> Actor:
+def normal_person(rng: np.random.Generator, lane: int, **when: Any) -> Actor:
     """Somebody who walks or runs through a lane, entering at ``first`` or gone at ``last``."""
     runs = rng.random() < _RUNNERS
     speed = rng.uniform(*(RUN_SPEED if runs else WALK_SPEED))
@@ -94,7 +95,7 @@ def cross_lane(
     return Actor(
         look=look,
         gait=gait,
-        first=first if first is not None else last - duration,
+        first=first if first is not None else (last or 0) - duration,
         duration=duration,
         x=float(-_MARGIN if direction > 0 else WIDTH + _MARGIN),
         y=LANES[lane][0] + rng.uniform(-2, 2),

@@ -71,7 +71,9 @@ def write_toy(
             "num_frames 5 or more"
         )
     root = Path(root).absolute()
-    plan = [("training", index, None) for index in range(training_videos)]
+    plan: list[tuple[str, int, str | None]] = [
+        ("training", index, None) for index in range(training_videos)
+    ]
     plan += [("testing", index, ANOMALY_KINDS[index % 3]) for index in range(testing_videos)]
     background = render_street(np.random.default_rng([seed, 0]))
     entries, labels, regions, kinds = [], {}, [], ["video,track,kind"]

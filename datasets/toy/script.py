@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -79,6 +80,7 @@ def _wrong_appearance(rng: np.random.Generator, num_frames: int) -> Incident:
     """Somebody in bright turning checks walks like everybody else."""
     lane = int(rng.integers(len(LANES)))
     start, stop = _half(rng, num_frames)
+    when: dict[str, Any] = _enter_or_leave(start, stop)
     walker = cross_lane(
         rng,
         lane,
@@ -86,7 +88,7 @@ def _wrong_appearance(rng: np.random.Generator, num_frames: int) -> Incident:
         _checked_look(rng, LANES[lane][1]),
         walking_gait(rng),
         kind="wrong_appearance",
-        **_enter_or_leave(start, stop),
+        **when,
     )
     return Incident([walker], (lane,), start, stop)
 

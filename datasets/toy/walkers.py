@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -72,7 +73,9 @@ def sprite(look: Look, gait: Gait, pose: Pose) -> tuple[np.ndarray, np.ndarray, 
     return colour, alpha, left, top
 
 
-def _draw_body(size, origin, scale, look, gait, pose) -> tuple[np.ndarray, np.ndarray]:
+def _draw_body(
+    size: tuple[int, int], origin: np.ndarray, scale: float, look: Look, gait: Gait, pose: Pose
+) -> tuple[np.ndarray, np.ndarray]:
     """Legs, trunk, head and arms; returns premultiplied colour and coverage, oversampled."""
     colour = np.zeros((*size, 3), np.float32)
     mask = np.zeros(size, np.float32)
@@ -81,7 +84,9 @@ def _draw_body(size, origin, scale, look, gait, pose) -> tuple[np.ndarray, np.nd
     neck = hip + np.array([0.03 * pose.facing * scale, -0.33 * scale])
     swing = gait.swing * np.sin(pose.phase)
 
-    def limb(start, angle, length, width, shade, bend=0.0):
+    def limb(
+        start: np.ndarray, angle: float, length: float, width: float, shade: Any, bend: float = 0.0
+    ) -> None:
         middle = start + 0.5 * length * np.array([np.sin(angle), np.cos(angle)])
         lower = angle - bend * pose.facing
         end = middle + 0.5 * length * np.array([np.sin(lower), np.cos(lower)])
@@ -102,14 +107,23 @@ def _draw_body(size, origin, scale, look, gait, pose) -> tuple[np.ndarray, np.nd
     return colour, mask
 
 
-def _stroke(colour, mask, start, end, width, shade) -> None:
+def _stroke(
+    colour: np.ndarray,
+    mask: np.ndarray,
+    start: np.ndarray,
+    end: np.ndarray,
+    width: float,
+    shade: Any,
+) -> None:
     first, second = (tuple(int(v * (1 << _SHIFT)) for v in point) for point in (start, end))
     thickness = max(1, round(width))
     cv2.line(colour, first, second, shade, thickness, cv2.LINE_8, _SHIFT)
     cv2.line(mask, first, second, 1.0, thickness, cv2.LINE_8, _SHIFT)
 
 
-def _pattern(size, origin, scale, look, pose) -> np.ndarray:
+def _pattern(
+    size: tuple[int, int], origin: np.ndarray, scale: float, look: Look, pose: Pose
+) -> np.ndarray:
     """Brightness factor of the clothes, fixed to the body (size of the oversampled sprite)."""
     texture = _checks() if look.pattern == "checker" else _weave(look.pattern_seed)
     angle = look.spin * pose.age

@@ -61,10 +61,12 @@ def checkpoint_scorer(
     device: torch.device,
     backend: str = "auto",
     precision: str = "fp32",
+    model: nn.Module | None = None,
 ) -> CubeScorer:
     """The scorer of a checkpoint as loaded from ``path``; arguments as for ``model_scorer``.
 
     ``backend`` may also be ``onnx``: the network that ``export_onnx.py`` wrote beside ``path``.
+    ``model`` is the checkpoint's network where it is built already.
 
     Raises:
         UserError: weights that do not fit, no exported network of this checkpoint, or a backend
@@ -74,7 +76,7 @@ def checkpoint_scorer(
         if precision != "fp32":
             raise UserError("scoring backend onnx computes in float32; set eval.precision=fp32")
         return OnnxScorer(onnx_path(path), path)
-    model = model_from_checkpoint(checkpoint, str(path))
+    model = model or model_from_checkpoint(checkpoint, str(path))
     return model_scorer(model, device, backend, precision)
 
 

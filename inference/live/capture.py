@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import av
 import cv2
 import numpy as np
 
-from datasets.videos import is_cut_short, read_frames
+from datasets.video_files import decode, is_cut_short
+from datasets.videos import read_frames
 from inference.live.frame_buffer import Camera, FrameBuffer
-from inference.sources import find_entries, frame_rate, is_stream, plausible_rate
+from inference.sources import find_entries, frame_rate, is_stream, plausible_rate, source_name
 from utils.errors import UserError
 
-_TIMEOUT_MS = 10_000  # of opening a stream and of waiting for its next frame
+_TIMEOUT_SECONDS = 10.0  # of opening a stream and of waiting for its next frame
 
 
 class PacedVideo:
@@ -39,17 +43,52 @@ class PacedVideo:
         """Nothing is held open."""
 
 
-def open_stream(source: str) -> Camera | None:
+class Stream:
+    """A stream or recording at an address, by PyAV."""
+
+    def __init__(self, container: Any, name: str) -> None:
+        self._container = container
+        self._frames = decode(container, Path(name))
+        stream = container.streams.video[0]
+        self.fps = float(stream.average_rate or 0.0)
+        seconds = max(container.duration or 0, 0) / av.time_base
+        self.num_frames = stream.frames or seconds * self.fps  # 0: endless, as far as is known
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        """See ``cv2.VideoCapture.read``."""
+        frame = next(self._frames, None)
+        return (False, None) if frame is None else (True, frame.picture)
+
+    def release(self) -> None:
+        """Close the connection."""
+        self._container.close()
+
+
+class CameraByNumber:
+    """A camera of this machine, by OpenCV, which knows every system's drivers."""
+
+    num_frames = 0.0
+
+    def __init__(self, capture: cv2.VideoCapture) -> None:
+        self.read, self.release = capture.read, capture.release
+        self.fps = float(capture.get(cv2.CAP_PROP_FPS))
+
+
+def open_stream(source: str) -> Stream | CameraByNumber | None:
     """Open a camera by number or a stream by address; ``None`` when that fails."""
     if source.isdecimal():
         capture = cv2.VideoCapture(int(source))
-    else:
-        timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _TIMEOUT_MS]
-        timeouts += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, _TIMEOUT_MS]
-        capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, timeouts)
-    if capture.isOpened():
-        return capture
-    capture.release()
+        if capture.isOpened():
+            return CameraByNumber(capture)
+        capture.release()
+        return None
+    try:
+        container = av.open(source, timeout=(_TIMEOUT_SECONDS, _TIMEOUT_SECONDS))
+    except (OSError, ValueError):
+        return None
+    if container.streams.video and container.streams.video[0].codec_context is not None:
+        return Stream(container, source_name(source))
+    container.close()
     return None
 
 
@@ -73,9 +112,9 @@ def open_live(
     if not is_stream(source):
         return _play_video(source, fps, default_fps, max_delay)
     first = open_stream(source)
-    rate = fps or (plausible_rate(first, default_fps) if first else default_fps)
-    if first is not None and not source.isdecimal() and (length := _num_frames(first)) > 0:
-        recording = PacedVideo(_read_recording(first, source, length), rate)
+    rate = fps or (plausible_rate(first.fps, default_fps) if first else default_fps)
+    if isinstance(first, Stream) and first.num_frames > 0:
+        recording = PacedVideo(_read_recording(first, source), rate)
         return FrameBuffer(lambda: recording, source, max_delay, fps=rate)
     opened = [first]
 
@@ -85,24 +124,17 @@ def open_live(
     return FrameBuffer(open_camera, source, max_delay, give_up_after, rate)
 
 
-def _num_frames(capture: cv2.VideoCapture) -> float:
-    """Frames that a capture declares; FFmpeg gives 0 or nonsense below it for endless streams."""
-    return capture.get(cv2.CAP_PROP_FRAME_COUNT)
-
-
-def _read_recording(
-    capture: cv2.VideoCapture, source: str, declared: float
-) -> Iterator[np.ndarray]:
+def _read_recording(recording: Stream, source: str) -> Iterator[np.ndarray]:
     """The frames of a recording at an address.
 
     Raises:
         UserError: it broke off before its end.
     """
-    num_frames = 0
-    while (read := capture.read())[0]:
+    num_frames, declared = 0, recording.num_frames
+    while (read := recording.read())[0]:
         num_frames += 1
         yield read[1]
-    capture.release()
+    recording.release()
     if is_cut_short(num_frames, declared):
         raise UserError(
             f"{source}: broke off after {num_frames} of {declared:.0f} frames; all results so far "

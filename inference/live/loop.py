@@ -19,7 +19,7 @@ from inference.live.frame_buffer import FrameBuffer
 from inference.live.scorer import LiveScorer
 from inference.live.writer import LiveSettings, LiveWriter
 from inference.predictor import Predictor
-from models.hf2vad.from_checkpoint import explain, model_from_checkpoint
+from models.hf2vad.from_checkpoint import explain
 from utils.console import echo
 from utils.run_folder import StopSignal
 
@@ -111,10 +111,8 @@ def warm_up(predictor: Predictor) -> None:
 
 
 def _explainer(predictor: Predictor) -> Any:
-    model = model_from_checkpoint(predictor.checkpoint, str(predictor.path)).to(predictor.device)
-
     def explain_cube(appearance: np.ndarray, motion: np.ndarray) -> Mapping[str, Any]:
         cube = torch.from_numpy(appearance), torch.from_numpy(motion)
-        return explain(model, *to_network_inputs(*cube, predictor.device))
+        return explain(predictor.model, *to_network_inputs(*cube, predictor.device))
 
     return explain_cube

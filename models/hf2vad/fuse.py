@@ -26,7 +26,8 @@ def fuse_for_inference(model: Model) -> Model:
         if isinstance(module, DoubleConv):
             module.conv1 = fuse_conv_bn_eval(module.conv1, module.norm1)
             module.conv2 = fuse_conv_bn_eval(module.conv2, module.norm2)
-            module.norm1, module.norm2 = nn.Identity(), nn.Identity()
+            module.add_module("norm1", nn.Identity())
+            module.add_module("norm2", nn.Identity())
         for name, child in list(module.named_children()):
             if isinstance(child, NormConv2d):
                 setattr(module, name, _as_plain_conv(child))

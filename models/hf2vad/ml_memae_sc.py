@@ -44,6 +44,7 @@ class UpBlock(nn.Module):
         """``x`` (N, C, H, W) and ``encoded`` (N, C/2, 2H, 2W) to (N, C/2, 2H, 2W)."""
         # The bias by itself: with it a CPU takes three times as long for the layer's gradients.
         weight, bias = self.upsample.weight, self.upsample.bias
+        assert bias is not None
         x = F.conv_transpose2d(x, weight, None, stride=2, padding=1, output_padding=1)
         x = x + bias.view(-1, 1, 1).to(x.dtype)
         return self.block(torch.cat([encoded, x], dim=1) if self.concat else x, num_flows)

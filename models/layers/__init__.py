@@ -1,1 +1,4 @@
-"""Layers that several networks share."""
+"""Layers that several networks share.
+
+Not here: layers of one network, which stand beside it.
+"""

@@ -26,6 +26,7 @@ class NormConv2d(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1):
         super().__init__()
         start = plain_conv(in_channels, out_channels, kernel_size, stride)
+        assert start.bias is not None
         weight = start.weight.detach()
         self.direction = nn.Parameter(weight.clone())
         self.length = nn.Parameter(torch.linalg.vector_norm(weight, dim=(1, 2, 3), keepdim=True))
@@ -90,6 +91,7 @@ class ResidualBlock(nn.Module):
         if skip is None:
             residual = F.elu(x)
         else:
+            assert self.skip_conv is not None
             merged = torch.cat([x, self.skip_conv(F.elu(skip))], dim=1)
             residual = F.elu(merged, inplace=True)
         residual = F.dropout(residual, self.dropout, self.training)

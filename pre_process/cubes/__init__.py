@@ -1,1 +1,4 @@
-"""The streaming cube extractor and the extraction of whole data sets."""
+"""The streaming cube extractor and the extraction of whole data sets.
+
+Not here: cube files and loaders (``datasets.cubes``).
+"""

@@ -1,1 +1,4 @@
-"""Foreground boxes: detectors, regions of motion, box files."""
+"""Foreground boxes: detectors, regions of motion, box files.
+
+Not here: cutting cubes out of boxes (``pre_process.cubes``).
+"""

@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+import torchvision
 
 from pre_process.detectors.base import Detector
 from utils.errors import UserError
@@ -109,19 +110,9 @@ def suppress_overlapping(detections: np.ndarray, threshold: float) -> np.ndarray
         detections: (n,5) x1, y1, x2, y2, score.
         threshold: intersection over union above which the lower score goes.
     """
-    order = np.argsort(-detections[:, 4], kind="stable")
-    boxes = detections[order]
-    corner = np.minimum(boxes[:, None, 2:4], boxes[None, :, 2:4])
-    sides = np.maximum(corner - np.maximum(boxes[:, None, :2], boxes[None, :, :2]), 0)
-    intersection = sides.prod(axis=2)
-    areas = (boxes[:, 2:4] - boxes[:, :2]).prod(axis=1)
-    union = np.maximum(areas[:, None] + areas[None, :] - intersection, 1e-9)
-    overlaps = intersection / union > threshold
-    alive = np.ones(len(boxes), bool)
-    for index in range(len(boxes)):
-        if alive[index]:
-            alive[index + 1 :] &= ~overlaps[index, index + 1 :]
-    return boxes[alive]
+    boxes = torch.from_numpy(np.ascontiguousarray(detections, np.float32))
+    keep = torchvision.ops.nms(boxes[:, :4], boxes[:, 4], threshold)
+    return detections[keep.numpy()]
 
 
 def tile_windows(frame: np.ndarray, tiles: int) -> Iterator[tuple[int, int, np.ndarray]]:

@@ -1,1 +1,4 @@
-"""Clip features and pseudo labels for FRD-UVAD."""
+"""Clip features and pseudo labels for FRD-UVAD.
+
+Not here: feature files and loaders (``datasets.features``).
+"""

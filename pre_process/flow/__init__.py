@@ -1,1 +1,4 @@
-"""Optical flow estimators and flow files."""
+"""Optical flow estimators and flow files.
+
+Not here: the FlowNet2 network itself (``models.flownet2``).
+"""

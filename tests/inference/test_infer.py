@@ -14,15 +14,13 @@ import torch
 
 import eval as eval_script
 import infer
+from datasets import videos
 from evaluation.calibration import calibrate, describe_score
 from inference.predictor import load_predictor
-from inference.re_extraction import re_extract
 from pre_process.cubes.extraction import write_video_cubes
-from pre_process.cubes.extractor import build_extractor
 from pre_process.cubes.settings import cube_settings
-from pre_process.flow.build import build_flow
 from tests.helpers.tiny_checkpoint import write_checkpoint
-from tests.helpers.tiny_videos import make_dataset, moving_squares
+from tests.helpers.tiny_videos import make_dataset, write_video
 from utils.errors import UserError
 from utils.run_folder import sole_writer
 
@@ -108,23 +106,23 @@ def test_the_report_shows_alarms_and_pictures(watched):
     assert not list(watched.glob(".*part*"))
 
 
-def test_recut_cubes_are_those_of_the_first_pass(scene):
-    dataset, path = scene
-    predictor = load_predictor(path, [], "torch", None)
-    entry = dataset.videos("testing")[0]
-    extractor, originals = build_extractor(predictor.config.pre_process), []
-    for frame in moving_squares(entry.num_frames, 1):
-        originals += extractor.push(frame)
-    originals = [cubes for cubes in originals if len(cubes.boxes)]
-    wanted = {cubes.index: cubes.boxes for cubes in originals[:2] + originals[-2:]}
-    again = list(re_extract(entry, wanted, build_flow(predictor.config.pre_process)))
-    assert [cubes.index for cubes in again] == sorted(wanted)
-    by_index = {cubes.index: cubes for cubes in originals}
-    for cubes in again:
-        for name in ("boxes", "appearance", "motion"):
-            np.testing.assert_array_equal(
-                getattr(cubes, name), getattr(by_index[cubes.index], name)
-            )
+def test_a_video_is_decoded_once(scene, tmp_path, monkeypatch):
+    """From source to scores, annotated video and the report's pictures."""
+    _, path = scene
+    decoded = []
+
+    def counted(entry):
+        decoded.append(entry.name)
+        yield from frames_of_file(entry)
+
+    frames_of_file = videos._frames_of_file
+    monkeypatch.setattr(videos, "_frames_of_file", counted)
+    write_video(tmp_path / "clip.avi", 30)
+    infer.main(["--model", str(path), "--source", str(tmp_path / "clip.avi"), "--threshold", "0",
+                "--output", str(tmp_path / "out")])  # fmt: skip
+    assert decoded == ["clip"]
+    assert (tmp_path / "out" / "annotated" / "clip.mp4").exists()
+    assert (tmp_path / "out" / "report.html").read_text().count("data:image/jpeg") >= 2
 
 
 def test_a_still_scene_has_the_score_of_no_error(tmp_path, scene):
@@ -205,7 +203,7 @@ def test_wrong_sources_and_folders_are_refused(tmp_path, capsys, scene, watched)
     model, source = ("--model", scene[1]), ("--source", scene[0].root / "testing" / "frames")
     assert "no such file or folder" in fails(capsys, *model, "--source", tmp_path / "none.mp4")
     (tmp_path / "empty.mp4").write_bytes(b"")
-    assert "OpenCV can open" in fails(capsys, *model, "--source", tmp_path / "empty.mp4")
+    assert "can be opened" in fails(capsys, *model, "--source", tmp_path / "empty.mp4")
     assert "add --live" in fails(capsys, *model, "--source", "0")
     assert "earlier run" in fails(capsys, *model, *source, "--output", watched)
     with sole_writer(tmp_path / "busy"):

@@ -110,8 +110,8 @@ def test_a_file_a_folder_of_videos_and_a_folder_of_frames(tmp_path):
     ("make", "message"),
     [
         (lambda path: None, "no such file or folder"),
-        (lambda path: path.write_bytes(b""), "not a video that OpenCV can open"),
-        (lambda path: path.write_bytes(b"\0" * 5000), "not a video that OpenCV can open"),
+        (lambda path: path.write_bytes(b""), "not a video that can be opened"),
+        (lambda path: path.write_bytes(b"\0" * 5000), "not a video that can be opened"),
         (lambda path: write_video(path, 0), "no frame can be read|not a video"),
         (lambda path: path.mkdir(), "no video in it"),
     ],
@@ -128,7 +128,7 @@ def test_a_video_without_a_picture_is_refused(tmp_path):
         b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x40\x1f\0\0\x40\x1f\0\0\1\0\x08\0data\0\0\0\0"
     )
     (tmp_path / "sound.wav").write_bytes(sound)
-    with pytest.raises(UserError, match="not a video that OpenCV can open"):
+    with pytest.raises(UserError, match="not a video that can be opened"):
         find_entries(str(tmp_path / "sound.wav"))
 
 

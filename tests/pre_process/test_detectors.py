@@ -163,12 +163,36 @@ def test_tiles_cover_the_frame(tiles: int, shape: tuple[int, int]) -> None:
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 30)] * 4, st.floats(0, 1, width=32)), max_size=15))
-def test_suppression_equals_torchvision(rows: list[tuple]) -> None:
+def test_suppression_equals_a_greedy_loop(rows: list[tuple]) -> None:
     boxes = np.array(rows, np.float32).reshape(-1, 5)
-    boxes[:, 2:4] += boxes[:, :2] + 1
-    boxes[:, 4] = np.arange(len(boxes)) / 100  # no ties, whose order is free
-    keep = torchvision.ops.nms(torch.tensor(boxes[:, :4]), torch.tensor(boxes[:, 4]), 0.45)
-    np.testing.assert_array_equal(suppress_overlapping(boxes, 0.45), boxes[keep.numpy()])
+    boxes[:, 2:4] += boxes[:, :2]  # zero sides stay: such a box has no area
+    np.testing.assert_array_equal(suppress_overlapping(boxes, 0.45), _greedy(boxes, 0.45))
+
+
+def _greedy(boxes: np.ndarray, threshold: float) -> np.ndarray:
+    kept: list[np.ndarray] = []
+    for box in boxes[np.argsort(-boxes[:, 4], kind="stable")]:
+        if all(_intersection_over_union(box, other) <= threshold for other in kept):
+            kept.append(box)
+    return np.array(kept, np.float32).reshape(-1, 5)
+
+
+def _intersection_over_union(a: np.ndarray, b: np.ndarray) -> float:
+    sides = np.minimum(a[2:4], b[2:4]) - np.maximum(a[:2], b[:2])
+    common = np.prod(np.maximum(sides, 0))
+    union = np.prod(a[2:4] - a[:2]) + np.prod(b[2:4] - b[:2]) - common
+    return float(common / union) if union > 0 else 0.0
+
+
+def test_of_boxes_with_equal_scores_the_first_stays() -> None:
+    boxes = np.array([[0, 0, 10, 10, 0.5], [1, 0, 11, 10, 0.5]], np.float32)
+    np.testing.assert_array_equal(suppress_overlapping(boxes, 0.45), boxes[:1])
+    np.testing.assert_array_equal(suppress_overlapping(boxes[::-1], 0.45), boxes[1:])
+
+
+def test_boxes_without_area_suppress_nothing() -> None:
+    boxes = np.array([[2, 2, 2, 2, 0.9], [2, 2, 2, 2, 0.8], [0, 0, 4, 4, 0.7]], np.float32)
+    np.testing.assert_array_equal(suppress_overlapping(boxes, 0.45), boxes)
 
 
 def test_decoding_takes_the_best_class() -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import errno
 import resource
-import shutil
 import subprocess
 import sys
-from collections import namedtuple
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,19 +71,14 @@ def write_video(path: Path) -> None:
 @pytest.mark.parametrize(("name", "left"), [("a.mp4", []), ("a.mkv", [".a.part.mkv"])])
 @pytest.mark.parametrize("size", [1000, 60_000])
 def test_a_video_that_is_cut_short_is_noticed(tmp_path, name, left, size):
-    with longest_file(size), pytest.raises(UserError, match="120 pictures were not written whole"):
+    with (
+        longest_file(size),
+        pytest.raises(UserError, match=r"pictures were not written whole \(File too large\)"),
+    ):
         write_video(tmp_path / name)
     assert [each.name for each in tmp_path.iterdir()] == left
     write_video(tmp_path / name)
     assert (tmp_path / name).exists()
-
-
-def test_a_full_disk_ends_a_video_at_once(tmp_path, monkeypatch):
-    Usage = namedtuple("Usage", "free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0))
-    with pytest.raises(OSError, match=r"No space left on device.*a\.mp4"):
-        write_video(tmp_path / "a.mp4")
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_programs_tell_a_full_disk_and_go_on_once_it_is_mended():

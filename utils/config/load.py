@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import copy
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -141,7 +141,7 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
     node[last] = value
 
 
-def _describe(fault: dict[str, Any], schema: type[BaseModel]) -> str:
+def _describe(fault: Mapping[str, Any], schema: type[BaseModel]) -> str:
     """One line a fault: key, value, what is allowed, the nearest known key."""
     location = [str(part) for part in fault["loc"]]
     key = ".".join(location) or "(file)"

@@ -1,0 +1,125 @@
+"""The few frames and cubes that a report may show, kept while a video passes."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import nn
+
+from datasets.cubes.loader import to_network_inputs
+from evaluation.highlights import peak_distance
+from evaluation.smoothing import Smoothing
+from inference.single_pass import ScoredFrame
+from models.hf2vad.from_checkpoint import explain
+from visualization.gallery import MOST_PEAKS, Highlights
+
+_QUALITY = 95  # of the JPEGs in which pictures are kept
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A frame that may be shown: its cube with the highest score, and where that cube is from."""
+
+    cube: int
+    frame: int
+    appearance: np.ndarray
+    motion: np.ndarray
+    picture: bytes
+
+
+class KeptPictures:
+    """Of each video the frames of the highest smoothed scores, with the cubes behind them.
+
+    A report shows at most ``MOST_PEAKS`` peaks of a video, ``peak_distance`` apart: each that is
+    chosen rules out so many frames around it, so as many of the highest are kept as can be chosen
+    or ruled out (for 17 frames of smoothing 71, about 5 MB, whatever the length of the video).
+
+    Args:
+        smoothing: of the scores.
+        model: what explains cubes.
+        device: of the model.
+    """
+
+    def __init__(self, smoothing: Smoothing, model: nn.Module, device: torch.device) -> None:
+        self._half = smoothing.size // 2
+        self._model, self._device = model, device
+        self._most = (MOST_PEAKS - 1) * (2 * peak_distance(smoothing) + 1) + 1
+        self._cubes: dict[int, _Candidate] = {}
+        self._frames: dict[tuple[str, int], bytes] = {}
+        self._heap: list[tuple[float, int, _Candidate]] = []
+        self._first_cubes: deque[tuple[ScoredFrame, int]] = deque()
+
+    def start(self) -> None:
+        """Begin a video."""
+        self._heap = []
+        self._first_cubes = deque(maxlen=2 * self._half + 1)
+
+    def push(self, frame: ScoredFrame, first_cube: int) -> None:
+        """Take a frame; ``first_cube``: number of its first cube among those of all videos."""
+        self._first_cubes.append((frame, first_cube))
+
+    def consider(self, index: int, smoothed: float) -> None:
+        """The smoothed score of a frame is known; the frames around it were pushed before."""
+        is_full = len(self._heap) == self._most
+        if is_full and (smoothed, -index) <= self._heap[0][:2]:
+            return
+        candidate = self._highest_near(index)
+        if candidate is not None:
+            place = heapq.heappushpop if is_full else heapq.heappush
+            place(self._heap, (smoothed, -index, candidate))
+
+    def finish(self, video: str) -> None:
+        """End a video of this name."""
+        for _, _, candidate in self._heap:
+            self._cubes[candidate.cube] = candidate
+            self._frames[video, candidate.frame] = candidate.picture
+
+    def shown(self, highlights: Highlights) -> Highlights:
+        """The highlights whose pictures are here."""
+        peaks = {
+            video: [peak for peak in each if peak.cube in self._cubes]
+            for video, each in highlights.peaks.items()
+        }
+        return Highlights(highlights.false_alarms, highlights.misses, peaks)
+
+    def explain(self, indices: np.ndarray) -> Mapping[str, Any]:
+        """What the model expected of cubes (k,); see ``models.hf2vad.from_checkpoint.explain``."""
+        cubes = [self._cubes[index] for index in indices.tolist()]
+        appearance = torch.from_numpy(np.stack([cube.appearance for cube in cubes]))
+        motion = torch.from_numpy(np.stack([cube.motion for cube in cubes]))
+        return explain(self._model, *to_network_inputs(appearance, motion, self._device))
+
+    def stills(
+        self, places: Iterable[tuple[str, int]]
+    ) -> Iterator[tuple[tuple[str, int], np.ndarray]]:
+        """Frames of (video, frame) pairs; see ``datasets.stills.read_stills``."""
+        for place in places:
+            if place in self._frames:
+                content = np.frombuffer(self._frames[place], np.uint8)
+                yield place, cv2.imdecode(content, cv2.IMREAD_COLOR)
+
+    def _highest_near(self, index: int) -> _Candidate | None:
+        near = [
+            (frame, first)
+            for frame, first in self._first_cubes
+            if abs(frame.index - index) <= self._half and len(frame.cube_scores)
+        ]
+        if not near:
+            return None
+        frame, first = max(near, key=lambda pair: pair[0].cube_scores.max())
+        row = int(frame.cube_scores.argmax())
+        picture = cv2.imencode(".jpg", frame.picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
+        return _Candidate(
+            first + row,
+            frame.index,
+            frame.cubes.appearance[row].copy(),
+            frame.cubes.motion[row].copy(),
+            picture.tobytes(),
+        )

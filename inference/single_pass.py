@@ -1,0 +1,122 @@
+"""A video from its first frame to its last, decoded once: cubes, errors, scores."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from datasets.manifest import VideoEntry
+from datasets.videos import read_frames
+from evaluation.scores import Errors, collect_errors
+from evaluation.smoothing import Smoothing
+from inference.predictor import Predictor
+from inference.video_cubes import join_cubes
+from pre_process.cubes.extractor import FrameCubes
+
+FRAMES_AT_ONCE = 8  # handed to detector and flow
+MOST_WAITING = 16  # frames that wait to be scored, so that few pictures are held
+
+
+@dataclass(frozen=True)
+class ScoredFrame:
+    """One frame and all that is known of it.
+
+    Attributes:
+        index: in the video; picture: (H,W,3) uint8 BGR.
+        cubes: of the frame, n of them; errors: of the cubes, each (n,).
+        cube_scores: (n,); score: the largest of them, or that of a cube without error.
+    """
+
+    index: int
+    picture: np.ndarray
+    cubes: FrameCubes
+    errors: Errors
+    cube_scores: np.ndarray
+    score: float
+
+
+def score_frames(
+    predictor: Predictor, entry: VideoEntry, names: Sequence[str]
+) -> Iterator[ScoredFrame]:
+    """Decode a video and score its frames, in order.
+
+    Args:
+        predictor: from ``load_predictor``.
+        entry: the video.
+        names: of the errors.
+
+    Raises:
+        UserError: an unreadable video, or an error that is not finite.
+    """
+    extractor = predictor.extractor(FRAMES_AT_ONCE)
+    extractor.start()
+    pictures: deque[np.ndarray] = deque()
+    waiting: list[tuple[np.ndarray, FrameCubes]] = []
+    for picture in read_frames(entry):
+        pictures.append(picture)
+        waiting += [(pictures.popleft(), cubes) for cubes in extractor.push(picture)]
+        num_cubes = sum(len(cubes.boxes) for _, cubes in waiting)
+        if len(waiting) >= MOST_WAITING or num_cubes >= predictor.config.eval.batch_size:
+            yield from _score(predictor, waiting, names)
+            waiting = []
+    waiting += [(pictures.popleft(), cubes) for cubes in extractor.flush()]
+    yield from _score(predictor, waiting, names)
+
+
+def _score(
+    predictor: Predictor, frames: Sequence[tuple[np.ndarray, FrameCubes]], names: Sequence[str]
+) -> Iterator[ScoredFrame]:
+    filled = [cubes for _, cubes in frames if len(cubes.boxes)]
+    errors: Errors = {name: np.zeros(0) for name in names}
+    if filled:
+        errors = collect_errors([join_cubes(filled)], lambda batch: predictor.scorer(*batch))
+    start = 0
+    for picture, cubes in frames:
+        stop = start + len(cubes.boxes)
+        own = {name: values[start:stop] for name, values in errors.items()}
+        scores = np.asarray(predictor.rule(own)) if stop > start else np.zeros(0)
+        score = float(scores.max()) if stop > start else predictor.rule.zero_error_score
+        yield ScoredFrame(cubes.index, picture, cubes, own, scores, score)
+        start = stop
+
+
+class StreamedMedian:
+    """``Smoothing`` with a centred median, frame by frame, as far as the frames behind are known.
+
+    Args:
+        smoothing: its ``trim`` first frames have no smoothed score.
+    """
+
+    def __init__(self, smoothing: Smoothing) -> None:
+        self._trim, self._half = smoothing.trim, smoothing.size // 2
+        self._scores: deque[float] = deque([0.0] * self._half, 2 * self._half + 1)
+        self._pushed = 0
+
+    def push(self, score: float) -> list[float | None]:
+        """Take a frame's score; give the smoothed scores that it completes, in order."""
+        self._pushed += 1
+        if self._pushed <= self._trim:
+            return [None]
+        return self._take(score) if self._pushed > self._trim + self._half else self._wait(score)
+
+    def finish(self) -> list[float | None]:
+        """The smoothed scores of the last frames; zeros stand behind them, as in ``medfilt``."""
+        smoothed: list[float | None] = []
+        missing = min(self._half, max(self._pushed - self._trim, 0))
+        if self._pushed - self._trim < self._half:
+            for _ in range(self._half - max(self._pushed - self._trim, 0)):
+                self._scores.append(0.0)
+        for _ in range(missing):
+            smoothed += self._take(0.0)
+        return smoothed
+
+    def _wait(self, score: float) -> list[float | None]:
+        self._scores.append(score)
+        return []
+
+    def _take(self, score: float) -> list[float | None]:
+        self._scores.append(score)
+        return [float(np.median(self._scores))]
