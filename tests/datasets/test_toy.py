@@ -77,12 +77,15 @@ def test_the_kinds_take_turns(toy):
 @pytest.mark.parametrize("seed", range(5))
 def test_people_do_not_run_into_each_other(kind, seed):
     actors = write_script(np.random.default_rng(seed), 180, kind)
+    compared = 0
     for frame in range(0, 180, 7):
         poses = [(actor.look.height, actor.pose(frame)) for actor in actors]
         there = [(pose.x, pose.y, height) for height, pose in poses if pose is not None]
         for index, (x, y, _) in enumerate(there):
             for other_x, other_y, height in there[index + 1 :]:
                 assert abs(x - other_x) > 20 or other_y - y > 0.75 * height
+                compared += 1
+    assert compared > 20
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -92,8 +95,8 @@ def test_how_the_kinds_move(seed):
     fastest = max(abs(actor.speed) for actor in normal)
     assert min(abs(actor.speed) for actor in normal) < 2.1
     assert all(actor.bounce is None for actor in normal)
-    for actor in write_script(rng, 180, "too_fast"):
-        assert actor.kind == "normal" or abs(actor.speed) > 1.3 * fastest
+    fast = [actor for actor in write_script(rng, 180, "too_fast") if actor.kind == "too_fast"]
+    assert fast and min(abs(actor.speed) for actor in fast) > 1.3 * fastest
     for kind in ("wrong_appearance", "wrong_motion"):
         odd = [actor for actor in write_script(rng, 180, kind) if actor.kind == kind]
         assert odd

@@ -27,12 +27,14 @@ def import_graph(root: Path) -> Graph:
     """Every module below ``root`` (tests excepted) with the project's modules that it imports.
 
     A module is named as Python names it; ``import a.b``, ``from a.b import x``, ``from a import b``
-    count alike, wherever they stand in the file.
+    and ``from .b import x`` count alike, wherever they stand in the file, and so does
+    ``import_module("a.b")``.
     """
-    paths = [*root.glob("*.py"), *root.glob("[a-z]*/**/*.py")]
+    folders = [path for path in root.iterdir() if path.is_dir() and path.name.isidentifier()]
+    paths = [*root.glob("*.py"), *(path for folder in folders for path in folder.rglob("*.py"))]
     modules = {_name(path.relative_to(root)): path for path in paths}
     modules = {name: path for name, path in modules.items() if name.split(".")[0] not in OUTSIDE}
-    return {name: _imports(path, set(modules)) - {name} for name, path in modules.items()}
+    return {name: _imports(name, path, set(modules)) - {name} for name, path in modules.items()}
 
 
 def upward_imports(graph: Graph) -> list[str]:
@@ -67,15 +69,28 @@ def _name(path: Path) -> str:
     return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
 
 
-def _imports(path: Path, modules: set[str]) -> set[str]:
+def _imports(name: str, path: Path, modules: set[str]) -> set[str]:
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     imported = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             imported |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            inner = {f"{node.module}.{alias.name}" for alias in node.names}
-            imported |= {name if name in modules else node.module for name in inner}
+        elif isinstance(node, ast.ImportFrom):
+            source = _source(node, package)
+            inner = {f"{source}.{alias.name}" for alias in node.names}
+            imported |= {each if each in modules else source for each in inner}
+        elif isinstance(node, ast.Call) and "import" in ast.unparse(node.func):
+            imported |= {each.value for each in node.args if isinstance(each, ast.Constant)}
     return imported & modules
+
+
+def _source(node: ast.ImportFrom, package: str) -> str:
+    """The module that ``from`` names, dots resolved."""
+    if not node.level:
+        return node.module or ""
+    parts = package.split(".")
+    above = parts[: len(parts) - node.level + 1]
+    return ".".join([*above, *filter(None, [node.module])])
 
 
 def _reachable(graph: Graph, start: str) -> set[str]:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
-import sys
-from functools import cache
-from pathlib import Path
 
 import pytest
 
+from tests.repository.command_help import help_of
 from tests.repository.test_structure import ROOT
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -25,14 +22,6 @@ def commands(start: str) -> list[tuple[str, str]]:
             lines = [line.strip() for line in block.splitlines()]
             found += [(document.name, line) for line in lines if line.startswith(start)]
     return sorted(set(found))
-
-
-@cache
-def help_of(script: str) -> str:
-    command = [sys.executable, str(ROOT / script), "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def script_commands() -> list[tuple[str, str]]:
@@ -60,4 +49,3 @@ def test_make_targets_exist(document, command):
 
 def test_there_are_such_commands():
     assert len(script_commands()) > 15 and len(commands("make ")) >= 2
-    assert isinstance(DOCUMENTS[0], Path)

@@ -36,6 +36,9 @@ def test_no_module_imports_in_a_circle():
         "from models import vunet",
         "from models import vunet as other",
         "def late():\n    from models import vunet",
+        "from ..models import vunet",
+        "import importlib\nimportlib.import_module('models.vunet')",
+        "if TYPE_CHECKING:\n    from models.vunet import VUnet",
         "import train",
         "from train import main",
     ],
@@ -43,6 +46,19 @@ def test_no_module_imports_in_a_circle():
 def test_an_upward_import_is_seen_in_every_form(tmp_path, statement):
     files = {"utils/files.py": statement, "models/vunet.py": "", "train.py": ""}
     assert len(upward_imports(import_graph(project(tmp_path, files)))) == 1
+
+
+def test_rooms_of_one_floor_do_not_import_each_other(tmp_path):
+    files = {"models/vunet.py": "import losses.kl", "losses/kl.py": ""}
+    graph = import_graph(project(tmp_path, files))
+    assert upward_imports(graph) == ["models.vunet imports losses.kl"]
+
+
+@pytest.mark.parametrize("name", ["attic", "Attic", "_attic"])
+def test_a_new_package_is_seen_though_nothing_imports_it(tmp_path, name):
+    files = {f"{name}/__init__.py": "", "utils/files.py": ""}
+    faults = upward_imports(import_graph(project(tmp_path, files)))
+    assert faults == [f"{name}: the package '{name}' has no place in the order of rooms"]
 
 
 def test_a_package_without_a_place_in_the_order_is_refused(tmp_path):
@@ -57,6 +73,8 @@ def test_a_package_without_a_place_in_the_order_is_refused(tmp_path):
     [
         {"utils/a.py": "import utils.b", "utils/b.py": "from utils.a import x"},
         {"utils/a.py": "from utils import b", "utils/b.py": "from utils import a"},
+        {"utils/a.py": "from . import b", "utils/b.py": "from .a import x"},
+        {"utils/__init__.py": "from .a import x", "utils/a.py": "import utils"},
         {
             "utils/a.py": "from utils.b import x",
             "utils/b.py": "from utils.c import x",

@@ -97,7 +97,10 @@ def test_shared_parts_do_not_explode():
     nest = (np.arange(2),)
     for _ in range(60):
         nest = (nest, nest)
-    loads(pickle.dumps(nest))
+    loaded = loads(pickle.dumps(nest))
+    for _ in range(60):
+        assert loaded[0] is loaded[1]
+        loaded = loaded[0]
 
 
 def test_a_list_that_contains_itself():
