@@ -110,7 +110,7 @@ def false_alarm_rate(scores: np.ndarray, labels: np.ndarray, threshold: float) -
 
 
 class FalseAlarms(NamedTuple):
-    """False alarms: their number, an hour of normal video, and normal frames in alarm per 1000."""
+    """False alarms: their number, per hour of normal video, and normal frames in alarm per 1000."""
 
     count: int
     per_hour: float
@@ -124,7 +124,7 @@ def false_alarms(scores: Videos, labels: Videos, threshold: float, fps: float) -
     over the time of the normal frames, so that it can be compared with calibration on normal video.
 
     Args:
-        fps: frames a second of the videos.
+        fps: frames per second of the videos.
     """
     count = normal = in_alarm = 0
     for video_scores, video_labels in zip(scores, labels, strict=True):

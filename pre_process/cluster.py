@@ -39,7 +39,7 @@ class Job(Protocol):
     """Work on the videos of a data set; picklable."""
 
     def __call__(self) -> Task:
-        """Build the task, once a process, so that models are loaded once."""
+        """Build the task, once per process, so that models are loaded once."""
 
     def product(self, entry: VideoEntry) -> Path:
         """The file or folder that appears, whole, when a video is finished."""

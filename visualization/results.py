@@ -100,10 +100,10 @@ def results_table(evaluation: Evaluation) -> str:
         columns |= {"RBDC": "rbdc", "TBDC": "tbdc"}
     rows = []
     for name, branch in evaluation.branches.items():
-        found = branch.metrics
-        rest = [percent(found[key]) for key in columns.values()]
+        metrics = branch.metrics
+        rest = [percent(metrics[key]) for key in columns.values()]
         name = f"{name} (turned round?)" if is_turned(branch) else name
-        rows.append([name, percent(found["auc_micro"]), interval(found), *rest])
+        rows.append([name, percent(metrics["auc_micro"]), interval(metrics), *rest])
     table = format_table(["%", "micro AUC", "95 % interval", *columns], rows)
     return "\n".join([table, *remarks(evaluation), f"protocol: {evaluation.protocol_line}"])
 

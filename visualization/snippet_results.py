@@ -15,9 +15,9 @@ def rates_table(evaluation: Evaluation) -> str:
     """The numbers that the papers on these features print beside the AUC, as text."""
     if evaluation.labels is None:
         return ""
-    found, alarms = evaluation.primary.metrics, evaluation.alarms
+    metrics, alarms = evaluation.primary.metrics, evaluation.alarms
     return (
-        f"videos with an anomaly only: AUC {_rate(found['auc_abnormal_videos'])}\n"
+        f"videos with an anomaly only: AUC {_rate(metrics['auc_abnormal_videos'])}\n"
         f"false-alarm rate at {evaluation.threshold.value:g}: all videos "
         f"{_rate(alarms['false_alarm_rate'])}, videos with an anomaly "
         f"{_rate(alarms['false_alarm_rate_abnormal_videos'])}"

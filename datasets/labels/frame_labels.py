@@ -180,9 +180,9 @@ def _match(raw: RawLabels, names: list[str], path: Path) -> dict[str, np.ndarray
             f"the data set ({', '.join(names[:3])}, ...); rename one or the other"
         )
     _require_all(raw, names, path)
-    found = {matched[key]: value for key, value in zip(raw.keys, raw.values, strict=True)}
+    values = {matched[key]: value for key, value in zip(raw.keys, raw.values, strict=True)}
     normal = Intervals(np.empty((0, 2), np.int64))
-    return {name: found.get(name, normal) for name in names}
+    return {name: values.get(name, normal) for name in names}
 
 
 def _is_unnamed(raw: RawLabels) -> bool:

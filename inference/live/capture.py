@@ -102,7 +102,7 @@ def open_live(
 
     Args:
         source: a camera's number, a stream's address, or one video, which is played at its speed.
-        fps: frames a second; ``None``: as the source tells.
+        fps: frames per second; ``None``: as the source tells.
         default_fps: where it does not tell.
         max_delay, give_up_after: see ``FrameBuffer``.
 

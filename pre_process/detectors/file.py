@@ -63,5 +63,5 @@ class FileDetector(Detector):
 
     def detect(self, frames: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The boxes of the next frames; see ``Detector.detect``."""
-        found = [self._remaining.pop() for _ in frames]
-        return [np.insert(each, 4, 1.0, axis=1) for each in found]
+        boxes = [self._remaining.pop() for _ in frames]
+        return [np.insert(each, 4, 1.0, axis=1) for each in boxes]
