@@ -48,7 +48,7 @@ class Scorer:
     def evaluate(self, path: Path, values: Mapping[str, np.ndarray]) -> Evaluation:
         """Measure what a checkpoint makes of the snippets."""
         which = describe_checkpoint(path, read_frd_checkpoint(path))
-        scores = SnippetScores(self.features.names, self.features.lengths, values)
+        scores = SnippetScores(self.features.names, self.features.lengths.tolist(), values)
         evaluation = evaluate_snippets(scores, self.labels, which, self.config)
         return with_protocol(evaluation, **describe_truth(self.config.data, self.features))
 

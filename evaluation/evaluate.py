@@ -170,7 +170,7 @@ def _branch(
     )
     scores = [smoothing(video) for video in raw]
     numbers = {} if labels is None else measure(scores, labels)
-    if regions is not None:
+    if regions is not None and cubes.boxes is not None:
         frame = frame_numbers(cubes.num_frames, cubes.video_index, cubes.frames)
         detected = Regions(frame, cubes.boxes, cube_scores)
         region = region_metrics(detected, regions, int(np.sum(cubes.num_frames)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -109,7 +110,8 @@ def false_alarm_rate(scores: np.ndarray, labels: np.ndarray, threshold: float) -
     return float((normal >= threshold).mean()) if len(normal) else math.nan
 
 
-class FalseAlarms(NamedTuple):
+@dataclass(frozen=True)
+class FalseAlarms:
     """False alarms: their number, per hour of normal video, and normal frames in alarm per 1000."""
 
     count: int

@@ -72,7 +72,7 @@ class Predictor:
         own = calibrated_threshold(self.checkpoint, self.rule, self.smoothing, fps)
         if spec is None:
             return own
-        table = self.checkpoint.get("calibration")
+        table: Any = self.checkpoint.get("calibration")
         if not isinstance(spec, Rate):
             rates = expected(table, spec, fps).describe() if own else ""
             return Threshold(spec, "given on the command line", rates)

@@ -240,6 +240,7 @@ def _require_fitting(folder: Path, last: int, num_frames: dict[str, int]) -> Non
 def _read_rows(array: np.ndarray, first: int, count: int) -> np.ndarray:
     """Copy rows of a mapped array and let its pages go: they count as this process's memory."""
     rows = np.array(array[first : first + count])
-    if isinstance(array, np.memmap):
-        array._mmap.madvise(mmap.MADV_DONTNEED)
+    pages = getattr(array, "_mmap", None)
+    if pages is not None:
+        pages.madvise(mmap.MADV_DONTNEED)
     return rows

@@ -50,14 +50,13 @@ class FlowReconCache:
         Raises:
             UserError: the disk is full.
         """
-        if self._rows is None:
-            self._open()
+        cached = self._open() if self._rows is None else self._rows
         rows = indices.cpu().numpy()
         missing = np.flatnonzero(self._known[rows] == 0)
         if len(missing):
             reconstructed = self._reconstruct(flows[torch.from_numpy(missing).to(flows.device)])
             self._keep(rows[missing], reconstructed)
-        kept = torch.from_numpy(self._rows[rows])  # a copy
+        kept = torch.from_numpy(cached[rows])  # a copy
         return kept.to(flows.device, non_blocking=True).permute(0, 3, 1, 2).float()
 
     def remove(self) -> None:
@@ -65,7 +64,7 @@ class FlowReconCache:
         for path in (self._path, self._known_path):
             path.unlink(missing_ok=True)
 
-    def _open(self) -> None:
+    def _open(self) -> np.ndarray:
         self._folder.mkdir(parents=True, exist_ok=True)
         for path in self._folder.glob(f"flow_recon_*_{platform.node() or 'here'}.*"):
             if path not in (self._path, self._known_path):
@@ -77,6 +76,7 @@ class FlowReconCache:
         self._grow(self._known_path, self._count)
         self._rows = np.memmap(self._path, np.float16, "r", shape=(self._count, *ROW_SHAPE))
         self._known = np.memmap(self._known_path, np.uint8, "r", shape=(self._count,))
+        return self._rows
 
     @staticmethod
     def _grow(path: Path, size: int) -> None:

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -97,7 +98,8 @@ def _pack(path: str, content: str, names: Sequence[str]) -> None:
                 raise ValueError(f"{name}: neither numbers, text nor cells of them")
             arrays[f"{place}.{number}" if is_cell else f"{place}"] = cell
         listed.append((name, len(cells) if is_cell else None))
-    np.savez(content, names=np.array(json.dumps(listed)), **arrays)
+    everything: dict[str, Any] = {"names": np.array(json.dumps(listed)), **arrays}
+    np.savez(content, **everything)
 
 
 def _main() -> None:

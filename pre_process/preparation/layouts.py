@@ -33,8 +33,13 @@ _SPLIT_FOLDERS = {
 }
 # fmt: on
 _LABELS = ("ground_truth_demo/gt_label.json", "gt_label.json", "labels.npz", "labels.csv")
-_MASKS = ("testing_label_mask", "ground_truth_demo/testing_label_mask", "Test")
-_MASKS += ("testing/test_pixel_mask", "test_pixel_mask")
+_MASKS = (
+    "testing_label_mask",
+    "ground_truth_demo/testing_label_mask",
+    "Test",
+    "testing/test_pixel_mask",
+    "test_pixel_mask",
+)
 _FRAME_LABELS = ("testing/test_frame_mask", "test_frame_mask")
 _DEPTH = 4  # levels searched: archives wrap their content in a folder or two
 
