@@ -38,7 +38,7 @@ class DISFlow(FlowEstimator):
         finest_scale: int = -1,
     ) -> None:
         self.width, self.height = width, height
-        self._search = cv2.DISOpticalFlow.create(PRESETS[preset])
+        self._search: Any = cv2.DISOpticalFlow.create(PRESETS[preset])
         if patch_size:
             self._search.setPatchSize(patch_size)
         if patch_stride:
