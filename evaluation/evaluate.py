@@ -1,4 +1,4 @@
-"""Predictor the scores of test videos: branches, metrics, protocol, ablation.
+"""Evaluate the scores of test videos: branches, metrics, protocol, ablation.
 
 This module knows errors, frames and labels, and neither models nor files.
 """
