@@ -90,7 +90,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--output", type=Path, help="folder of the results; default: eval beside the checkpoint")
     add("--select", choices=("last", "best-on-test"), default="last",
         help="best-on-test tries all kept epochs, as papers do, and says so")  # fmt: skip
-    add("--ablate", action="store_true", help="also tell what smoothing and min-max are worth")
+    add("--ablate", action="store_true", help="also print what smoothing and min-max contribute")
     return parser.parse_args(argv)
 
 

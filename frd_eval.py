@@ -48,9 +48,9 @@ class Scorer:
     def evaluate(self, path: Path, values: Mapping[str, np.ndarray]) -> Evaluation:
         """Measure what a checkpoint makes of the snippets."""
         which = describe_checkpoint(path, read_frd_checkpoint(path))
-        scores = SnippetScores(self.features.names, self.features.lengths, values)
-        found = evaluate_snippets(scores, self.labels, which, self.config)
-        return with_protocol(found, **describe_truth(self.config.data, self.features))
+        scores = SnippetScores(self.features.names, self.features.lengths.tolist(), values)
+        evaluation = evaluate_snippets(scores, self.labels, which, self.config)
+        return with_protocol(evaluation, **describe_truth(self.config.data, self.features))
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -39,7 +39,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--backend", choices=BACKENDS, default="auto",
         help="auto: openvino on a CPU, torch on a GPU; onnx: see export_onnx.py")  # fmt: skip
     add("--device", help="auto, cpu, cuda or cuda:N; default: as in the checkpoint")
-    add("--fps", type=finite_positive, help="frames a second; default: as the source tells")
+    add("--fps", type=finite_positive, help="frames per second; default: as the source tells")
     add("--no_video", action="store_true", help="write no annotated video")
     add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
         help="override data, run, eval or pre_process of the checkpoint's configuration, "
@@ -56,7 +56,7 @@ def _add_threshold_arguments(parser: argparse.ArgumentParser) -> None:
     add = group.add_mutually_exclusive_group().add_argument
     add("--threshold", type=finite, dest="wanted", help="alarm from this score on")
     add("--false_alarms_per_hour", type=Rate.per_hour, dest="wanted", metavar="R",
-        help="the threshold that gave R alarms an hour of normal training video")  # fmt: skip
+        help="the threshold that gave R alarms per hour of normal training video")  # fmt: skip
     add("--false_frames_per_thousand", type=Rate.per_thousand, dest="wanted", metavar="R",
         help="the threshold that R of 1000 normal training frames reached")  # fmt: skip
 
@@ -90,7 +90,7 @@ def run_live(predictor: Predictor, arguments: argparse.Namespace, name: str) -> 
         arguments.max_delay, arguments.give_up_after,
     )  # fmt: skip
     with claimed_folder(output, arguments.overwrite):
-        echo(f"{name}: watching at {frames.fps:g} frames a second; Ctrl-C ends it; see {output}")
+        echo(f"{name}: watching at {frames.fps:g} frames per second; Ctrl-C ends it; see {output}")
         watch_live(predictor, frames, arguments.wanted, output, name, settings)
 
 
@@ -100,7 +100,7 @@ def run_offline(predictor: Predictor, arguments: argparse.Namespace, name: str) 
     entries = find_entries(arguments.source)
     rates = [arguments.fps or frame_rate(each, predictor.config.data.fps) for each in entries]
     with claimed_folder(output, arguments.overwrite):
-        echo(f"{arguments.source}: {len(entries)} video(s), {rates[0]:g} frames a second")
+        echo(f"{arguments.source}: {len(entries)} video(s), {rates[0]:g} frames per second")
         score_videos(
             predictor, entries, rates, arguments.wanted, output, name, not arguments.no_video
         )

@@ -58,9 +58,10 @@ class FramePrediction(CubeTask):
     def _reconstruct(self, flows: Tensor) -> Tensor:
         return self._reconstructor()(flows)
 
-    @cache  # noqa: B019 - one task a process; made where a flow is missing, not when all are cached
+    @cache  # noqa: B019 - one task per process; made where a flow is missing, not before
     def _reconstructor(self) -> Any:
-        return flow_reconstructor(self.model.memae, self.setup.device)
+        memae: Any = self.model.memae
+        return flow_reconstructor(memae, self.setup.device)
 
 
 @exit_on_user_error

@@ -89,7 +89,7 @@ class Costs:
 
         The plain side tests every epoch and, where scores are normalised (stages 2 and 3), goes
         through the training set for statistics. Ours does both once a stage, after its last epoch,
-        and stage 2 rebuilds the training flows once.
+        and stage 2 reconstructs the training flows once.
         """
         step, score = self.get("step", stage), self.get("score", _scored_by(stage))
         steps = -(-TRAINING // STEP_SIZES[stage])

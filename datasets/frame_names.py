@@ -76,11 +76,11 @@ def _times(images: Sequence[Path]) -> dict[Path, Decimal]:
     The names must differ in one number only. With ``1.1`` beside ``1.10`` the part behind the
     point is a count of its own: as times they would be equal.
     """
-    found = {path: _NUMBER.fullmatch(path.stem.casefold()) for path in images}
-    texts = {(each[1], each[3]) if each else None for each in found.values()}
+    matches = {path: _NUMBER.fullmatch(path.stem.casefold()) for path in images}
+    texts = {(each[1], each[3]) if each else None for each in matches.values()}
     if len(texts) != 1 or None in texts:
         return {}
-    times = {path: Decimal(each[2].replace(",", ".")) for path, each in found.items() if each}
+    times = {path: Decimal(each[2].replace(",", ".")) for path, each in matches.items() if each}
     has_fraction = any(value != int(value) for value in times.values())
     seconds = set(map(int, times.values()))
     is_one_count = len(seconds) == 1 and seconds != {0}  # clip4.8, clip4.9, clip4.10

@@ -78,9 +78,9 @@ def probe_images(folder: Path) -> tuple[int, int, int]:
         if size is not None and found_size == size:
             continue
         # The header tells the size before turning by EXIF orientation; the picture decides.
-        found = read_image(path).shape
-        if found != shape:
-            raise mixed_size(folder, f"frame {index} ({path.name})", found, shape)
+        actual = read_image(path).shape
+        if actual != shape:
+            raise mixed_size(folder, f"frame {index} ({path.name})", actual, shape)
     return len(images), shape[1], shape[0]
 
 
@@ -104,11 +104,11 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def mixed_size(
-    source: Path, frame: str, found: tuple[int, ...], expected: tuple[int, ...]
+    source: Path, frame: str, actual: tuple[int, ...], expected: tuple[int, ...]
 ) -> UserError:
     """The error of a frame whose shape is another than its video's."""
     return UserError(
-        f"{source}: frames of mixed size: {frame} is {found[1]}x{found[0]}, the video is "
+        f"{source}: frames of mixed size: {frame} is {actual[1]}x{actual[0]}, the video is "
         f"{expected[1]}x{expected[0]}; make them one size"
     )
 

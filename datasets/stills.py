@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 
 import numpy as np
 
-from datasets.manifest import DataSet
+from datasets.manifest import DataSet, VideoEntry
 from datasets.videos import read_frames
 from utils.errors import UserError
 
@@ -35,12 +35,16 @@ def read_stills(
         missing = by_video.get(entry.name, set())
         try:
             # Frames are decoded one after the other: seeking is inexact in many containers.
-            with closing(read_frames(entry)) as frames:
-                for index, frame in enumerate(frames if missing else ()):
+            with closing(_generator(entry)) as frames:
+                for index, picture in enumerate(frames) if missing else ():
                     if index in missing:
-                        yield (entry.name, index), frame
+                        yield (entry.name, index), picture
                         missing.discard(index)
                         if not missing:
                             break
         except UserError as error:
             logger.warning("no stills of video %s: %s", entry.name, error)
+
+
+def _generator(entry: VideoEntry) -> Generator[np.ndarray, None, None]:
+    yield from read_frames(entry)

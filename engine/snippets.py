@@ -44,7 +44,7 @@ def score_snippets(
         UserError: features of another size than the scorer's, or values that are not finite.
     """
     scorer = scorer_from_checkpoint(checkpoint, source).to(device)
-    features.require_size(scorer.get_submodule("fc1").in_features)
+    features.require_size(int(scorer.get_parameter("fc1.weight").shape[1]))
     reconstructor = reconstructor_from_checkpoint(checkpoint, source)
     if reconstructor is not None:
         reconstructor = reconstructor.to(device)

@@ -20,9 +20,7 @@ def averaged_model(model: nn.Module, decay: float) -> AveragedModel:
     their first steps.
     """
 
-    def update(
-        averages: list[torch.Tensor], currents: list[torch.Tensor], count: torch.Tensor
-    ) -> None:
+    def update(averages: Any, currents: Any, count: torch.Tensor | int) -> None:
         number = float(count)
         keep = min(decay, (1 + number) / (10 + number))
         for average, current in zip(averages, currents, strict=True):

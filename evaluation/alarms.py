@@ -29,7 +29,7 @@ class Alarm:
     score: float
 
     def as_json(self, fps: float) -> dict[str, Any]:
-        """Frames and seconds since the start of the video, at ``fps`` frames a second."""
+        """Frames and seconds since the start of the video, at ``fps`` frames per second."""
         return {
             "video": self.video,
             "start_frame": self.start,
@@ -105,7 +105,7 @@ def find_alarms(
 
 @dataclass(frozen=True)
 class AlarmStats:
-    """What a threshold brought: alarms, frames in alarm, out of so many frames and seconds."""
+    """What a threshold brought: alarms and frames in alarm, among all frames and seconds."""
 
     alarms: int
     alarm_frames: int
@@ -114,7 +114,7 @@ class AlarmStats:
 
     @property
     def alarms_per_hour(self) -> float:
-        """Alarms an hour of video."""
+        """Alarms per hour of video."""
         return self.alarms * 3600.0 / max(self.seconds, 1e-9)
 
     @property
@@ -126,7 +126,7 @@ class AlarmStats:
         """In words; whether the alarms are false only somebody who looks can tell."""
         return (
             f"{self.alarms} alarm(s) in {self.seconds / 60:.3g} minutes "
-            f"({self.alarms_per_hour:.4g} an hour, {self.frames_per_thousand:.4g} frames in a "
+            f"({self.alarms_per_hour:.4g} per hour, {self.frames_per_thousand:.4g} frames in a "
             "thousand), true and false ones"
         )
 

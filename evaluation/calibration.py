@@ -32,19 +32,19 @@ Unit = Literal["alarms_per_hour", "frames_per_thousand"]
 
 @dataclass(frozen=True)
 class Rate:
-    """A rate of false alarms: ``value`` alarms an hour, or ``value`` frames in a thousand."""
+    """A rate of false alarms: ``value`` alarms per hour, or ``value`` frames in a thousand."""
 
     value: float
     unit: Unit
 
     @classmethod
     def per_hour(cls, text: str) -> Rate:
-        """From the command line: so many alarms an hour."""
+        """From the command line: alarms per hour."""
         return cls(positive(text), "alarms_per_hour")
 
     @classmethod
     def per_thousand(cls, text: str) -> Rate:
-        """From the command line: so many frames in a thousand."""
+        """From the command line: frames in a thousand."""
         return cls(positive(text), "frames_per_thousand")
 
 
@@ -68,7 +68,7 @@ class Expected:
         """In words."""
         how = "extrapolated from" if self.is_extrapolated else "seen in"
         return (
-            f"{self.alarms_per_hour:.3g} false alarms an hour, {self.frames_per_thousand:.3g} "
+            f"{self.alarms_per_hour:.3g} false alarms per hour, {self.frames_per_thousand:.3g} "
             f"frames in a thousand ({how} {60 * self.hours:.3g} minutes of normal training video, "
             "which flatter: expect more on new video)"
         )
@@ -148,7 +148,7 @@ def threshold_for(calibration: Mapping[str, Any], rate: Rate, fps: float) -> flo
     Args:
         calibration: from ``calibrate``.
         rate: what is wanted.
-        fps: frames a second of the video to be watched.
+        fps: frames per second of the video to be watched.
     """
     if rate.unit == "alarms_per_hour":
         counts, limit = calibration["alarms"], rate.value * _hours(calibration, fps)
@@ -193,8 +193,8 @@ def require_same_score(
     remedy = "pass --threshold VALUE, or run the stage's training script again"
     if not calibration:
         raise UserError(f"{source}: no threshold was calibrated for it; {remedy}")
-    found = describe_score(rule, smoothing)
-    for name, wanted in zip(("score", "smoothing"), found, strict=True):
+    current = describe_score(rule, smoothing)
+    for name, wanted in zip(("score", "smoothing"), current, strict=True):
         if calibration[name] != wanted:
             raise UserError(
                 f"{source}: thresholds were calibrated for {name} '{calibration[name]}', not "

@@ -8,7 +8,7 @@ import numpy as np
 
 
 class CausalSmoother:
-    """Median of the last ``size`` frames, like ``evaluation.scores.causal_median``."""
+    """Median of the last ``size`` frames, like ``evaluation.smoothing.causal_median``."""
 
     def __init__(self, size: int) -> None:
         self._recent: deque[float] = deque(maxlen=size)

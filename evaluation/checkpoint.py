@@ -20,11 +20,20 @@ from utils.runtime import provenance
 class CubeIndex(Protocol):
     """Where cubes are; ``datasets.cubes.dataset.CubeSet`` is one."""
 
-    videos: Sequence[str]
-    num_frames: Mapping[str, int]
-    video_index: np.ndarray
-    frames: np.ndarray
-    boxes: np.ndarray
+    @property
+    def videos(self) -> Sequence[str]: ...
+
+    @property
+    def num_frames(self) -> Mapping[str, int]: ...
+
+    @property
+    def video_index(self) -> np.ndarray: ...
+
+    @property
+    def frames(self) -> np.ndarray: ...
+
+    @property
+    def boxes(self) -> np.ndarray | None: ...
 
 
 def evaluate_checkpoint(

@@ -1,4 +1,4 @@
-"""Predictor the scores of test videos: branches, metrics, protocol, ablation.
+"""Evaluate the scores of test videos: branches, metrics, protocol, ablation.
 
 This module knows errors, frames and labels, and neither models nor files.
 """
@@ -22,7 +22,7 @@ from utils.errors import UserError
 
 @dataclass(frozen=True)
 class Branch:
-    """One score and what it is worth: per cube, per frame before and after smoothing."""
+    """One score and its metrics: per cube, per frame before and after smoothing."""
 
     rule: ScoreRule
     cube_scores: np.ndarray
@@ -84,7 +84,7 @@ def evaluate(
         smoothing: what happens to the scores of each video.
         labels: video -> (num_frames,) of 0 and 1; ``None``: scores only.
         selection: which checkpoint this is and why, in words.
-        fps: frames a second of the videos.
+        fps: frames per second of the videos.
         regions: labelled regions, their frames numbered over all videos (``frame_numbers``).
         threshold: for alarms; ``None``: the one of the best F1 is taken instead, and marked.
 
@@ -170,11 +170,11 @@ def _branch(
     )
     scores = [smoothing(video) for video in raw]
     numbers = {} if labels is None else measure(scores, labels)
-    if regions is not None:
+    if regions is not None and cubes.boxes is not None:
         frame = frame_numbers(cubes.num_frames, cubes.video_index, cubes.frames)
         detected = Regions(frame, cubes.boxes, cube_scores)
-        found = region_metrics(detected, regions, int(np.sum(cubes.num_frames)))
-        numbers |= {"rbdc": found.rbdc, "tbdc": found.tbdc}
+        region = region_metrics(detected, regions, int(np.sum(cubes.num_frames)))
+        numbers |= {"rbdc": region.rbdc, "tbdc": region.tbdc}
     return Branch(rule, cube_scores, raw, scores, numbers)
 
 

@@ -1,4 +1,4 @@
-"""Predictor snippet scores frame by frame, with the code that judges HF2-VAD's cubes."""
+"""Evaluate snippet scores frame by frame, with the code that evaluates HF2-VAD's cubes."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -58,8 +59,8 @@ def video_peaks(evaluation: Evaluation, video: int, count: int) -> list[Highligh
 def false_alarms(evaluation: Evaluation, count: int) -> list[Highlight]:
     """Alarms in which no frame is abnormal, highest first."""
     spans: list[_Span] = []
-    for video, scores, labels in _labelled_videos(evaluation):
-        for start, stop in runs(scores >= evaluation.threshold.value):
+    for video, scores, labels, threshold in _labelled_videos(evaluation):
+        for start, stop in runs(scores >= threshold):
             if not (labels[start:stop] == 1).any():
                 spans.append(_span(video, scores, start, stop))
     spans.sort(key=lambda span: -span.score)
@@ -69,9 +70,9 @@ def false_alarms(evaluation: Evaluation, count: int) -> list[Highlight]:
 def misses(evaluation: Evaluation, count: int) -> list[Highlight]:
     """Labelled intervals whose highest score stays under the threshold, lowest first."""
     missed: list[_Span] = []
-    for video, scores, labels in _labelled_videos(evaluation):
+    for video, scores, labels, threshold in _labelled_videos(evaluation):
         spans = [_span(video, scores, start, stop) for start, stop in runs(labels == 1)]
-        missed += [span for span in spans if span.score < evaluation.threshold.value]
+        missed += [span for span in spans if span.score < threshold]
     missed.sort(key=lambda span: span.score)
     return [_highlight(evaluation, *span[1:]) for span in missed[:count]]
 
@@ -90,12 +91,16 @@ def videos_worst_first(evaluation: Evaluation) -> list[int]:
 
 def error_rate(evaluation: Evaluation, video: int) -> float:
     """Share of a video's frames on the wrong side of the threshold."""
+    if evaluation.labels is None or evaluation.threshold is None:
+        return math.nan
     alarm = evaluation.primary.scores[video] >= evaluation.threshold.value
     return float((alarm != (evaluation.labels[video] == 1)).mean())
 
 
 def video_auc(evaluation: Evaluation, video: int) -> float:
     """A video's own AUC; NaN when its frames are of one class."""
+    if evaluation.labels is None:
+        return math.nan
     return auc(evaluation.primary.scores[video], evaluation.labels[video])
 
 
@@ -114,12 +119,14 @@ def _span(video: int, scores: np.ndarray, start: int, stop: int) -> _Span:
     return _Span(float(scores[place]), video, place, start, stop)
 
 
-def _labelled_videos(evaluation: Evaluation) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Video, scores, labels; nothing where labels or the threshold are missing."""
+def _labelled_videos(
+    evaluation: Evaluation,
+) -> Iterator[tuple[int, np.ndarray, np.ndarray, float]]:
+    """Video, scores, labels, threshold; nothing where labels or threshold are missing."""
     if evaluation.labels is not None and evaluation.threshold is not None:
         pairs = zip(evaluation.primary.scores, evaluation.labels, strict=True)
         for video, (scores, labels) in enumerate(pairs):
-            yield video, scores, labels
+            yield video, scores, labels, evaluation.threshold.value
 
 
 def _highlight(evaluation: Evaluation, video: int, place: int, start: int, stop: int) -> Highlight:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -109,8 +110,9 @@ def false_alarm_rate(scores: np.ndarray, labels: np.ndarray, threshold: float) -
     return float((normal >= threshold).mean()) if len(normal) else math.nan
 
 
-class FalseAlarms(NamedTuple):
-    """False alarms: their number, an hour of normal video, and normal frames in alarm per 1000."""
+@dataclass(frozen=True)
+class FalseAlarms:
+    """False alarms: their number, per hour of normal video, and normal frames in alarm per 1000."""
 
     count: int
     per_hour: float
@@ -124,7 +126,7 @@ def false_alarms(scores: Videos, labels: Videos, threshold: float, fps: float) -
     over the time of the normal frames, so that it can be compared with calibration on normal video.
 
     Args:
-        fps: frames a second of the videos.
+        fps: frames per second of the videos.
     """
     count = normal = in_alarm = 0
     for video_scores, video_labels in zip(scores, labels, strict=True):

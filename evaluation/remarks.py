@@ -30,7 +30,7 @@ def remarks(evaluation: Evaluation) -> list[str]:
     """Sentences to stand beside the table; none without labels or where all is well."""
     if evaluation.labels is None:
         return []
-    found = [
+    remarks = [
         f"{name}: micro AUC {100 * branch.metrics['auc_micro']:.2f} is below {100 * TURNED:g}, so "
         "abnormal frames score lower than normal ones: its sign is probably turned round. Check "
         "that labels are 1 where abnormal and follow these videos in their order; if they do, "
@@ -38,7 +38,7 @@ def remarks(evaluation: Evaluation) -> list[str]:
         for name, branch in evaluation.branches.items()
         if is_turned(branch)
     ]
-    return found + _undefined(evaluation)
+    return remarks + _undefined(evaluation)
 
 
 def _undefined(evaluation: Evaluation) -> list[str]:

@@ -103,7 +103,7 @@ class KeptPictures:
         for place in places:
             if place in self._frames:
                 content = np.frombuffer(self._frames[place], np.uint8)
-                yield place, cv2.imdecode(content, cv2.IMREAD_COLOR)
+                yield place, np.asarray(cv2.imdecode(content, cv2.IMREAD_COLOR))
 
     def _highest_near(self, index: int) -> _Candidate | None:
         near = [

@@ -46,7 +46,7 @@ def score_videos(
     Args:
         predictor: from ``load_predictor``.
         entries: the videos.
-        rates: frames a second of each.
+        rates: frames per second of each.
         threshold_spec: see ``Predictor.threshold``.
         output: folder of the results.
         title: heading of the report.

@@ -37,7 +37,7 @@ class Predictor:
 
     Attributes:
         path, checkpoint: where the model is from.
-        config: its configuration with the overrides laid over.
+        config: its configuration with the overrides merged in.
         model: the network, in evaluation mode; scorer: errors of cubes by it.
         rule, smoothing: from errors to the score of a frame.
         device: of the networks.
@@ -61,7 +61,7 @@ class Predictor:
 
         Args:
             spec: a value, a rate of false alarms, or ``None`` for the checkpoint's own.
-            fps: frames a second of the video to be watched.
+            fps: frames per second of the video to be watched.
 
         Returns:
             ``None`` when nothing is given and the checkpoint has none for this score.
@@ -72,7 +72,7 @@ class Predictor:
         own = calibrated_threshold(self.checkpoint, self.rule, self.smoothing, fps)
         if spec is None:
             return own
-        table = self.checkpoint.get("calibration")
+        table: Any = self.checkpoint.get("calibration")
         if not isinstance(spec, Rate):
             rates = expected(table, spec, fps).describe() if own else ""
             return Threshold(spec, "given on the command line", rates)

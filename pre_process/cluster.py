@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import functools
 import logging
 import multiprocessing
-import os
 import pickle
 import sys
 import time
@@ -39,37 +37,10 @@ class Job(Protocol):
     """Work on the videos of a data set; picklable."""
 
     def __call__(self) -> Task:
-        """Build the task, once a process, so that models are loaded once."""
+        """Build the task, once per process, so that models are loaded once."""
 
     def product(self, entry: VideoEntry) -> Path:
         """The file or folder that appears, whole, when a video is finished."""
-
-
-def add_work_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--workers``, ``--scheduler`` and ``--overwrite``, which every extraction script has."""
-    parser.add_argument(
-        "--workers",
-        type=int,
-        default=0,
-        help="processes; default: one per core, or a single one for large networks",
-    )
-    parser.add_argument(
-        "--scheduler",
-        metavar="ADDRESS",
-        help="tcp://HOST:8786 of a dask scheduler: its workers work (docs/many_processes.md)",
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="do finished videos again (else: skip them)"
-    )
-
-
-def pick_workers(requested: int, uses_network: bool) -> int:
-    """Number of processes: as requested; 0: one per core, or one where networks use all cores."""
-    if requested < 0:
-        raise UserError(f"--workers {requested}: must be 1 or more (0: as many as there are cores)")
-    if requested:
-        return requested
-    return 1 if uses_network else len(os.sched_getaffinity(0))
 
 
 def run_over_videos(

@@ -11,9 +11,10 @@ if not __package__:
     import _path  # noqa: F401
 
 from datasets.manifest import load_dataset
-from pre_process.cluster import add_work_arguments, pick_workers, run_over_videos
+from pre_process.cluster import run_over_videos
 from pre_process.cubes.settings import box_settings, is_network
 from pre_process.detectors.extraction import BoxJob, draw_dataset, find_without_boxes
+from pre_process.work_arguments import add_work_arguments, pick_workers
 from utils.config.load import add_config_arguments, load_config
 from utils.console import echo, setup_logging
 from utils.errors import UserError, exit_on_user_error

@@ -14,8 +14,9 @@ if not __package__:
 
 from datasets.features.settings import feature_settings
 from datasets.manifest import SPLITS, load_dataset
-from pre_process.cluster import add_work_arguments, pick_workers, run_over_videos
+from pre_process.cluster import run_over_videos
 from pre_process.features.extraction import FeatureJob, find_unfinished
+from pre_process.work_arguments import add_work_arguments, pick_workers
 from utils.config.load import add_config_arguments, load_config
 from utils.console import echo, setup_logging
 from utils.errors import exit_on_user_error

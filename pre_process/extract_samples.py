@@ -13,7 +13,7 @@ if not __package__:
 
 from datasets.cubes.files import read_manifest
 from datasets.manifest import SPLITS, DataSet, load_dataset
-from pre_process.cluster import add_work_arguments, pick_workers, run_over_videos
+from pre_process.cluster import run_over_videos
 from pre_process.cubes.extraction import (
     CubeJob,
     cube_folder,
@@ -23,6 +23,7 @@ from pre_process.cubes.extraction import (
     verify_cubes,
 )
 from pre_process.cubes.settings import cube_settings, is_network
+from pre_process.work_arguments import add_work_arguments, pick_workers
 from utils.config.load import add_config_arguments, load_config
 from utils.console import echo, setup_logging
 from utils.errors import exit_on_user_error

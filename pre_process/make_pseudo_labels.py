@@ -72,10 +72,10 @@ def report_agreement(
         f"recall {hits / max(1, truth.sum()):.3f}"
     )
     really = np.array([part.any() for part in features.split_by_video(truth).values()])
-    found = float((abnormal & really).sum())
+    true_positives = float((abnormal & really).sum())
     echo(
-        f"videos: precision {found / max(1, abnormal.sum()):.3f}, "
-        f"recall {found / max(1, really.sum()):.3f}"
+        f"videos: precision {true_positives / max(1, abnormal.sum()):.3f}, "
+        f"recall {true_positives / max(1, really.sum()):.3f}"
     )
 
 

@@ -9,6 +9,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = replace(ToySettings(), num_videos=arguments.videos, strength=arguments.strength)
     truth = write_toy_features(arguments.folder, arguments.seed, settings)
     with atomic_path(arguments.folder / "truth.npz") as temporary:
-        np.savez_compressed(temporary, **truth["training"])
+        training: dict[str, Any] = dict(truth["training"])
+        np.savez_compressed(temporary, **training)
     for split, videos in truth.items():
         labels = np.concatenate(list(videos.values()))
         echo(

@@ -211,10 +211,10 @@ def _require_shapes(path: Path, arrays: dict[str, Any]) -> None:
     if count == 0 or arrays["pred_frame"].min() < 0:
         raise UserError(f"{path}: holds no sample, or one of a frame below 0; fetch it again")
     for name, row_shape in _ROW_SHAPES.items():
-        found = arrays[name].shape
-        if found != (count, *row_shape) and not (name == "pred_frame" and found == (count,)):
+        actual = arrays[name].shape
+        if actual != (count, *row_shape) and not (name == "pred_frame" and actual == (count,)):
             raise UserError(
-                f"{path}: {name} has shape {found}; {(count, *row_shape)} is needed "
+                f"{path}: {name} has shape {actual}; {(count, *row_shape)} is needed "
                 "(channel-last, five frames and five flows a sample)"
             )
     kinds = {name: array.dtype for name, array in arrays.items()}
@@ -240,6 +240,7 @@ def _require_fitting(folder: Path, last: int, num_frames: dict[str, int]) -> Non
 def _read_rows(array: np.ndarray, first: int, count: int) -> np.ndarray:
     """Copy rows of a mapped array and let its pages go: they count as this process's memory."""
     rows = np.array(array[first : first + count])
-    if isinstance(array, np.memmap):
-        array._mmap.madvise(mmap.MADV_DONTNEED)
+    pages = getattr(array, "_mmap", None)
+    if pages is not None:
+        pages.madvise(mmap.MADV_DONTNEED)
     return rows

@@ -139,7 +139,9 @@ def published_labels(path: Path) -> dict[str, np.ndarray]:
         f"{key + 1:02d}" if isinstance(key, int) else str(key).removesuffix(".npy")
         for key in raw.keys
     ]
-    lengths = {name: len(values) for name, values in zip(names, raw.values, strict=True)}
+    lengths = {
+        name: len(np.asarray(values)) for name, values in zip(names, raw.values, strict=True)
+    }
     return read_labels(path, {name: lengths[name] for name in sorted(lengths)})
 
 

@@ -88,10 +88,10 @@ def _check_against(
     faults = [f"missing {_published_name(key)}" for key in expected if key not in state]
     faults += [f"unexpected {_published_name(key)}" for key in state if key not in expected]
     for key in state.keys() & expected.keys():
-        found, needed = tuple(state[key].shape), tuple(expected[key].shape)
-        if found != needed:
+        actual, needed = tuple(state[key].shape), tuple(expected[key].shape)
+        if actual != needed:
             name = _published_name(key)
-            faults.append(f"{name} has shape {found}, the configured model needs {needed}")
+            faults.append(f"{name} has shape {actual}, the configured model needs {needed}")
     if faults:
         raise UserError(
             f"{source}: {len(faults)} tensor(s) do not fit the configured model:"

@@ -1,4 +1,4 @@
-"""Self-describing checkpoints: one file that rebuilds its own model and can be resumed.
+"""Self-describing checkpoints: one file from which its model is built and can be resumed.
 
 Keys: ``format_version``, ``system``, ``stage``, ``config`` (resolved), ``model`` (the weights to
 evaluate with), ``finished``, ``epoch`` (completed), ``step`` (global), ``statistics`` (of scores on
@@ -130,9 +130,9 @@ def _fault(path: Path, error: Exception) -> str:
             "nothing in it was run. Have its makers save the weights alone (a state_dict)"
         )
     reason = (str(error) or type(error).__name__).splitlines()[0].partition(". ")[0]
-    told = f" ({reason})" if "weights" not in reason.lower() else ""
+    detail = f" ({reason})" if "weights" not in reason.lower() else ""
     return (
-        f"truncated or not a checkpoint{told}; take an earlier one, fetch it again or train again"
+        f"truncated or not a checkpoint{detail}; take an earlier one, fetch it again or train again"
     )
 
 

@@ -15,7 +15,7 @@ _CHUNK = 1 << 20
 def open_maybe_compressed(handle: BinaryIO) -> BinaryIO:
     """Wrap a file that is zlib, gzip, bz2, xz or lzma compressed; give back any other as it is.
 
-    The compression is told by the first bytes; the handle must be at its start and seekable.
+    The compression is recognised by the first bytes; the handle must be at its start and seekable.
     """
     head = handle.read(6)
     handle.seek(0)

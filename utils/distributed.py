@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
+from torch.distributed.nn.functional import all_gather
 from torch.nn import functional as F
 
 from utils.console import silence
@@ -154,7 +155,7 @@ def gather_rows(rows: Tensor) -> Tensor:
     counts = row_counts(rows)
     padding = [0, 0] * (rows.dim() - 1) + [0, max(counts) - len(rows)]
     with lost_process_named():
-        parts = torch.distributed.nn.functional.all_gather(F.pad(rows, padding))
+        parts = all_gather(F.pad(rows, padding))
     return torch.cat([part[:number] for part, number in zip(parts, counts, strict=True)])
 
 

@@ -1,4 +1,4 @@
-"""What a file is that is not what it should be: told by its first bytes, for error messages."""
+"""What a file is that is not what it should be, by its first bytes, for error messages."""
 
 from __future__ import annotations
 

@@ -75,10 +75,10 @@ def main() -> None:
     """``check`` ends with code 2 where something is missing."""
     if sys.argv[1:] == ["mend"]:
         return mend()
-    found = faults()
-    for fault in found:
+    missing = faults()
+    for fault in missing:
         print(f"error: {fault}", file=sys.stderr)
-    sys.exit(2 if found else 0)
+    sys.exit(2 if missing else 0)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from utils.errors import UserError
 
 # Best scores and learning rates stand beside the weights as NumPy scalars; both module names of
 # NumPy 1 and 2 are in circulation.
+_SCALAR = importlib.import_module("numpy._core.multiarray").scalar
 _NUMPY_SCALARS: list[Any] = [
-    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),
-    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),
+    (_SCALAR, "numpy.core.multiarray.scalar"),
+    (_SCALAR, "numpy._core.multiarray.scalar"),
     np.dtype,
     codecs.encode,
     *(type(np.dtype(kind)) for kind in "bBhHiIlLqQfd?"),

@@ -57,7 +57,7 @@ def load_joblib(path: str | Path, memory_map: bool = False) -> Any:
     """Read what ``joblib.dump`` wrote: arrays in plain containers, compressed or not.
 
     Args:
-        path: the file. zlib, gzip, bz2, xz and lzma are told by their first bytes.
+        path: the file. zlib, gzip, bz2, xz and lzma are recognised by their first bytes.
         memory_map: map the arrays of an uncompressed file read-only instead of loading them.
 
     Raises:

@@ -60,7 +60,7 @@ class Annotator:
         self,
         frame: np.ndarray,
         boxes: np.ndarray,
-        box_scores: Sequence[float],
+        box_scores: Sequence[float] | np.ndarray,
         score: float | None,
         caption: str,
     ) -> np.ndarray:

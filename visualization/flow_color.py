@@ -76,9 +76,9 @@ def prediction_pictures(flows: Tensor, output: Mapping[str, Any]) -> dict[str, n
 
 
 def _flow_rows(flow: Tensor, flow_recon: Tensor) -> list[list[np.ndarray]]:
-    real, rebuilt = flow.float().cpu().numpy(), flow_recon.float().cpu().numpy()
+    real, reconstructed = flow.float().cpu().numpy(), flow_recon.float().cpu().numpy()
     largest = [max(float(np.linalg.norm(one, axis=0).max()), 1e-6) for one in real]
     return [
         [network_flow_to_bgr(one, scale) for one, scale in zip(row, largest, strict=True)]
-        for row in (real, rebuilt)
+        for row in (real, reconstructed)
     ]

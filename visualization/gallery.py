@@ -86,9 +86,10 @@ def make_gallery(
     cubes = np.unique(
         [highlight.cube for highlight in chosen if highlight.cube is not None]
     ).astype(int)
-    strips = {}
-    for start in range(0, len(cubes) if explain else 0, _BATCH):
+    strips: dict[int, tuple[Sequence[str], bytes]] = {}
+    for start in range(0, len(cubes), _BATCH) if explain else ():
         batch = cubes[start : start + _BATCH]
+        assert explain is not None
         seen = {name: np.asarray(values) for name, values in explain(batch).items()}
         for row, cube in enumerate(batch.tolist()):
             strips[cube] = cube_strip({name: values[row] for name, values in seen.items()})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -137,7 +138,8 @@ def _style(axes: Axes) -> None:
 
 
 def _legend(axes: Axes, title: str, place: str) -> None:
-    axes.legend(title=title, loc=place, fontsize=8, title_fontsize=8, frameon=False)
+    options: dict[str, Any] = {"title": title, "loc": place, "frameon": False}
+    axes.legend(**options, fontsize=8, title_fontsize=8)
 
 
 def _png(figure: Figure) -> bytes:

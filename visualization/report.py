@@ -26,7 +26,9 @@ _BASELINES = {
 
 def curve_pictures(evaluation: Evaluation) -> dict[str, bytes]:
     """``roc`` and ``precision_recall`` as PNG; empty without labels of both classes."""
-    labels = None if evaluation.labels is None else np.concatenate(evaluation.labels)
+    if evaluation.labels is None:
+        return {}
+    labels = np.concatenate(evaluation.labels)
     if not plots.is_drawable(labels):
         return {}
     scores = {name: np.concatenate(each.scores) for name, each in evaluation.branches.items()}
@@ -146,16 +148,17 @@ class _Cards:
         self._gallery = gallery
 
     def of(self, chosen: Iterable[Highlight]) -> list[dict[str, Any]]:
-        return [self._card(moment) for moment in chosen]
+        return [self._card(highlight) for highlight in chosen]
 
-    def _card(self, moment: Highlight) -> dict[str, Any]:
-        cubes, cube = self._evaluation.cubes, moment.cube
-        name = cubes.videos[moment.video]
-        still = self._gallery.stills.get((name, moment.frame, cube))
-        captions, strip = self._gallery.strips.get(cube, ((), None))
+    def _card(self, highlight: Highlight) -> dict[str, Any]:
+        cubes, cube = self._evaluation.cubes, highlight.cube
+        name = cubes.videos[highlight.video]
+        still = self._gallery.stills.get((name, highlight.frame, cube))
+        drawn = None if cube is None else self._gallery.strips.get(cube)
+        captions, strip = drawn or ((), None)
         return {
             "video": name,
-            "moment": moment,
+            "moment": highlight,
             "still": data_uri(still, "jpeg") if still else None,
             "strip": data_uri(strip, "png") if strip else None,
             "captions": captions,

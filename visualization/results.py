@@ -74,10 +74,11 @@ def write_cube_scores(path: Path, evaluation: Evaluation) -> None:
     """CSV of video, frame, box, errors and score of each cube; no frame error in stage 1."""
     cubes = evaluation.cubes
     blank = [""] * len(cubes.frames)
+    boxes = np.zeros((len(cubes.frames), 4)) if cubes.boxes is None else cubes.boxes
     columns = (
         [cubes.videos[index] for index in cubes.video_index],
         cubes.frames.tolist(),
-        *np.round(cubes.boxes.astype(np.float64), 2).T.tolist(),
+        *np.round(boxes.astype(np.float64), 2).T.tolist(),
         cubes.errors["flow_error"].tolist(),
         cubes.errors["frame_error"].tolist() if "frame_error" in cubes.errors else blank,
         evaluation.primary.cube_scores.tolist(),
@@ -100,10 +101,10 @@ def results_table(evaluation: Evaluation) -> str:
         columns |= {"RBDC": "rbdc", "TBDC": "tbdc"}
     rows = []
     for name, branch in evaluation.branches.items():
-        found = branch.metrics
-        rest = [percent(found[key]) for key in columns.values()]
+        metrics = branch.metrics
+        rest = [percent(metrics[key]) for key in columns.values()]
         name = f"{name} (turned round?)" if is_turned(branch) else name
-        rows.append([name, percent(found["auc_micro"]), interval(found), *rest])
+        rows.append([name, percent(metrics["auc_micro"]), interval(metrics), *rest])
     table = format_table(["%", "micro AUC", "95 % interval", *columns], rows)
     return "\n".join([table, *remarks(evaluation), f"protocol: {evaluation.protocol_line}"])
 

@@ -13,11 +13,11 @@ from visualization.report import percent
 
 def rates_table(evaluation: Evaluation) -> str:
     """The numbers that the papers on these features print beside the AUC, as text."""
-    if evaluation.labels is None:
+    if evaluation.labels is None or evaluation.threshold is None:
         return ""
-    found, alarms = evaluation.primary.metrics, evaluation.alarms
+    metrics, alarms = evaluation.primary.metrics, evaluation.alarms
     return (
-        f"videos with an anomaly only: AUC {_rate(found['auc_abnormal_videos'])}\n"
+        f"videos with an anomaly only: AUC {_rate(metrics['auc_abnormal_videos'])}\n"
         f"false-alarm rate at {evaluation.threshold.value:g}: all videos "
         f"{_rate(alarms['false_alarm_rate'])}, videos with an anomaly "
         f"{_rate(alarms['false_alarm_rate_abnormal_videos'])}"
@@ -33,6 +33,7 @@ def write_curves(folder: Path, evaluation: Evaluation) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for video, scores in enumerate(evaluation.primary.scores):
         labels = None if evaluation.labels is None else evaluation.labels[video]
-        picture = video_picture(scores, scores, labels, evaluation.threshold.value)
+        threshold = evaluation.threshold.value if evaluation.threshold else None
+        picture = video_picture(scores, scores, labels, threshold)
         with atomic_path(folder / f"{evaluation.cubes.videos[video]}.png") as temporary:
             temporary.write_bytes(picture)

@@ -29,7 +29,7 @@ def cube_strip(seen: Mapping[str, np.ndarray]) -> tuple[tuple[str, ...], bytes]:
         patches["error"] = error_map(seen["frame_target"], seen["frame_pred"])
     largest = max(float(np.linalg.norm(seen["flow"], axis=0).max()), 1e-6)
     patches["flow"] = network_flow_to_bgr(seen["flow"], largest)
-    patches["rebuilt flow"] = network_flow_to_bgr(seen["flow_recon"], largest)
+    patches["reconstructed flow"] = network_flow_to_bgr(seen["flow_recon"], largest)
     return tuple(patches), _encode(np.hstack(list(patches.values())), ".png")
 
 

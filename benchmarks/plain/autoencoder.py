@@ -128,7 +128,7 @@ class Autoencoder(nn.Module):
         self.out_conv = OutConv(f, 2)
 
     def forward(self, flow: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The rebuilt flow and the attention of each memory in use."""
+        """The reconstructed flow and the attention of each memory in use."""
         attention: list[Tensor] = []
         x0 = self.in_conv(flow)
         x1 = self.down_1(x0)

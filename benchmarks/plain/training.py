@@ -26,8 +26,10 @@ class PlainModel(nn.Module):
 
     def forward(self, frames: Tensor, flows: Tensor) -> dict[str, Any]:
         """(B, 15, 32, 32) and (B, 8, 32, 32): the autoencoder sees one flow after another."""
-        rebuilt, attention = zip(*(self.memAE(flow) for flow in flows.split(2, dim=1)), strict=True)
-        flow_recon = torch.cat(rebuilt, dim=1)
+        reconstructed, attention = zip(
+            *(self.memAE(flow) for flow in flows.split(2, dim=1)), strict=True
+        )
+        flow_recon = torch.cat(reconstructed, dim=1)
         frame_pred, q_means, p_means = self.vunet(frames[:, :12], flow_recon, self.training)
         return {
             "frame_pred": frame_pred,

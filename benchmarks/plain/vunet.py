@@ -190,7 +190,7 @@ class Decoder(nn.Module):
 
 
 class FramePredictor(nn.Module):
-    """Four frames and four rebuilt flows to the next frame."""
+    """Four frames and four reconstructed flows to the next frame."""
 
     def __init__(self, nf_max: int, nf_start: int, dropout: float) -> None:
         super().__init__()

@@ -28,13 +28,13 @@ class FlowReconCache:
         folder: where the file lies.
         count: number of cubes.
         key: changes when the cubes or the autoencoder do; files of other keys are removed.
-        rebuild: maps flows (B, 8, 32, 32) float32 to their reconstruction, alike.
+        reconstruct: maps flows (B, 8, 32, 32) float32 to their reconstruction, alike.
     """
 
     def __init__(
-        self, folder: Path, count: int, key: str, rebuild: Callable[[Tensor], Tensor]
+        self, folder: Path, count: int, key: str, reconstruct: Callable[[Tensor], Tensor]
     ) -> None:
-        self._folder, self._count, self._rebuild = Path(folder), count, rebuild
+        self._folder, self._count, self._reconstruct = Path(folder), count, reconstruct
         name = f"flow_recon_{key[:12]}_{platform.node() or 'here'}"
         self._path = self._folder / f"{name}.bin"
         self._known_path = self._folder / f"{name}.known"
@@ -50,14 +50,13 @@ class FlowReconCache:
         Raises:
             UserError: the disk is full.
         """
-        if self._rows is None:
-            self._open()
+        cached = self._open() if self._rows is None else self._rows
         rows = indices.cpu().numpy()
         missing = np.flatnonzero(self._known[rows] == 0)
         if len(missing):
-            rebuilt = self._rebuild(flows[torch.from_numpy(missing).to(flows.device)])
-            self._keep(rows[missing], rebuilt)
-        kept = torch.from_numpy(self._rows[rows])  # a copy
+            reconstructed = self._reconstruct(flows[torch.from_numpy(missing).to(flows.device)])
+            self._keep(rows[missing], reconstructed)
+        kept = torch.from_numpy(cached[rows])  # a copy
         return kept.to(flows.device, non_blocking=True).permute(0, 3, 1, 2).float()
 
     def remove(self) -> None:
@@ -65,7 +64,7 @@ class FlowReconCache:
         for path in (self._path, self._known_path):
             path.unlink(missing_ok=True)
 
-    def _open(self) -> None:
+    def _open(self) -> np.ndarray:
         self._folder.mkdir(parents=True, exist_ok=True)
         for path in self._folder.glob(f"flow_recon_*_{platform.node() or 'here'}.*"):
             if path not in (self._path, self._known_path):
@@ -77,14 +76,15 @@ class FlowReconCache:
         self._grow(self._known_path, self._count)
         self._rows = np.memmap(self._path, np.float16, "r", shape=(self._count, *ROW_SHAPE))
         self._known = np.memmap(self._known_path, np.uint8, "r", shape=(self._count,))
+        return self._rows
 
     @staticmethod
     def _grow(path: Path, size: int) -> None:
         with path.open("ab") as handle:
             handle.truncate(size)
 
-    def _keep(self, rows: np.ndarray, rebuilt: Tensor) -> None:
-        values = rebuilt.detach().permute(0, 2, 3, 1).half().cpu().contiguous().numpy()
+    def _keep(self, rows: np.ndarray, reconstructed: Tensor) -> None:
+        values = reconstructed.detach().permute(0, 2, 3, 1).half().cpu().contiguous().numpy()
         try:
             # Written, not stored through the map: a full disk is then an error, not a crash.
             with self._path.open("rb+") as data, self._known_path.open("rb+") as known:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
-
-from datasets.cubes.dataset import CubeSet
 
 
 class CubeBatch(NamedTuple):
@@ -21,6 +19,14 @@ class CubeBatch(NamedTuple):
     weight: float = 1.0
 
 
+class Gathered(Protocol):
+    """Cubes that can be had by their numbers: ``CubeSet`` and the published ``ChunkSet``."""
+
+    def __len__(self) -> int: ...
+
+    def gather(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
+
+
 class CubeLoader:
     """Batches of a cube set, in order or in an order that seed and epoch alone decide.
 
@@ -31,7 +37,7 @@ class CubeLoader:
 
     def __init__(
         self,
-        cubes: CubeSet,
+        cubes: Gathered,
         batch_size: int,
         shuffle: bool = False,
         seed: int = 0,

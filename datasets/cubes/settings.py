@@ -130,14 +130,14 @@ def unless_moved(now: Any, before: Any) -> Any:
 def _inputs_now(folder: Path, video: str) -> dict[str, Any]:
     """What a video's boxes and flow in the data set's own folders were made with, if there."""
     root, split = folder.parents[1], folder.name
-    found: dict[str, Any] = {}
+    made_with: dict[str, Any] = {}
     flow = root / "flows" / split / f"{video}.json"
     if flow.is_file():
-        found |= flatten_settings("flow.made_with", read_json(flow))
+        made_with |= flatten_settings("flow.made_with", read_json(flow))
     try:
         with np.load(root / "boxes" / split / f"{video}.npz", allow_pickle=False) as content:
             settings = json.loads(str(content["settings"]))
-        found |= flatten_settings("boxes.made_with", settings)
+        made_with |= flatten_settings("boxes.made_with", settings)
     except (KeyError, *DAMAGED_ARRAY):  # a file that is used is checked where it is read
         pass
-    return found
+    return made_with

@@ -42,8 +42,8 @@ def open_split(
         features = FeatureSet.open(path, ranges, data.crops, video_list, data.axes)
     if labels is None or split == "training":
         return features, None
-    found = load_feature_labels(labels, features, data.frames_per_snippet, data.equal_lengths)
-    return features, found
+    labels_of = load_feature_labels(labels, features, data.frames_per_snippet, data.equal_lengths)
+    return features, labels_of
 
 
 def describe_truth(data: FeatureDataConfig, features: FeatureSet) -> dict[str, str]:
@@ -92,8 +92,8 @@ def load_feature_labels(
     slack = frames_per_snippet - (0 if path.suffix == ".txt" and raw.keys else 1)
     order = features.names if features.order else None
     num_frames = {name: int(length) for name, length in covered.items()}
-    found = fit_labels(raw, num_frames, path, order, slack)
-    return {name: found[name] for name in features.names}
+    labels_of = fit_labels(raw, num_frames, path, order, slack)
+    return {name: labels_of[name] for name in features.names}
 
 
 def open_by_labels(

@@ -3,7 +3,7 @@
 An epoch visits every snippet as an item's start once, in an order that seed and epoch decide. The
 set is cut into short blocks of neighbouring snippets; the blocks are shuffled, and as many as fit
 the memory budget form a pool, whose items are shuffled together. So the disk sees reads of a block
-at a time and each byte about once an epoch, while a batch mixes snippets from hundreds of places.
+at a time and each byte about once per epoch, while a batch mixes snippets from hundreds of places.
 A set that fits the budget is one pool: then the order is a plain random permutation, and the
 disk is read once.
 """

@@ -78,10 +78,10 @@ def _require_order(features: FeatureSet, path: Path) -> None:
 
 def _in_order(named: dict[str, np.ndarray], features: FeatureSet, path: Path) -> np.ndarray:
     for name, length in zip(features.names, features.lengths, strict=True):
-        found = len(named[name]) if name in named else "no"
-        if found != length:
+        count = len(named[name]) if name in named else "no"
+        if count != length:
             raise UserError(
-                f"{path}: video {name}: {found} values for {length} snippets; "
+                f"{path}: video {name}: {count} values for {length} snippets; "
                 "make it again from these features"
             )
     return np.concatenate([named[name] for name in features.names]).astype(np.float32)

@@ -28,18 +28,18 @@ def read_annotations(path: str | Path) -> RawLabels:
         UserError: missing file, or a line of another form.
     """
     path = Path(path)
-    found: dict[str, Intervals] = {}
+    intervals_of: dict[str, Intervals] = {}
     has_class = False
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         if line.strip():
             name, intervals, classed = _parse_line(line, f"{path}, line {number}")
-            if name in found:
+            if name in intervals_of:
                 raise UserError(f"{path}, line {number}: video {name} was there before")
-            found[name] = intervals
+            intervals_of[name] = intervals
             has_class = has_class or classed
-    if not found:
+    if not intervals_of:
         raise UserError(f"{path}: holds no annotations")
-    return RawLabels(list(found), list(found.values()), is_partial=not has_class)
+    return RawLabels(list(intervals_of), list(intervals_of.values()), is_partial=not has_class)
 
 
 def _parse_line(line: str, where: str) -> tuple[str, Intervals, bool]:

@@ -44,8 +44,8 @@ def _read_folder(folder: Path) -> RawLabels:
         return _read_matlab_script(scripts[0])
     if has_masks(folder):
         masks = read_masks(folder)
-        found = [(name, np.array([mask.any() for mask in frames])) for name, frames in masks]
-        return RawLabels([name for name, _ in found], [values for _, values in found])
+        named = [(name, np.array([mask.any() for mask in frames])) for name, frames in masks]
+        return RawLabels([name for name, _ in named], [values for _, values in named])
     files = [path for path in folder.iterdir() if path.suffix.lower() in (".npy", ".txt", ".csv")]
     files.sort(key=lambda path: natural_key(path.name))
     if not files:

@@ -55,8 +55,12 @@ def load_labels(root: str | Path) -> dict[str, np.ndarray]:
             "or score the videos without evaluating them (infer.py)"
         )
     raw = read_raw(path)
-    named = zip(raw.keys, raw.values, strict=True)
-    return {name: _per_frame(value, len(value), path, name) for name, value in named}
+    named = zip(raw.keys or (), raw.values, strict=True)
+    return {
+        str(name): _per_frame(value, len(value), path, str(name))
+        for name, value in named
+        if isinstance(value, np.ndarray)
+    }
 
 
 def read_labels(path: str | Path, num_frames: dict[str, int]) -> dict[str, np.ndarray]:
@@ -155,8 +159,9 @@ def match_names(
     spellings = (str, canonical_without_crop, lambda name: Path(name).stem, _numbers)
     for canonical in spellings:
         by_name = {canonical(name): name for name in names}
-        matched = {key: by_name.get(canonical(str(key))) for key in keys}
-        if len(by_name) == len(names) and len(set(matched.values()) - {None}) == len(keys):
+        canonical_keys = {key: canonical(str(key)) for key in keys}
+        matched = {key: by_name[own] for key, own in canonical_keys.items() if own in by_name}
+        if len(by_name) == len(names) and len(set(matched.values())) == len(keys):
             return matched
     if len(keys) == len(names) and all(re.fullmatch(r"\d+", str(key)) for key in keys):
         ordered = sorted(keys, key=lambda key: int(key))
@@ -180,9 +185,9 @@ def _match(raw: RawLabels, names: list[str], path: Path) -> dict[str, np.ndarray
             f"the data set ({', '.join(names[:3])}, ...); rename one or the other"
         )
     _require_all(raw, names, path)
-    found = {matched[key]: value for key, value in zip(raw.keys, raw.values, strict=True)}
+    values = {matched[key]: value for key, value in zip(raw.keys, raw.values, strict=True)}
     normal = Intervals(np.empty((0, 2), np.int64))
-    return {name: found.get(name, normal) for name in names}
+    return {name: values.get(name, normal) for name in names}
 
 
 def _is_unnamed(raw: RawLabels) -> bool:

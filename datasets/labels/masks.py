@@ -55,8 +55,8 @@ def _mask_sources(folder: Path) -> list[Path]:
     folders = [path for path in folder.glob("*_gt") if path.is_dir()]
     volumes = [path for path in folder.glob("*.mat") if re.fullmatch(r"\d+_label", path.stem)]
     stacks = [path for path in folder.glob("*.npy") if _is_stack(path)]
-    found = folders or volumes or stacks
-    return sorted(found, key=lambda path: natural_key(path.name))
+    sources = folders or volumes or stacks
+    return sorted(sources, key=lambda path: natural_key(path.name))
 
 
 def _is_stack(path: Path) -> bool:

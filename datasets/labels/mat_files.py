@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -58,8 +59,8 @@ def read_mat(path: str | Path, names: Sequence[str] = ()) -> Variables:
             raise UserError(f"{path}: reading it takes over {_LONGEST:.0f} s; damaged?") from None
         if done.returncode == 0:
             return _unpack(content)
-        told = done.stderr.strip().splitlines()
-        reason = told[-1] if told else "no reason told"
+        lines = done.stderr.strip().splitlines()
+        reason = lines[-1] if lines else "no reason given"
         if done.returncode < 0:
             number = -done.returncode
             reason = f"reading it ended in a crash: {signal.strsignal(number) or number}"
@@ -70,13 +71,13 @@ def read_mat(path: str | Path, names: Sequence[str] = ()) -> Variables:
 
 def _unpack(content: Path) -> Variables:
     with np.load(content, allow_pickle=False) as archive:
-        found: Variables = {}
+        variables: Variables = {}
         for place, (name, count) in enumerate(json.loads(str(archive["names"]))):
             if count is None:
-                found[name] = archive[f"{place}"]
+                variables[name] = archive[f"{place}"]
             else:
-                found[name] = [archive[f"{place}.{cell}"] for cell in range(count)]
-        return found
+                variables[name] = [archive[f"{place}.{cell}"] for cell in range(count)]
+        return variables
 
 
 def _pack(path: str, content: str, names: Sequence[str]) -> None:
@@ -97,7 +98,8 @@ def _pack(path: str, content: str, names: Sequence[str]) -> None:
                 raise ValueError(f"{name}: neither numbers, text nor cells of them")
             arrays[f"{place}.{number}" if is_cell else f"{place}"] = cell
         listed.append((name, len(cells) if is_cell else None))
-    np.savez(content, names=np.array(json.dumps(listed)), **arrays)
+    everything: dict[str, Any] = {"names": np.array(json.dumps(listed)), **arrays}
+    np.savez(content, **everything)
 
 
 def _main() -> None:

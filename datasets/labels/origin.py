@@ -20,8 +20,8 @@ def describe_labels(path: str | Path) -> str:
         files = masks or sorted(file for file in path.iterdir() if file.is_file())
         each = [(file.relative_to(path).as_posix(), sha256_file(file)) for file in files]
         return f"{path.name} (digest {digest(each)[:12]})"
-    told = f"{path.name} (SHA-256 {sha256_file(path)[:12]})"
-    return told + (f", made from {source}" if (source := _read_source(path)) else "")
+    description = f"{path.name} (SHA-256 {sha256_file(path)[:12]})"
+    return description + (f", made from {source}" if (source := _read_source(path)) else "")
 
 
 def write_source(path: Path, source: str | Path) -> None:

@@ -171,7 +171,7 @@ def _frame_labels(regions: list[Region], num_frames: int) -> np.ndarray:
 
 def _write_video(path: Path, frames: np.ndarray) -> None:
     size = (frames.shape[2], frames.shape[1])
-    codec = cv2.VideoWriter_fourcc(*"MJPG")
+    codec = cv2.VideoWriter.fourcc(*"MJPG")
     with atomic_path(path) as temporary:
         # OpenCV's own Motion JPEG writer needs no system codec and is the same everywhere.
         writer = cv2.VideoWriter(

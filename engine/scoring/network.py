@@ -13,6 +13,7 @@ from datasets.cubes.files import CUBE_SIZE, NUM_FLOWS, NUM_FRAMES
 from datasets.cubes.loader import to_network_inputs
 from models.hf2vad.errors import cube_errors, stage1_errors
 from models.hf2vad.fuse import fuse_for_inference
+from models.hf2vad.hf2vad import HF2VAD
 from models.hf2vad.ml_memae_sc import MLMemAESC
 from utils.runtime import autocast
 
@@ -53,6 +54,7 @@ def network_errors(model: nn.Module, frames: Tensor, flows: Tensor) -> dict[str,
     """
     if isinstance(model, MLMemAESC):
         return stage1_errors(model, flows)
+    assert isinstance(model, HF2VAD)
     return cube_errors(model, frames, flows)
 
 

@@ -34,8 +34,8 @@ class OnnxScorer:
         except Exception as error:  # onnxruntime raises many kinds, without a common base
             reason = str(error).splitlines()[0]
             raise UserError(f"{path}: not a readable ONNX file ({reason}); {remedy}") from None
-        found = self._session.get_modelmeta().custom_metadata_map.get(CHECKPOINT_KEY)
-        if found != sha256_file(checkpoint):
+        exported_from = self._session.get_modelmeta().custom_metadata_map.get(CHECKPOINT_KEY)
+        if exported_from != sha256_file(checkpoint):
             raise UserError(f"{path}: was not exported from {checkpoint} as it is now; {remedy}")
         self._names = [output.name for output in self._session.get_outputs()]
 
@@ -53,5 +53,5 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
 
 
 def onnx_path(checkpoint: Path) -> Path:
-    """Where the exported network of a checkpoint lies unless told otherwise: beside it."""
+    """Where the exported network of a checkpoint lies by default: beside it."""
     return checkpoint.with_suffix(".onnx")

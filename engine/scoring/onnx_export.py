@@ -87,8 +87,8 @@ def _largest_difference(network: ScoringNetwork, path: Path) -> float:
         appearance, motion = random_cubes(count, seed=count)
         ours = network(torch.from_numpy(appearance), torch.from_numpy(motion))
         theirs = session.run(None, {"appearance": appearance, "motion": motion})
-        for expected, found in zip(ours.values(), theirs, strict=True):
+        for expected, actual in zip(ours.values(), theirs, strict=True):
             reference = expected.numpy().astype(np.float64)
-            error = np.abs(found - reference) / np.maximum(np.abs(reference), 1e-6)
+            error = np.abs(actual - reference) / np.maximum(np.abs(reference), 1e-6)
             largest = max(largest, float(error.max()))
     return largest

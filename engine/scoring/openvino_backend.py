@@ -73,7 +73,8 @@ class CompiledNetwork:
             examples = [torch.zeros(2, num_flows * FLOW_CHANNELS, 32, 32)]
         else:
             examples.insert(0, torch.zeros(2, 15, 32, 32))
-        self._compiled = _compile(_TupleOutput(fuse_for_inference(model)), examples, precision)
+        network = _TupleOutput(fuse_for_inference(model))
+        self._compiled, self._weights = _compile(network, examples, precision)
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
         """Inputs (B, C, 32, 32) float32 on the CPU to the outputs, each (B, C', 32, 32) float32."""
@@ -105,7 +106,8 @@ class _TupleOutput(nn.Module):
         return tuple(output[name] for name in ("flow_recon", "frame_pred") if name in output)
 
 
-def _compile(network: nn.Module, examples: list[Tensor], precision: str) -> Any:
+def _compile(network: nn.Module, examples: list[Tensor], precision: str) -> tuple[Any, Any]:
+    """The compiled network, and what owns its weights: they are shared, and must outlive it."""
     try:
         import openvino
         from openvino.frontend import FrontEndManager
@@ -120,12 +122,12 @@ def _compile(network: nn.Module, examples: list[Tensor], precision: str) -> Any:
         traced = torch.jit.trace(network, tuple(examples), check_trace=False)
     # Less than convert_model does, which would check the layout of every input for seconds.
     front_end = FrontEndManager().load_by_framework("pytorch")
-    decoder = TorchScriptPythonDecoder(traced)  # must outlive the conversion
+    decoder = TorchScriptPythonDecoder(traced)
     model = front_end.convert(front_end.load(decoder))
     # With known sizes OpenVINO would mistake K flows times two channels for shuffled channels, and
     # fail on the batch that it does not know.
     model.reshape({port: [-1, -1, -1, -1] for port in model.inputs})
-    return openvino.Core().compile_model(
+    compiled = openvino.Core().compile_model(
         model,
         "CPU",
         {
@@ -134,3 +136,4 @@ def _compile(network: nn.Module, examples: list[Tensor], precision: str) -> Any:
             "NUM_STREAMS": 1,
         },
     )
+    return compiled, (decoder, traced, network)

@@ -1,4 +1,4 @@
-"""The alarms of a live run: told at once, appended to a file, the last ones kept with pictures."""
+"""The alarms of a live run: announced, appended to a file, the last ones with pictures."""
 
 from __future__ import annotations
 
@@ -112,21 +112,21 @@ class AlarmLog:
     def _end(self, alarm: Alarm) -> None:
         self.count += 1
         self.frames_in_alarm += alarm.stop - alarm.start
-        told = alarm.as_json(fps=1.0)
+        record = alarm.as_json(fps=1.0)
         for name, clock in self._clocks.items():
-            told[f"{name}_seconds"] = round(clock - (self._began or clock), 3)
-            told[f"{name}_time"] = time_text(clock)
-        self.recent.append(told)
+            record[f"{name}_seconds"] = round(clock - (self._began or clock), 3)
+            record[f"{name}_time"] = time_text(clock)
+        self.recent.append(record)
         with (self._folder / "alarms.jsonl").open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(told) + "\n")
-        echo(f"{told['end_time']} alarm over: peak {alarm.score:.2f} at frame {alarm.peak}")
+            handle.write(json.dumps(record) + "\n")
+        echo(f"{record['end_time']} alarm over: peak {alarm.score:.2f} at frame {alarm.peak}")
         if self._best is not None:
-            self.pictures.append(self._draw(told, self._best))
+            self.pictures.append(self._draw(record, self._best))
 
-    def _draw(self, told: dict[str, Any], best: _Snapshot) -> AlarmPicture:
+    def _draw(self, record: dict[str, Any], best: _Snapshot) -> AlarmPicture:
         seen = self._explain(best.appearance[None], best.motion[None])
         strip = cube_strip({name: np.asarray(values[0]) for name, values in seen.items()})
-        return AlarmPicture(told, frame_with_box(best.frame, best.box, _GLIMPSE_WIDTH), *strip)
+        return AlarmPicture(record, frame_with_box(best.frame, best.box, _GLIMPSE_WIDTH), *strip)
 
 
 def _snapshot(scored: ScoredFrame) -> _Snapshot:

@@ -102,7 +102,7 @@ def open_live(
 
     Args:
         source: a camera's number, a stream's address, or one video, which is played at its speed.
-        fps: frames a second; ``None``: as the source tells.
+        fps: frames per second; ``None``: as the source tells.
         default_fps: where it does not tell.
         max_delay, give_up_after: see ``FrameBuffer``.
 
@@ -131,9 +131,9 @@ def _read_recording(recording: Stream, source: str) -> Iterator[np.ndarray]:
         UserError: it broke off before its end.
     """
     num_frames, declared = 0, recording.num_frames
-    while (read := recording.read())[0]:
+    while (picture := recording.read()[1]) is not None:
         num_frames += 1
-        yield read[1]
+        yield picture
     recording.release()
     if is_cut_short(num_frames, declared):
         raise UserError(

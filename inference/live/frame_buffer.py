@@ -64,7 +64,7 @@ class FrameBuffer:
         name: for messages.
         max_delay: seconds; with ``inf`` nothing is dropped, and reading waits where it must.
         give_up_after: seconds without a frame after which reconnecting ends.
-        fps: frames a second of the camera, as far as known.
+        fps: frames per second of the camera, as far as known.
 
     Raises:
         UserError: the camera cannot be opened at all.

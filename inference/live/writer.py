@@ -131,7 +131,7 @@ class LiveWriter:
             "length": str(timedelta(seconds=round(meter.seconds))),
             "frames": f"{frames.captured} came, {meter.frames} scored, {frames.dropped} dropped, "
             f"{meter.frames - self._judged} without a score while a new history filled",
-            "pace": f"{overall.fps:.1f} frames a second; from a frame's arrival to its score "
+            "pace": f"{overall.fps:.1f} frames per second; from a frame's arrival to its score "
             f"{overall.p50:.0f} ms (p50), {overall.p99:.0f} ms (p99)",
             "reconnections": str(frames.reconnected),
         }

@@ -15,8 +15,8 @@ class HF2VAD(nn.Module):
     """The whole model (arXiv 2108.06852).
 
     Args:
-        memae: rebuilds each flow.
-        vunet: predicts the last frame from the first four and the rebuilt flows.
+        memae: reconstructs each flow.
+        vunet: predicts the last frame from the first four and the reconstructed flows.
     """
 
     def __init__(self, memae: MLMemAESC, vunet: VUnet):
@@ -45,7 +45,7 @@ class HF2VAD(nn.Module):
         sample: bool | None = None,
         with_prior: bool | None = None,
     ) -> dict[str, Any]:
-        """Rebuild the flows and predict the frame.
+        """Reconstruct the flows and predict the frame.
 
         Args:
             frames: (B, 15, 32, 32), five BGR frames in [0, 1], the one to predict last.
@@ -61,8 +61,8 @@ class HF2VAD(nn.Module):
         """
         attention: list[Tensor] = []
         if flow_recon is None:
-            rebuilt = self.memae(flows)
-            flow_recon, attention = rebuilt["flow_recon"], rebuilt["attention"]
+            reconstructed = self.memae(flows)
+            flow_recon, attention = reconstructed["flow_recon"], reconstructed["attention"]
         history, frame_target = frames[:, :HISTORY_CHANNELS], frames[:, HISTORY_CHANNELS:]
         prediction = self.vunet(history, flow_recon, sample, with_prior)
         return {

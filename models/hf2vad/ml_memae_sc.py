@@ -51,7 +51,7 @@ class UpBlock(nn.Module):
 
 
 class MLMemAESC(nn.Module):
-    """Rebuilds a flow patch from what normal flow looks like.
+    """Reconstructs a flow patch from what normal flow looks like.
 
     Args:
         feature_root: channels f at full size; they double at each of three halvings.
@@ -92,11 +92,11 @@ class MLMemAESC(nn.Module):
         self.apply(_initialise)
 
     def forward(self, flow: Tensor) -> dict[str, Tensor | list[Tensor]]:
-        """Rebuild flow patches.
+        """Reconstruct flow patches.
 
         Args:
-            flow: (B, 2K, 32, 32), K flows (u, v) a sample, pixels. Each flow is rebuilt by itself,
-                and BatchNorm in training sees K separate batches, as published.
+            flow: (B, 2K, 32, 32), K flows (u, v) per sample, pixels. Each one is reconstructed by
+                itself, and BatchNorm in training sees K separate batches, as published.
 
         Returns:
             ``flow_recon`` like ``flow``, float32, and ``attention``, a list of

@@ -158,10 +158,11 @@ class CubeExtractor:
         motion = np.empty((len(ranges), NUM_FLOWS, CUBE_SIZE, CUBE_SIZE, 2), np.float16)
         flows = np.empty(motion.shape[1:], np.float32)
         for row, (x1, y1, x2, y2) in enumerate(ranges):
-            for time, moment in enumerate(frames_with_flow):
-                _resize_into(appearance[row, time], moment.frame[y1:y2, x1:x2])
-            for time, moment in enumerate(frames_with_flow[-NUM_FLOWS:]):
-                _resize_into(flows[time], moment.flow[y1:y2, x1:x2])
+            for time, each in enumerate(frames_with_flow):
+                _resize_into(appearance[row, time], each.frame[y1:y2, x1:x2])
+            for time, each in enumerate(frames_with_flow[-NUM_FLOWS:]):
+                assert each.flow is not None  # filled where a cube asks for it
+                _resize_into(flows[time], each.flow[y1:y2, x1:x2])
             _round_into(motion[row], flows)
         self._index += 1
         boxes = clamp_boxes(boxes, width, height)

@@ -50,9 +50,9 @@ def import_data(source: Path, root: Path, name: str, frame_size: tuple[int, int]
         save_labels(root, labels, source / LABEL_FILE)
         done.append(f"labels of {len(labels)} videos: {root / 'labels.npz'}")
     for split in SPLITS:
-        found = _find_box_file(source, split)
-        if found:
-            count = import_boxes(found, dataset, split)
+        box_file = _find_box_file(source, split)
+        if box_file:
+            count = import_boxes(box_file, dataset, split)
             done.append(f"{count} {split} boxes: {root / 'boxes' / split}")
         if (source / split / "chunked_samples").is_dir():
             count = import_chunks(source, dataset, split)
@@ -146,14 +146,14 @@ def _require_dataset(source: Path, root: Path, name: str, frame_size: tuple[int,
 
 def _count_training_frames(source: Path) -> int:
     """Frames of all training videos: boxes tell it exactly, chunks up to the last cube."""
-    found = _find_box_file(source, "training")
-    if found:
-        return len(load_npy(found))
+    box_file = _find_box_file(source, "training")
+    if box_file:
+        return len(load_npy(box_file))
     return sum(ChunkSet.open(source, "training").num_frames.values())
 
 
 def _find_box_file(source: Path, split: str) -> Path | None:
-    found = sorted(source.glob(_BOX_FILES[split]))
-    if len(found) > 1:
+    candidates = sorted(source.glob(_BOX_FILES[split]))
+    if len(candidates) > 1:
         raise UserError(f"{source}: more than one {_BOX_FILES[split]}; keep the one to import")
-    return found[0] if found else None
+    return candidates[0] if candidates else None

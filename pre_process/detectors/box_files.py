@@ -136,7 +136,7 @@ def common_box_settings(dataset: DataSet) -> dict[str, Any]:
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as content:
-            found = {key: content[key] for key in content.files}
+            arrays = {key: content[key] for key in content.files}
     except FileNotFoundError:
         raise UserError(
             f"{path}: no such boxes; run pre_process/extract_bboxes.py with a backend other than "
@@ -144,10 +144,10 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
         ) from None
     except (NotImplementedError, RuntimeError, *DAMAGED_ARRAY) as error:
         raise UserError(f"{path}: not a readable .npz file ({error}); extract it again") from None
-    missing = {"boxes", "frames", "num_frames"} - set(found)
+    missing = {"boxes", "frames", "num_frames"} - set(arrays)
     if missing:
         raise UserError(f"{path}: lacks {', '.join(sorted(missing))}; extract the boxes again")
-    return found
+    return arrays
 
 
 def _as_rows(boxes: Any, where: str) -> np.ndarray:

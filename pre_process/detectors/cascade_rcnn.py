@@ -60,10 +60,11 @@ class MMDetDetector:
             return []
         samples = [self.prepare({"img": frame, "img_id": 0}) for frame in frames]
         batch = {key: [sample[key] for sample in samples] for key in ("inputs", "data_samples")}
-        found = [result.pred_instances for result in self.model.test_step(batch)]
+        model: Any = self.model
+        instances = [result.pred_instances for result in model.test_step(batch)]
         return [
             torch.cat([each.bboxes, each.scores[:, None]], dim=1).float().cpu().numpy()
-            for each in found
+            for each in instances
         ]
 
 

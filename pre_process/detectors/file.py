@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -52,7 +53,7 @@ class FileDetector(Detector):
             return load_boxes(box_file(self._dataset.root, entry), entry.num_frames, size)
         if entry.split not in self._published:
             videos = self._dataset.videos(entry.split)
-            self._published[entry.split] = load_published_boxes(path, videos)
+            self._published[entry.split] = load_published_boxes(Path(path), videos)
         return self._published[entry.split][entry.name]
 
     def start(self, entry: VideoEntry | None) -> None:
@@ -63,5 +64,5 @@ class FileDetector(Detector):
 
     def detect(self, frames: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The boxes of the next frames; see ``Detector.detect``."""
-        found = [self._remaining.pop() for _ in frames]
-        return [np.insert(each, 4, 1.0, axis=1) for each in found]
+        boxes = [self._remaining.pop() for _ in frames]
+        return [np.insert(each, 4, 1.0, axis=1) for each in boxes]

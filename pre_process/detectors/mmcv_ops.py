@@ -25,7 +25,7 @@ def provide_extension() -> None:
     """Put a stand-in for ``mmcv._ext`` into ``sys.modules``, unless the compiled one is there."""
     if EXTENSION in sys.modules or importlib.util.find_spec(EXTENSION) is not None:
         return
-    extension = ModuleType(EXTENSION, doc=__doc__)
+    extension: Any = ModuleType(EXTENSION, doc=__doc__)
     extension.__spec__ = importlib.machinery.ModuleSpec(EXTENSION, loader=None)
     extension.nms = nms
     extension.__getattr__ = _missing_operation

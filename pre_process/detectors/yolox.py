@@ -61,12 +61,12 @@ class YOLOXDetector(Detector):
         return [self._detect_one(frame) for frame in frames]
 
     def _detect_one(self, frame: np.ndarray) -> np.ndarray:
-        found = [self._detect_window(frame)]
+        detections_of = [self._detect_window(frame)]
         for x, y, window in tile_windows(frame, self._tiles):
             detections = self._detect_window(window)
             inner = ~_cut_by_tile(detections, window.shape, (x, y), frame.shape)
-            found.append(detections[inner] + np.array([x, y, x, y, 0], np.float32))
-        return suppress_overlapping(np.concatenate(found), _NMS_THRESHOLD)
+            detections_of.append(detections[inner] + np.array([x, y, x, y, 0], np.float32))
+        return suppress_overlapping(np.concatenate(detections_of), _NMS_THRESHOLD)
 
     def _detect_window(self, window: np.ndarray) -> np.ndarray:
         height, width = self._size

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -38,7 +39,7 @@ class HOFBackbone:
         if frames < 2:
             raise UserError("data.frames_per_snippet: backend hof needs 2 or more: it sees motion")
         self.crops = crops
-        self._flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        self._flow: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
 
     def prepare(self, frame: np.ndarray) -> np.ndarray:
         """Grey frame at the working size, (h, 320) uint8."""
@@ -67,7 +68,7 @@ def add_flow(maps: np.ndarray, flow: np.ndarray) -> None:
     """Add a flow field (h, w, 2) to channels 0-10 of ``maps`` (h, w, 16), take it into 11."""
     speed, angle = cv2.cartToPolar(flow[..., 0], flow[..., 1])
     direction = np.rint(angle * (8 / (2 * np.pi))).astype(np.int64) % 8
-    rows, columns = np.indices(speed.shape, sparse=True)
+    rows, columns = np.ogrid[: speed.shape[0], : speed.shape[1]]
     maps[rows, columns, direction] += speed
     for channel, limit in enumerate(SPEEDS, start=8):
         maps[..., channel] += speed > limit
@@ -81,7 +82,7 @@ def add_gradients(maps: np.ndarray, grey: np.ndarray) -> None:
     down = cv2.Sobel(grey, cv2.CV_32F, 0, 1, scale=1 / 512)
     strength, angle = cv2.cartToPolar(across, down)
     orientation = np.rint(angle * (4 / np.pi)).astype(np.int64) % 4
-    rows, columns = np.indices(strength.shape, sparse=True)
+    rows, columns = np.ogrid[: strength.shape[0], : strength.shape[1]]
     maps[rows, columns, 12 + orientation] += strength
 
 

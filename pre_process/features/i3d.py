@@ -107,8 +107,10 @@ class I3DResNet50(nn.Module):
     def forward(self, clips: Tensor) -> Tensor:
         """(n, 3, T, 224, 224) RGB in [-1, 1] -> (n, 2048)."""
         features = self.maxpool1(torch.relu(self.bn1(self.conv1(clips))))
-        features = self.maxpool2(self.layer1(features))
-        return self.layer4(self.layer3(self.layer2(features))).mean(dim=(2, 3, 4))
+        for stage in range(1, 5):
+            features = self.get_submodule(f"layer{stage}")(features)
+            features = self.maxpool2(features) if stage == 1 else features
+        return features.mean(dim=(2, 3, 4))
 
 
 def build_i3d(weights: Path, crops: int, frames: int, device: torch.device) -> NetworkBackbone:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import torch
@@ -54,7 +55,7 @@ def build_torchvision(
     )
 
 
-def _download(weights, name: str) -> dict[str, torch.Tensor]:
+def _download(weights: Any, name: str) -> dict[str, torch.Tensor]:
     try:
         return weights.get_state_dict(progress=False, check_hash=True)
     except (URLError, OSError, RuntimeError) as error:

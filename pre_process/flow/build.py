@@ -26,8 +26,8 @@ def build_flow(config: PreProcessConfig, dataset: DataSet | None = None) -> Flow
 def _build_dis(config: FlowConfig, device: str, dataset: DataSet | None) -> FlowEstimator:
     from pre_process.flow.dis import DISFlow
 
-    names = ("width", "height", "preset", "patch_size", "patch_stride")
-    names += ("refinement_iterations", "finest_scale")
+    names = ["width", "height", "preset", "patch_size", "patch_stride"]
+    names += ["refinement_iterations", "finest_scale"]
     return DISFlow(**{name: getattr(config, name) for name in names})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -38,7 +39,7 @@ class DISFlow(FlowEstimator):
         finest_scale: int = -1,
     ) -> None:
         self.width, self.height = width, height
-        self._search = cv2.DISOpticalFlow_create(PRESETS[preset])
+        self._search: Any = cv2.DISOpticalFlow.create(PRESETS[preset])
         if patch_size:
             self._search.setPatchSize(patch_size)
         if patch_stride:

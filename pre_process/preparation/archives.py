@@ -11,8 +11,9 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 from tqdm import tqdm
 
@@ -33,7 +34,7 @@ class Member:
 
     name: str
     size: int
-    open: Callable[[], BinaryIO]
+    open: Callable[[], Any]
 
 
 def is_archive(path: Path) -> bool:
@@ -77,13 +78,13 @@ def _members(opened: zipfile.ZipFile | tarfile.TarFile, archive: Path) -> Iterat
     if isinstance(opened, zipfile.ZipFile):
         for info in opened.infolist():
             if not info.is_dir():
-                yield Member(info.filename, info.file_size, lambda info=info: opened.open(info))
+                yield Member(info.filename, info.file_size, partial(opened.open, info))
         return
-    for info in opened:
-        if info.isfile():
-            yield Member(info.name, info.size, lambda info=info: opened.extractfile(info))
-        elif not info.isdir():
-            raise UserError(f"{archive}: member {info.name!r} is a link or device; refused")
+    for entry in opened:
+        if entry.isfile():
+            yield Member(entry.name, entry.size, partial(opened.extractfile, entry))
+        elif not entry.isdir():
+            raise UserError(f"{archive}: member {entry.name!r} is a link or device; refused")
 
 
 def _extract(member: Member, folder: Path, archive: Path) -> None:

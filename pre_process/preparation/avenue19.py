@@ -31,9 +31,9 @@ def cut_avenue19(entries: list[VideoEntry]) -> list[VideoEntry]:
     return [piece for entry in entries for piece in _cut(entry)]
 
 
-def _number(entry: VideoEntry) -> int | None:
+def _number(entry: VideoEntry) -> int:
     digits = re.findall(r"\d+", entry.name)
-    return int(digits[-1]) if digits else None
+    return int(digits[-1]) if digits else 0  # of no video
 
 
 def _cut(entry: VideoEntry) -> list[VideoEntry]:

@@ -33,8 +33,13 @@ _SPLIT_FOLDERS = {
 }
 # fmt: on
 _LABELS = ("ground_truth_demo/gt_label.json", "gt_label.json", "labels.npz", "labels.csv")
-_MASKS = ("testing_label_mask", "ground_truth_demo/testing_label_mask", "Test")
-_MASKS += ("testing/test_pixel_mask", "test_pixel_mask")
+_MASKS = (
+    "testing_label_mask",
+    "ground_truth_demo/testing_label_mask",
+    "Test",
+    "testing/test_pixel_mask",
+    "test_pixel_mask",
+)
 _FRAME_LABELS = ("testing/test_frame_mask", "test_frame_mask")
 _DEPTH = 4  # levels searched: archives wrap their content in a folder or two
 
@@ -80,9 +85,9 @@ def find_layout(source: Path, name: str, labels: Path | None = None) -> Layout:
     places = [labels] if labels else [root, root.parent] if root != source else [root]
     if labels and not labels.exists():
         raise UserError(f"{labels}: no such label file or folder; check --labels")
-    found = labels if labels and labels.is_file() else _first(places, _label_names(name))
+    label_source = labels if labels and labels.is_file() else _first(places, _label_names(name))
     masks = next((path for path in map(_first_masks, places) if path), None)
-    return Layout(videos["training"], videos["testing"], found or masks or labels, masks)
+    return Layout(videos["training"], videos["testing"], label_source or masks or labels, masks)
 
 
 def _own_videos(source: Path) -> list[Path]:

@@ -58,7 +58,7 @@ def test_a_signal_leaves_a_checkpoint_that_one_process_resumes_from(folder):
     epochs = stopped["epoch"] + 1
     ml_memAE_sc_train.main(arguments(folder, "stopped", epochs))
     resumed = load_checkpoint(last)
-    assert resumed["finished"] and resumed["step"] == 4 * epochs
+    assert resumed["finished"] and resumed["step"] == 2 * epochs
 
 
 def test_one_killed_process_ends_the_others_and_all_start_again(folder):

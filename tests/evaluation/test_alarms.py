@@ -74,7 +74,7 @@ def test_an_alarm_as_json_counts_frames_and_seconds():
     assert (told["start_seconds"], told["end_seconds"], told["peak_seconds"]) == (2.5, 3.5, 3.0)
     seen = AlarmStats(alarms=1, alarm_frames=2, frames=100, seconds=50.0)
     assert (seen.alarms_per_hour, seen.frames_per_thousand) == (72.0, 20.0)
-    assert seen.describe().startswith("1 alarm(s) in 0.833 minutes (72 an hour, 20 frames")
+    assert seen.describe().startswith("1 alarm(s) in 0.833 minutes (72 per hour, 20 frames")
 
 
 @settings(max_examples=30, deadline=None)

@@ -101,7 +101,7 @@ def test_alarms_and_annotated_videos_tell_the_same(watched):
 def test_the_report_shows_alarms_and_pictures(watched):
     page = (watched / "report.html").read_text()
     assert "alarm(s) in" in page and "given on the command line" in page
-    assert page.count("data:image/jpeg") >= 2 and "rebuilt flow" in page
+    assert page.count("data:image/jpeg") >= 2 and "reconstructed flow" in page
     assert page.count('<th scope="row">01</th>') >= 1
     assert not list(watched.glob(".*part*"))
 
@@ -151,7 +151,7 @@ def test_the_first_stage_watches_too(scene, tmp_path):
     cubes = rows(tmp_path / "out" / "cube_scores.csv")
     assert cubes and all(row["frame_error"] == "" for row in cubes)
     assert all(row["score"] == row["flow_error"] for row in cubes)  # as it is, not normalised
-    assert "rebuilt flow" in (tmp_path / "out" / "report.html").read_text()
+    assert "reconstructed flow" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_thresholds_come_from_the_checkpoint_a_rate_or_the_command_line(tmp_path, scene):

@@ -117,7 +117,7 @@ def test_an_unreadable_video_is_named_and_the_others_are_kept(
     assert "training video 01" in error and "004.png" in error
     finished = [path.parent.name for path in dataset.root.glob("cubes/*/[!.]*/manifest.json")]
     assert "02" in finished, "the longest video goes first"
-    assert not list(dataset.root.glob("cubes/*/.*")), "nothing half-written stays"
+    assert not list(dataset.root.glob("cubes/*/.*part*")), "nothing half-written stays"
 
 
 def test_a_full_disk_loses_nothing_finished(dataset: DataSet, capsys, monkeypatch) -> None:
@@ -135,7 +135,7 @@ def test_a_full_disk_loses_nothing_finished(dataset: DataSet, capsys, monkeypatc
     assert "No space left on device; free some space" in error and "video" in error
     monkeypatch.undo()
     assert [path.parent.name for path in dataset.root.glob("cubes/*/*/manifest.json")] == ["02"]
-    assert not list(dataset.root.glob("cubes/*/.*"))
+    assert not list(dataset.root.glob("cubes/*/.*part*"))
     extract(dataset)
     assert len(content(dataset)[0]) > 20
 
@@ -145,7 +145,7 @@ def test_what_a_killed_process_left_is_cleared(dataset: DataSet) -> None:
     left.mkdir(parents=True)
     (left / "appearance.npy").write_bytes(b"half")
     extract(dataset)
-    assert not list(dataset.root.glob("cubes/*/.*"))
+    assert not list(dataset.root.glob("cubes/*/.*part*"))
 
 
 def test_a_disk_that_is_too_small_is_noticed_before_work(

@@ -37,5 +37,5 @@ def test_sigterm_ends_an_extraction_cleanly(tmp_path):
     process.send_signal(signal.SIGTERM)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 143 and "Traceback" not in told
-    assert "run again to go on" in told
+    assert "run the same command again to resume" in told
     assert not list(data.glob("cubes/*/.*.part")), "nothing half-written stays"

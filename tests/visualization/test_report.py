@@ -172,11 +172,11 @@ def test_a_report_of_107_videos_is_light(monkeypatch):
 def test_strips_hold_the_patches_side_by_side():
     seen = {name: values[0] for name, values in explain(np.arange(1)).items()}
     captions, png = cube_strip(seen)
-    assert captions == ("true patch", "predicted", "error", "flow", "rebuilt flow")
+    assert captions == ("true patch", "predicted", "error", "flow", "reconstructed flow")
     assert imread(io.BytesIO(png)).shape[:2] == (32, 32 * 5)
     del seen["frame_pred"]
     captions, png = cube_strip(seen)
-    assert captions == ("true patch", "flow", "rebuilt flow")
+    assert captions == ("true patch", "flow", "reconstructed flow")
     true_patch = imread(io.BytesIO(png))[:, :32, ::-1].transpose(2, 0, 1)  # RGB -> BGR
     assert true_patch == pytest.approx(seen["frame_target"], abs=0.6 / 255)
 

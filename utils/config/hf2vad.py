@@ -27,7 +27,7 @@ class DataConfig(Block):
 
     name: PlainName
     root: str = ""  # empty: data/NAME
-    fps: Annotated[float, Field(gt=0)] = 25.0  # frames a second: false alarms an hour, delays
+    fps: Annotated[float, Field(gt=0)] = 25.0  # frames per second: false alarms per hour, delays
 
     @property
     def folder(self) -> Path:

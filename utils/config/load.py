@@ -57,10 +57,10 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), system: str = "
 
 def build_config(tree: dict[str, Any], source: str, system: str = "hf2vad") -> Any:
     """Check a configuration tree that was read from ``source`` (a name for error messages)."""
-    found = tree.get("system", "hf2vad")
-    if found != system:
+    actual = tree.get("system", "hf2vad")
+    if actual != system:
         raise UserError(
-            f"{source}: key 'system' is {found!r}, but this script needs {system!r}; "
+            f"{source}: key 'system' is {actual!r}, but this script needs {system!r}; "
             "pass a configuration of that system"
         )
     return validate(tree, SYSTEMS[system], source)
@@ -87,7 +87,7 @@ def scoring_config(
     system: str = "hf2vad",
     blocks: Sequence[str] = SCORING_BLOCKS,
 ) -> Any:
-    """The configuration to score with: the checkpoint's, with other data and evaluation laid over.
+    """The configuration to score with: the checkpoint's, with other data and evaluation merged in.
 
     Args:
         tree: ``config`` of a checkpoint.
