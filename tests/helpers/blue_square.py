@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import av
 import numpy as np
 from PIL import Image
 
@@ -31,6 +32,16 @@ def write_pictures(folder: Path, num_frames: int) -> None:
     folder.mkdir(parents=True)
     for number, frame in enumerate(blue_square(num_frames)):
         Image.fromarray(frame, "RGB").save(folder / f"{number:03d}.png")
+
+
+def write_video(path: Path, num_frames: int) -> None:
+    """The same as a video file, its frames given as RGB."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.bit_rate = WIDTH, HEIGHT, 4_000_000
+        for frame in blue_square(num_frames):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
 
 
 def write_dataset(root: Path, num_frames: int = 14) -> DataSet:

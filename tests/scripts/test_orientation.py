@@ -6,6 +6,7 @@ any of them: only published weights, and models trained before, would score wron
 
 from __future__ import annotations
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -14,7 +15,7 @@ import yaml
 import infer
 from datasets.cubes.dataset import CubeSet
 from datasets.cubes.loader import CubeLoader, to_network_inputs
-from datasets.videos import read_frames
+from datasets.videos import describe_video, read_frames
 from inference import predictor
 from models.hf2vad.from_checkpoint import explain
 from pre_process import extract_flows, extract_samples
@@ -22,10 +23,13 @@ from tests.helpers.blue_square import (
     RGB,
     SIDE,
     STEP,
+    blue_square,
     require_blue_going_right_and_down,
     write_dataset,
+    write_video,
 )
 from tests.helpers.tiny_checkpoint import write_checkpoint
+from visualization.video_writer import VideoWriter
 
 BOXES = {"backend": "motion", "min_area": 100}
 
@@ -59,11 +63,29 @@ def of_the_square(cubes: CubeSet) -> np.ndarray:
     return np.flatnonzero(inside & (cubes.frames >= 4))
 
 
-def test_frames_are_read_as_bgr(dataset):
-    for number, frame in enumerate(read_frames(dataset.entries[0])):
+def require_blue_square(frames) -> None:
+    """BGR frames of the square, possibly compressed."""
+    frames = list(frames)
+    assert len(frames) == 14
+    for number, frame in enumerate(frames):
         x, y = (8 + step * number for step in STEP)
-        found = frame[y : y + SIDE, x : x + SIDE].mean(axis=(0, 1))
-        assert found == pytest.approx(RGB[::-1], abs=4)
+        found = frame[y + 4 : y + SIDE - 4, x + 4 : x + SIDE - 4].mean(axis=(0, 1))
+        assert found == pytest.approx(RGB[::-1], abs=12)
+
+
+def test_pictures_and_videos_are_read_as_bgr(dataset, tmp_path):
+    require_blue_square(read_frames(dataset.entries[0]))
+    write_video(tmp_path / "square.mp4", 14)
+    require_blue_square(read_frames(describe_video(tmp_path / "square.mp4", "testing")))
+
+
+def test_videos_are_written_as_bgr(tmp_path):
+    with VideoWriter(tmp_path / "square.mp4", 10) as writer:
+        for frame in blue_square(14):
+            writer.write(np.ascontiguousarray(frame[..., ::-1]))
+    with av.open(str(tmp_path / "square.mp4")) as container:
+        decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    require_blue_square(frame[..., ::-1] for frame in decoded)
 
 
 @pytest.mark.parametrize("backend", ["dis", "file"])

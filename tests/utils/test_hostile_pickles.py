@@ -129,6 +129,12 @@ def test_a_dtype_keeps_its_size_and_flags():
     assert loads(pickle.dumps(np.dtype("i8"), 2)) == np.dtype("i8")
 
 
+@pytest.mark.parametrize("code", ["V8", "M8[s]", "f4,O", "(2,)f4", [("a", "O")]], ids=str)
+def test_other_dtypes_are_refused(code):
+    with pytest.raises(UserError, match="refused: this pickle asks for an array of dtype"):
+        loads(pickle.dumps(Call(np.dtype, code, False, True)))
+
+
 def test_only_arrays_dtypes_and_joblib_arrays_take_a_state():
     for target in (OrderedDict(a=1), {1}, np.float32(1)):
         data = pickle.dumps(target, 2)[:-1] + pickle.dumps({"x": 1}, 2)[2:-1] + b"b."
@@ -159,9 +165,9 @@ def test_transposed_arrays_of_protocol_5():
 
 
 CLAIMS = {
-    "bytes": b"\x80\x04\x8e" + (1 << 40).to_bytes(8, "little") + b"ab.",
-    "bytearray": b"\x80\x05\x96" + (1 << 40).to_bytes(8, "little") + b"ab.",
-    "frame": b"\x80\x04\x95" + (1 << 40).to_bytes(8, "little") + b"ab.",
+    "bytes": b"\x80\x04\x8e" + (1 << 28).to_bytes(8, "little") + b"ab.",
+    "bytearray": b"\x80\x05\x96" + (1 << 28).to_bytes(8, "little") + b"ab.",
+    "frame": b"\x80\x04\x95" + (1 << 28).to_bytes(8, "little") + b"ab.",
 }
 
 
@@ -169,7 +175,7 @@ def joblib_of_huge_shape() -> bytes:
     handle = io.BytesIO()
     joblib.dump(np.zeros(10, np.uint8), handle, protocol=3)
     before, after = handle.getvalue().split(b"K\n\x85")  # the shape (10,)
-    return before + b"\x8a\x06" + (1 << 40).to_bytes(6, "little") + b"\x85" + after
+    return before + b"\x8a\x04" + (1 << 28).to_bytes(4, "little") + b"\x85" + after
 
 
 def test_lengths_that_the_file_does_not_have_take_no_memory(tmp_path):
