@@ -42,9 +42,14 @@ def initialise(timeout_seconds: float = TIMEOUT_SECONDS) -> None:
     if size == 1 or "RANK" not in os.environ or distributed.is_initialized():
         return
     both = torch.cuda.is_available() and distributed.is_nccl_available()
+    backend, timeout = "cpu:gloo,cuda:nccl" if both else "gloo", timedelta(seconds=timeout_seconds)
     try:
+        store, rank, size = next(distributed.rendezvous("env://", timeout=timeout))
+        # torchrun keeps its store when it restarts the processes; old addresses must not count.
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        store = distributed.PrefixStore(f"attempt_{attempt}", store)
         distributed.init_process_group(
-            "cpu:gloo,cuda:nccl" if both else "gloo", timeout=timedelta(seconds=timeout_seconds)
+            backend, store=store, rank=rank, world_size=size, timeout=timeout
         )
         distributed.barrier()
     except (RuntimeError, ValueError) as error:
