@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -127,7 +129,7 @@ def _compile(network: nn.Module, examples: list[Tensor], precision: str) -> tupl
     # With known sizes OpenVINO would mistake K flows times two channels for shuffled channels, and
     # fail on the batch that it does not know.
     model.reshape({port: [-1, -1, -1, -1] for port in model.inputs})
-    compiled = openvino.Core().compile_model(
+    compiled = _core(openvino).compile_model(
         model,
         "CPU",
         {
@@ -137,3 +139,14 @@ def _compile(network: nn.Module, examples: list[Tensor], precision: str) -> tupl
         },
     )
     return compiled, (decoder, traced, network)
+
+
+@cache
+def _core(openvino: ModuleType) -> Any:
+    """The one OpenVINO core of this process.
+
+    Each core's CPU plugin sets the signal stack of the thread that loads it and puts the previous
+    one back when it is destroyed. Where that one was another core's, destroyed before it, the next
+    signal (Ctrl-C) finds its stack unmapped, and the process ends with a segmentation fault.
+    """
+    return openvino.Core()

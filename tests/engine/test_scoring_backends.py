@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -112,6 +114,34 @@ def test_without_openvino_the_message_names_the_way_out(exported, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(UserError, match=r"pip install openvino.*eval\.backend=torch"):
         openvino_backend.OpenVINOScorer(model_from_checkpoint(load_finished(exported), "x"))
+
+
+SIGNAL_AFTER_TWO_NETWORKS = """
+import os, signal
+import torch
+from engine.scoring.openvino_backend import CompiledNetwork
+from models.hf2vad.ml_memae_sc import MLMemAESC
+
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+model = MLMemAESC(feature_root=2, num_slots=4).eval()
+first = CompiledNetwork(model)
+second = CompiledNetwork(model)
+del first
+del second
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_a_signal_is_handled_after_two_networks_are_gone():
+    """In a process of its own, which a broken signal stack would end."""
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNAL_AFTER_TWO_NETWORKS],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).resolve().parents[2],
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "handled"), done.stderr
 
 
 def test_an_export_of_other_weights_is_refused(exported, tmp_path):
