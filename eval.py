@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from datasets.cubes.loader import CubeLoader, to_network_inputs
-from engine.scoring.build import checkpoint_scorer
+from datasets.cubes.loader import CubeLoader
+from engine.scoring.build import configured_scorer
+from engine.scoring.explain import explain_cubes
 from evaluation.checkpoint import evaluate_checkpoint, origin
 from evaluation.distributed import score_distributed
 from evaluation.evaluate import Evaluation, with_protocol
 from evaluation.selection import best_on_test
 from inference.evaluation_data import TestData, open_test_data
-from models.hf2vad.from_checkpoint import explain, model_from_checkpoint
+from models.hf2vad.from_checkpoint import model_from_checkpoint
 from utils import distributed
 from utils.checkpoint import kept_checkpoints
 from utils.console import echo, setup_logging
@@ -41,9 +40,7 @@ class Scorer:
         """Score every cube with a checkpoint and measure what comes out."""
         test, checkpoint = self.test, self.test.load(path)
         settings = self.config.eval
-        scorer = checkpoint_scorer(
-            checkpoint, path, self.device, settings.backend, settings.precision
-        )
+        scorer = configured_scorer(checkpoint, path, self.device, self.config)
         loader = CubeLoader(test.cubes, settings.batch_size)
         errors = score_distributed(
             loader,
@@ -60,19 +57,16 @@ class Scorer:
     def publish(self, path: Path, evaluation: Evaluation, with_ablation: bool) -> None:
         """Write the results of a checkpoint, with pictures of what it expected."""
         test, checkpoint = self.test, self.test.load(path)
-        model = model_from_checkpoint(checkpoint, str(path)).to(self.device)
+        model = model_from_checkpoint(checkpoint, str(path))
+        if model is not None:
+            model = model.to(self.device)
+        scorer = configured_scorer(checkpoint, path, self.device, self.config)
 
-        def explain_cubes(indices: np.ndarray) -> dict[str, Tensor]:
-            appearance, motion = map(torch.from_numpy, test.cubes.gather(indices))
-            return explain(model, *self._inputs(appearance, motion))
+        def explain(indices: np.ndarray) -> dict[str, Any]:
+            return explain_cubes(model, scorer, *test.cubes.gather(indices), self.device)
 
         facts = origin(path, checkpoint, test.folder, test.cubes.fingerprint)
-        publish(
-            test.output, test.name, evaluation, facts, explain_cubes, test.stills, with_ablation
-        )
-
-    def _inputs(self, appearance: Tensor, motion: Tensor) -> tuple[Tensor, Tensor]:
-        return to_network_inputs(appearance, motion, self.device)
+        publish(test.output, test.name, evaluation, facts, explain, test.stills, with_ablation)
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:

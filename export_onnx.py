@@ -15,7 +15,7 @@ from evaluation.scores import STAGES
 from models.hf2vad.from_checkpoint import model_from_checkpoint
 from utils.checkpoint import load_finished
 from utils.console import echo
-from utils.errors import exit_on_user_error
+from utils.errors import UserError, exit_on_user_error
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -36,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     target = arguments.output or onnx_path(arguments.model)
     echo(f"{arguments.model}: exporting stage {checkpoint['stage']} (half a minute or so)")
     model = model_from_checkpoint(checkpoint, str(arguments.model))
+    if model is None:
+        raise UserError(f"{arguments.model}: densities alone, there is no network to export")
     difference = export_network(model, checkpoint, arguments.model, target)
     echo(f"{target}: {target.stat().st_size / 2**20:.1f} MiB; differs by at most {difference:.1g}")
 

@@ -7,13 +7,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from datasets.cubes.dataset import CubeSet
+from datasets.cubes.held_out import hold_out
 from datasets.cubes.loader import CubeBatch, CubeLoader, to_network_inputs
-from engine.scoring.build import model_scorer
+from engine.normal_data import describe_normal_data
 from engine.setup import StageSetup
 from engine.stage import StageTask
-from evaluation.calibration import calibrate_stage
-from evaluation.distributed import score_distributed
-from evaluation.scores import error_statistics
+from utils.files import digest
 
 PICTURED = 8  # cubes of each picture for tensorboard
 
@@ -23,7 +22,7 @@ class CubeTask(StageTask):
 
     Args:
         setup: from ``engine.setup.start_stage``.
-        cubes: the training cubes.
+        cubes: of normal video; ``data.calibration_share`` of them is held out.
         model: the network, on any device.
         fingerprint: of the cubes and of the weights that the stage starts from.
     """
@@ -31,11 +30,13 @@ class CubeTask(StageTask):
     def __init__(
         self, setup: StageSetup, cubes: CubeSet, model: nn.Module, fingerprint: str
     ) -> None:
-        self.setup, self.cubes, self.settings = setup, cubes, setup.settings
+        self.setup, self.settings, data = setup, setup.settings, setup.config.data
+        self.cubes, self.held_out = hold_out(cubes, data.calibration_share, data.fps)
         self.model = model.to(setup.device)
-        self.fingerprint = fingerprint
+        shared = [fingerprint, self.cubes.fingerprint]
+        self.fingerprint = fingerprint if self.held_out is None else digest(shared)
         self.loader = CubeLoader(
-            cubes,
+            self.cubes,
             setup.settings.batch_size,
             shuffle=True,
             seed=setup.config.run.seed,
@@ -51,13 +52,8 @@ class CubeTask(StageTask):
         return next(CubeLoader(self.cubes, PICTURED, shuffle=True).epoch(0))
 
     def describe_normal(self, model: nn.Module) -> dict[str, Any]:
-        """Statistics of all errors on the training cubes, and thresholds calibrated on them."""
-        settings = self.setup.config.eval
-        scorer = model_scorer(model, self.setup.device, settings.backend)
-        errors = score_distributed(
-            CubeLoader(self.cubes, settings.batch_size),
-            lambda batch: scorer(batch.appearance.numpy(), batch.motion.numpy()),
+        """Densities, statistics of all errors on normal cubes, thresholds calibrated on them."""
+        setup = self.setup
+        return describe_normal_data(
+            setup.stage, model, self.cubes, self.held_out, setup.config, setup.device
         )
-        statistics = error_statistics(errors)
-        thresholds = calibrate_stage(self.setup.stage, self.cubes, settings, errors, statistics)
-        return {"statistics": statistics, **thresholds}

@@ -218,6 +218,7 @@ class _Fit:
             "epoch": state.epoch,
             "step": state.step,
             "statistics": None,
+            "densities": None,
             "threshold": None,
             "calibration": None,
             "provenance": provenance() | {"data": stage.task.fingerprint},

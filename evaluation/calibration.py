@@ -2,8 +2,8 @@
 
 A stage ends with a table of its training videos' frame scores: how many frames and how many alarms
 (unbroken runs of frames) lie at or above each threshold. Any rate can be asked of the table later.
-The model has learned from these videos, so they flatter it: on new normal video the rate will be
-higher than the one stated.
+Held-out video (``data.calibration_share``) tells what new normal video of the same kind would;
+video that the model has learned from flatters it, and the rate on new video will be higher.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from utils.errors import UserError
 logger = logging.getLogger(__name__)
 
 _ROWS = 256
+_ENOUGH_HOURS = 1.0
 _TAIL_SHARE = 0.05  # the highest scores, which tell how the rate falls beyond the last one
 
 Unit = Literal["alarms_per_hour", "frames_per_thousand"]
@@ -50,28 +51,38 @@ class Rate:
 
 @dataclass(frozen=True)
 class Expected:
-    """What normal training video says of a threshold.
+    """What normal video says of a threshold.
 
     Attributes:
         alarms_per_hour, frames_per_thousand: the rates above the threshold.
-        hours: length of the training video.
-        is_extrapolated: the threshold lies above all training scores, so the rates are the
+        hours: length of that video.
+        is_extrapolated: the threshold lies above all scores of that video, so the rates are the
             exponential continuation of their tail and were not observed.
+        is_held_out: nothing was fitted on that video.
     """
 
     alarms_per_hour: float
     frames_per_thousand: float
     hours: float
     is_extrapolated: bool
+    is_held_out: bool = False
 
     def describe(self) -> str:
         """In words."""
-        how = "extrapolated from" if self.is_extrapolated else "seen in"
+        how = "extrapolated from" if self.is_extrapolated else "observed in"
+        kind = "normal training video, which flatter: expect more on new video"
+        if self.is_held_out:
+            kind = "normal video that nothing was fitted on"
         return (
             f"{self.alarms_per_hour:.3g} false alarms per hour, {self.frames_per_thousand:.3g} "
-            f"frames in a thousand ({how} {60 * self.hours:.3g} minutes of normal training video, "
-            "which flatter: expect more on new video)"
+            f"frames in a thousand ({how} {60 * self.hours:.3g} minutes of {kind}{self._doubt()})"
         )
+
+    def _doubt(self) -> str:
+        """What so little video cannot tell."""
+        if self.hours >= _ENOUGH_HOURS:
+            return ""
+        return f"; too little to know rates below {1 / self.hours:.2g} alarms per hour"
 
 
 def calibrate(scores: Sequence[np.ndarray], rule: str, smoothing: str) -> dict[str, Any]:
@@ -110,11 +121,11 @@ def calibrate(scores: Sequence[np.ndarray], rule: str, smoothing: str) -> dict[s
 def calibrate_stage(
     stage: str, cubes: Any, settings: Any, errors: Errors, statistics: dict[str, Any]
 ) -> dict[str, Any]:
-    """Calibrate a finished stage on its training cubes.
+    """Calibrate a finished stage on normal cubes.
 
     Args:
         stage: its name.
-        cubes: the training cubes, for ``videos``, ``num_frames``, ``video_index``, ``frames``.
+        cubes: the normal cubes, for ``videos``, ``num_frames``, ``video_index``, ``frames``.
         settings: the configuration's ``eval`` block.
         errors: of all cubes, each (n,).
         statistics: of the errors.
@@ -133,6 +144,7 @@ def calibrate_stage(
     except UserError as error:  # the weights are trained: keep them
         logger.warning("no alarm threshold: %s", error)
         return {}
+    table["held_out"] = "held_out" in statistics
     rate = Rate(settings.false_frames_per_thousand, "frames_per_thousand")
     return {"threshold": threshold_for(table, rate, fps=1.0), "calibration": table}
 
@@ -178,7 +190,7 @@ def expected(calibration: Mapping[str, Any], threshold: float, fps: float) -> Ex
     hours = _hours(calibration, fps)
     return Expected(
         counts["alarms"] / hours, 1000 * counts["frames"] / calibration["num_frames"],
-        hours, not above,
+        hours, not above, bool(calibration.get("held_out")),
     )  # fmt: skip
 
 

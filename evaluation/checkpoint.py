@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from evaluation.calibration import describe_score, expected
-from evaluation.evaluate import Evaluation, Threshold, evaluate
+from evaluation.evaluate import Evaluation, Threshold, evaluate, with_protocol
 from evaluation.region_metrics import true_regions
 from evaluation.scored_cubes import ScoredCubes
 from evaluation.scores import Errors, ScoreRule, score_rules
@@ -64,7 +64,7 @@ def evaluate_checkpoint(
     rules = score_rules(stage, checkpoint["statistics"], config.eval, str(path))
     smoothing = Smoothing.of(config.eval)
     which = "last epoch" if path.name == "last.pth" else "epoch"
-    return evaluate(
+    evaluation = evaluate(
         ScoredCubes(cubes.videos, lengths, cubes.video_index, cubes.frames, cubes.boxes, errors),
         rules,
         smoothing,
@@ -76,6 +76,18 @@ def evaluate_checkpoint(
             checkpoint, next(iter(rules.values())), smoothing, config.data.fps
         ),
     )
+    return with_protocol(evaluation, **_held_out(checkpoint["statistics"]))
+
+
+def _held_out(statistics: Mapping[str, Any]) -> dict[str, str]:
+    """What the statistics come from, where it is not the training video itself."""
+    held = statistics.get("held_out")
+    if not held:
+        return {}
+    minutes = held["seconds"] / 60
+    return {
+        "normal video": f"{minutes:.3g} minutes held out from training ({held['videos']} parts)"
+    }
 
 
 def calibrated_threshold(
@@ -87,7 +99,8 @@ def calibrated_threshold(
         return None
     value = checkpoint["threshold"]
     rates = expected(table, value, fps).describe()
-    return Threshold(value, "calibrated on normal training video", rates)
+    kind = "held-out" if table.get("held_out") else "training"
+    return Threshold(value, f"calibrated on normal {kind} video", rates)
 
 
 def origin(

@@ -219,11 +219,10 @@ def _protocol(
     frames = f"{num_frames}"
     if labels is not None:
         frames += f" ({int(sum(video.sum() for video in labels))} abnormal)"
-    raw = all((mean, deviation) == (0.0, 1.0) for _, _, mean, deviation in branch.rule.terms)
     return {
         "checkpoint": selection,
         "score": branch.rule.describe(),
-        "normalisation": "none" if raw else "mean and deviation of training cubes, no min-max",
+        "normalisation": branch.rule.normalisation,
         "smoothing": smoothing.describe(),
         "trimming": f"first {smoothing.trim} frames of each video dropped",
         "videos": f"{sum(len(video) > 0 for video in scores)}",

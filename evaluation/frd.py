@@ -10,8 +10,9 @@ import numpy as np
 
 from evaluation.checkpoint import origin
 from evaluation.evaluate import Evaluation, Threshold, evaluate
+from evaluation.scales import RAW
 from evaluation.scored_cubes import ScoredCubes
-from evaluation.scores import BASELINE, RAW, ScoreRule
+from evaluation.scores import BASELINE, ScoreRule, Term
 from evaluation.smoothing import Smoothing
 from utils.config.frd import FRDConfig
 from utils.errors import UserError
@@ -62,7 +63,7 @@ def evaluate_snippets(
         errors={name: values.astype(np.float64)[rows] for name, values in scores.values.items()},
     )
     rules = {
-        title: ScoreRule(title, ((name, 1.0, *RAW),))
+        title: ScoreRule(title, (Term(name, 1.0, RAW),))
         for name, title in BRANCHES.items()
         if name in scores.values
     }

@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from evaluation.scales import RAW, Scale, Surprise, z_score
 from utils.errors import UserError
 
 Errors = dict[str, np.ndarray]
-STAGES = ("ml_memae_sc", "cvae", "finetune")
+STAGES = ("ml_memae_sc", "cvae", "finetune", "density")
+DENSITY_STAGE = STAGES[3]  # densities alone, without a network
 QUANTILE_LEVELS = (0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 1)
 # error -> its weight's name in the configuration's ``eval`` block
 WEIGHTS = {
@@ -23,9 +25,11 @@ WEIGHTS = {
     "frame_error": "w_frame",
     "energy": "w_energy",
     "steady_energy": "w_steady_energy",
+    "appearance": "w_appearance",
+    "velocity": "w_velocity",
 }
+DENSITIES = ("appearance", "velocity")
 BASELINE = "no learning"
-RAW = (0.0, 1.0)  # mean and deviation that leave an error as it is
 
 
 def collect_errors(
@@ -65,17 +69,19 @@ def error_statistics(errors: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Describe the errors of normal data, for the checkpoint.
 
     Args:
-        errors: each (n,), over all training cubes.
+        errors: each (n,), over all normal cubes.
 
     Returns:
-        For each error ``mean``, population standard deviation ``std`` and ``quantiles`` at
-        ``quantile_levels``; and ``num_cubes``. Plain floats and lists.
+        For each error ``mean``, population standard deviation ``std``, ``quantiles`` at
+        ``quantile_levels`` and the table ``surprise`` (see ``evaluation.scales``); and
+        ``num_cubes``. Plain floats and lists.
     """
     statistics: dict[str, Any] = {
         name: {
             "mean": float(values.mean()),
             "std": float(values.std()),
             "quantiles": np.quantile(values, QUANTILE_LEVELS).tolist(),
+            "surprise": Surprise.fit(values).as_json(),
         }
         for name, values in errors.items()
     }
@@ -85,34 +91,67 @@ def error_statistics(errors: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class ScoreRule:
-    """A cube's score: the sum of ``weight * (error - mean) / deviation`` over its terms.
+class Term:
+    """One error in a score: its weight, and the scale on which it is added."""
 
-    ``terms`` holds (error name, weight, mean, deviation).
+    error: str
+    weight: float
+    scale: Scale
+
+    def __call__(self, errors: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The error on its scale, (n,) float64."""
+        return self.scale(np.asarray(errors[self.error], dtype=np.float64))
+
+
+@dataclass(frozen=True)
+class ScoreRule:
+    """A cube's score from its errors.
+
+    Scales of deviations are added with their weights (HF2-VAD §3.3). Surprises are combined as
+    minus the logarithm of the weighted harmonic mean of their probabilities (Wilson, PNAS 116,
+    2019): nearly the largest of them, so that what one term alone sees is not averaged away.
     """
 
     name: str
-    terms: tuple[tuple[str, float, float, float], ...]
+    terms: tuple[Term, ...]
 
     def __call__(self, errors: Mapping[str, np.ndarray]) -> np.ndarray:
         """Scores (n,) float64 of cubes with the given errors, each (n,)."""
-        terms = [
-            weight * (np.asarray(errors[name], dtype=np.float64) - mean) / deviation
-            for name, weight, mean, deviation in self.terms
-        ]
-        return np.sum(terms, axis=0)
+        if not self.is_surprise:
+            return np.sum([term.weight * term(errors) for term in self.terms], axis=0)
+        total = sum(term.weight for term in self.terms)
+        shares = [np.log(term.weight / total) + term(errors) for term in self.terms]
+        return np.logaddexp.reduce(shares, axis=0)
+
+    @property
+    def is_surprise(self) -> bool:
+        """Whether its terms are surprises."""
+        return isinstance(self.terms[0].scale, Surprise)
+
+    @property
+    def normalisation(self) -> str:
+        """What its terms were made comparable by, in words."""
+        if self.is_surprise:
+            return "surprise among normal cubes, harmonic mean of probabilities, no min-max"
+        if all(term.scale == RAW for term in self.terms):
+            return "none"
+        return "mean and deviation of training cubes, no min-max"
 
     @property
     def zero_error_score(self) -> float:
         """What a frame without any cube gets: the score of a cube without error."""
-        return float(self({name: np.zeros(()) for name, *_ in self.terms}))
+        return float(self({term.error: np.zeros(()) for term in self.terms}))
 
     def describe(self) -> str:
         """The rule as a formula."""
-        return " + ".join(
-            name if (mean, deviation) == RAW else f"{weight:g} * z({name})"
-            for name, weight, mean, deviation in self.terms
-        )
+        return " + ".join(_describe(term) for term in self.terms)
+
+
+def _describe(term: Term) -> str:
+    if term.scale == RAW:
+        return term.error
+    function = "surprise" if isinstance(term.scale, Surprise) else "z"
+    return f"{term.weight:g} * {function}({term.error})"
 
 
 def score_rules(
@@ -120,40 +159,53 @@ def score_rules(
 ) -> dict[str, ScoreRule]:
     """The scores that are reported for a checkpoint, the one to be judged by first.
 
-    Stages ``cvae`` and ``finetune``: ``hybrid`` (the weighted sum), ``flow branch``,
-    ``frame branch`` and ``no learning`` (squared flow, the baseline). Stage ``ml_memae_sc``: the
-    error itself and the baseline, neither normalised.
+    Stages ``cvae`` and ``finetune``: ``hybrid`` (all terms with a weight), ``flow branch``,
+    ``frame branch``, one of each density, and ``no learning`` (squared flow, the baseline). Stage
+    ``density``: the same without the two branches. Stage ``ml_memae_sc``: the error itself and the
+    baseline, neither normalised.
 
     Args:
         stage: stage of the checkpoint.
-        statistics: as made by ``error_statistics``, on training data.
-        settings: the configuration's ``eval`` block, for its ``w_...``.
+        statistics: as made by ``error_statistics``, on normal data.
+        settings: the configuration's ``eval`` block, for its ``w_...`` and ``normalisation``.
         source: the checkpoint, for messages.
 
     Raises:
         UserError: statistics that cannot normalise, or no weight above zero.
     """
-    baseline = ScoreRule(BASELINE, (("energy", 1.0, *RAW),))
+    baseline = ScoreRule(BASELINE, (Term("energy", 1.0, RAW),))
     if stage == STAGES[0]:
-        rules = [ScoreRule("flow branch", (("flow_error", 1.0, *RAW),)), baseline]
-        return {rule.name: rule for rule in rules}
+        return {
+            "flow branch": ScoreRule("flow branch", (Term("flow_error", 1.0, RAW),)),
+            BASELINE: baseline,
+        }
     weights = {error: getattr(settings, key) for error, key in WEIGHTS.items()}
     used = {error: weight for error, weight in weights.items() if weight > 0}
     if not used:
         keys = ", ".join(f"eval.{key}" for key in WEIGHTS.values())
         raise UserError(f"{keys}: one of them must be above zero")
+    branches = [] if stage == DENSITY_STAGE else ["flow_error", "frame_error"]
+    branches += [error for error in DENSITIES if error in used]
 
     def rule(name: str, chosen: Mapping[str, float]) -> ScoreRule:
-        moments = {error: _mean_std(statistics, error, source) for error in chosen}
-        return ScoreRule(name, tuple((e, weight, *moments[e]) for e, weight in chosen.items()))
+        scale = Surprise.of if settings.normalisation == "surprise" else z_score
+        terms = [
+            Term(error, weight, scale(statistics.get(error), error, source))
+            for error, weight in chosen.items()
+        ]
+        return ScoreRule(name, tuple(terms))
 
-    rules = [
-        rule("hybrid", used),
-        rule("flow branch", {"flow_error": 1.0}),
-        rule("frame branch", {"frame_error": 1.0}),
-        baseline,
-    ]
-    return {rule.name: rule for rule in rules}
+    rules = [rule("hybrid", used)]
+    rules += [rule(_BRANCHES[error], {error: 1.0}) for error in branches]
+    return {each.name: each for each in (*rules, baseline)}
+
+
+_BRANCHES = {
+    "flow_error": "flow branch",
+    "frame_error": "frame branch",
+    "appearance": "appearance",
+    "velocity": "velocity",
+}
 
 
 def frame_scores(
@@ -179,16 +231,3 @@ def frame_scores(
     np.maximum.at(largest, starts[video_index] + frames, cube_scores)
     largest[np.isneginf(largest)] = empty_score
     return np.split(largest, starts[1:-1])
-
-
-def _mean_std(statistics: Mapping[str, Any], error: str, source: str) -> tuple[float, float]:
-    entry = statistics.get(error)
-    if not isinstance(entry, Mapping) or not {"mean", "std"} <= set(entry):
-        raise UserError(f"{source}: no statistics of {error} in it; run the stage's training again")
-    mean, deviation = float(entry["mean"]), float(entry["std"])
-    if not (np.isfinite(mean) and np.isfinite(deviation) and deviation > 0):
-        raise UserError(
-            f"{source}: {error} of the training cubes has mean {mean} and deviation {deviation}, "
-            "which cannot normalise scores; train on more than one kind of cube"
-        )
-    return mean, deviation

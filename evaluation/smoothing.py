@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -68,3 +69,19 @@ def min_max_normalise(scores: np.ndarray) -> np.ndarray:
     """Map the smallest to 0 and the largest to 1; constant scores become 0."""
     low, high = scores.min(), scores.max()
     return (scores - low) / (high - low) if high > low else np.zeros_like(scores)
+
+
+class CausalSmoother:
+    """Median of the last ``size`` frames, like ``causal_median``, for an endless stream."""
+
+    def __init__(self, size: int) -> None:
+        self._recent: deque[float] = deque(maxlen=size)
+
+    def restart(self) -> None:
+        """Forget all scores."""
+        self._recent.clear()
+
+    def push(self, score: float) -> float:
+        """Take a frame's score; give its smoothed score."""
+        self._recent.append(score)
+        return float(np.median(self._recent))

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
-import torch
-from torch import nn
 
-from datasets.cubes.loader import to_network_inputs
 from evaluation.highlights import peak_distance
 from evaluation.smoothing import Smoothing
 from inference.single_pass import ScoredFrame
-from models.hf2vad.from_checkpoint import explain
 from visualization.gallery import MOST_PEAKS, Highlights
 
+Explain = Callable[[np.ndarray, np.ndarray], Mapping[str, Any]]
 _QUALITY = 95  # of the JPEGs in which pictures are kept
 
 
@@ -43,13 +40,12 @@ class KeptPictures:
 
     Args:
         smoothing: of the scores.
-        model: what explains cubes.
-        device: of the model.
+        explain: maps appearance and motion of cubes to what is shown of them.
     """
 
-    def __init__(self, smoothing: Smoothing, model: nn.Module, device: torch.device) -> None:
+    def __init__(self, smoothing: Smoothing, explain: Explain) -> None:
         self._half = smoothing.size // 2
-        self._model, self._device = model, device
+        self._explain = explain
         self._most = (MOST_PEAKS - 1) * (2 * peak_distance(smoothing) + 1) + 1
         self._cubes: dict[int, _Candidate] = {}
         self._frames: dict[tuple[str, int], bytes] = {}
@@ -90,11 +86,10 @@ class KeptPictures:
         return Highlights(highlights.false_alarms, highlights.misses, peaks)
 
     def explain(self, indices: np.ndarray) -> Mapping[str, Any]:
-        """What the model expected of cubes (k,); see ``models.hf2vad.from_checkpoint.explain``."""
+        """What the model expected of cubes (k,); see ``engine.scoring.explain``."""
         cubes = [self._cubes[index] for index in indices.tolist()]
-        appearance = torch.from_numpy(np.stack([cube.appearance for cube in cubes]))
-        motion = torch.from_numpy(np.stack([cube.motion for cube in cubes]))
-        return explain(self._model, *to_network_inputs(appearance, motion, self._device))
+        appearance = np.stack([cube.appearance for cube in cubes])
+        return self._explain(appearance, np.stack([cube.motion for cube in cubes]))
 
     def stills(
         self, places: Iterable[tuple[str, int]]

@@ -53,7 +53,7 @@ def score_videos(
         with_video: also write the annotated videos.
     """
     threshold = predictor.threshold(threshold_spec, rates[0])
-    pictures = KeptPictures(predictor.smoothing, predictor.model, predictor.device)
+    pictures = KeptPictures(predictor.smoothing, predictor.explain)
     folder = output / "annotated" if with_video else None
     cubes, errors = _pass_through(predictor, entries, rates, threshold, pictures, folder)
     evaluation = evaluate_checkpoint(

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from engine.scoring.build import checkpoint_scorer
+from engine.scoring.build import configured_scorer
+from engine.scoring.explain import explain_cubes
 from engine.scoring.network import CubeScorer
 from evaluation.calibration import Rate, expected, require_same_score, threshold_for
 from evaluation.checkpoint import calibrated_threshold
@@ -21,14 +23,14 @@ from evaluation.smoothing import Smoothing
 from models.hf2vad.from_checkpoint import model_from_checkpoint
 from pre_process.cubes.extractor import CubeExtractor, build_extractor
 from utils.checkpoint import load_finished
-from utils.config.load import SCORING_BLOCKS, scoring_config
+from utils.config.load import OVERRIDES, scoring_config
 from utils.errors import UserError
 from utils.runtime import pick_device
 from visualization.annotate import ScoreScale
 
 logger = logging.getLogger(__name__)
 
-_BLOCKS = (*SCORING_BLOCKS, "pre_process")
+_BLOCKS = (*OVERRIDES, "pre_process")
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Predictor:
     Attributes:
         path, checkpoint: where the model is from.
         config: its configuration with the overrides merged in.
-        model: the network, in evaluation mode; scorer: errors of cubes by it.
+        model: the network, in evaluation mode, if there is one; scorer: errors of cubes by it.
         rule, smoothing: from errors to the score of a frame.
         device: of the networks.
     """
@@ -46,11 +48,15 @@ class Predictor:
     path: Path
     checkpoint: dict[str, Any]
     config: Any
-    model: nn.Module
+    model: nn.Module | None
     scorer: CubeScorer
     rule: ScoreRule
     smoothing: Smoothing
     device: torch.device
+
+    def explain(self, appearance: np.ndarray, motion: np.ndarray) -> dict[str, Any]:
+        """What was expected of cubes; see ``engine.scoring.explain``."""
+        return explain_cubes(self.model, self.scorer, appearance, motion, self.device)
 
     def extractor(self, batch_size: int = 1) -> CubeExtractor:
         """A new cube extractor for videos that belong to no data set."""
@@ -84,7 +90,7 @@ class Predictor:
     def scale(self, threshold: Threshold | None) -> ScoreScale:
         """Colours: calm is a cube without error, alarming the threshold or the worst normal one."""
         statistics = self.checkpoint["statistics"]
-        worst = {name: statistics[name]["quantiles"][-1] for name, *_ in self.rule.terms}
+        worst = {term.error: statistics[term.error]["quantiles"][-1] for term in self.rule.terms}
         alarming = threshold.value if threshold else float(self.rule(worst))
         return ScoreScale(self.rule.zero_error_score, alarming)
 
@@ -116,13 +122,15 @@ def load_predictor(
     where = pick_device(config.run.device)
     statistics = checkpoint["statistics"]
     rules = score_rules(checkpoint["stage"], statistics, config.eval, str(path))
-    model = model_from_checkpoint(checkpoint, str(path)).to(where)
+    model = model_from_checkpoint(checkpoint, str(path))
+    if model is not None:
+        model = model.to(where)
     return Predictor(
         path=path,
         checkpoint=checkpoint,
         config=config,
         model=model,
-        scorer=checkpoint_scorer(checkpoint, path, where, backend, model=model),
+        scorer=configured_scorer(checkpoint, path, where, config, backend, model),
         rule=next(iter(rules.values())),
         smoothing=Smoothing.of(config.eval),
         device=where,

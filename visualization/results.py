@@ -14,6 +14,7 @@ import numpy as np
 
 from evaluation.evaluate import Evaluation
 from evaluation.remarks import is_turned, remarks
+from evaluation.scores import DENSITIES
 from utils.console import format_table
 from utils.files import part_folder, write_json, write_text
 from visualization.report import interval, percent
@@ -71,19 +72,23 @@ def write_frame_scores(path: Path, evaluation: Evaluation) -> None:
 
 
 def write_cube_scores(path: Path, evaluation: Evaluation) -> None:
-    """CSV of video, frame, box, errors and score of each cube; no frame error in stage 1."""
+    """CSV of video, frame, box, errors and score of each cube.
+
+    ``flow_error`` and ``frame_error`` are blank where no network has them; a density has a column
+    where it was measured.
+    """
     cubes = evaluation.cubes
     blank = [""] * len(cubes.frames)
+    names = ["flow_error", "frame_error", *(name for name in DENSITIES if name in cubes.errors)]
     boxes = np.zeros((len(cubes.frames), 4)) if cubes.boxes is None else cubes.boxes
     columns = (
         [cubes.videos[index] for index in cubes.video_index],
         cubes.frames.tolist(),
         *np.round(boxes.astype(np.float64), 2).T.tolist(),
-        cubes.errors["flow_error"].tolist(),
-        cubes.errors["frame_error"].tolist() if "frame_error" in cubes.errors else blank,
+        *(cubes.errors[name].tolist() if name in cubes.errors else blank for name in names),
         evaluation.primary.cube_scores.tolist(),
     )
-    header = ("video", "frame", "x1", "y1", "x2", "y2", "flow_error", "frame_error", "score")
+    header = ("video", "frame", "x1", "y1", "x2", "y2", *names, "score")
     _write_csv(path, header, zip(*columns, strict=True))
 
 

@@ -17,11 +17,13 @@ def cube_strip(seen: Mapping[str, np.ndarray]) -> tuple[tuple[str, ...], bytes]:
     """Lay the patches of one cube side by side.
 
     Args:
-        seen: ``frame_target`` (3,H,W) in [0,1], ``flow`` and ``flow_recon`` (2,H,W) in pixels and,
-            where the model predicts frames, ``frame_pred`` (3,H,W).
+        seen: ``frame_target`` (3,H,W) in [0,1] and ``flow`` (2,H,W) in pixels; where there
+            are such, ``flow_recon`` (2,H,W), ``frame_pred`` (3,H,W) and ``nearest`` (k,H,W,3)
+            uint8 BGR.
 
     Returns:
-        The captions of the patches and one PNG of them, as wide as that many patches.
+        The captions of the patches and one PNG of them; the nearest normal ones, k patches wide,
+        have one caption.
     """
     patches = {"true patch": network_frame_to_bgr(seen["frame_target"])}
     if "frame_pred" in seen:
@@ -29,7 +31,10 @@ def cube_strip(seen: Mapping[str, np.ndarray]) -> tuple[tuple[str, ...], bytes]:
         patches["error"] = error_map(seen["frame_target"], seen["frame_pred"])
     largest = max(float(np.linalg.norm(seen["flow"], axis=0).max()), 1e-6)
     patches["flow"] = network_flow_to_bgr(seen["flow"], largest)
-    patches["reconstructed flow"] = network_flow_to_bgr(seen["flow_recon"], largest)
+    if "flow_recon" in seen:
+        patches["reconstructed flow"] = network_flow_to_bgr(seen["flow_recon"], largest)
+    if "nearest" in seen:
+        patches["nearest normal"] = np.hstack(list(seen["nearest"]))
     return tuple(patches), _encode(np.hstack(list(patches.values())), ".png")
 
 

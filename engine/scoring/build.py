@@ -9,12 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from engine.scoring.density_scorer import DensityScorer, FlowEnergyScorer
+from engine.scoring.features import CubeFeatures
 from engine.scoring.network import CubeScorer, TorchScorer
 from engine.scoring.onnx_backend import OnnxScorer, onnx_path
 from engine.scoring.openvino_backend import CompiledNetwork, OpenVINOScorer
+from evaluation.densities.densities import Densities
+from models.backbones.build import weights_digest
 from models.hf2vad.from_checkpoint import model_from_checkpoint
 from models.hf2vad.fuse import fuse_for_inference
 from models.hf2vad.ml_memae_sc import MLMemAESC
+from utils.config.scoring import AppearanceConfig
 from utils.errors import UserError
 
 BACKENDS = ("auto", "openvino", "torch", "onnx")
@@ -55,6 +60,46 @@ def model_scorer(
     return TorchScorer(model, device, precision)
 
 
+def density_scorer(
+    errors: CubeScorer,
+    densities: Densities,
+    settings: AppearanceConfig,
+    device: torch.device,
+    source: str,
+    backend: str = "auto",
+    precision: str = "fp32",
+) -> DensityScorer:
+    """A scorer with distances to normal cubes added.
+
+    Args:
+        errors: of the network.
+        densities: what is compared with.
+        settings: of the backbone.
+        device: where to compute.
+        source: of the densities, for messages.
+        backend, precision: as for ``model_scorer``; ``onnx`` is taken as ``auto``.
+
+    Raises:
+        UserError: the backbone is not there, or is another than the densities were made with.
+    """
+    if densities.backbone:
+        now = {
+            "name": settings.backbone,
+            "weights": weights_digest(settings.backbone, settings.weights),
+        }
+        if now != dict(densities.backbone):
+            raise UserError(
+                f"{source}: its appearance density was made with the backbone "
+                f"{densities.backbone['name']} ({densities.backbone['weights'][:12]}), but here "
+                f"density.appearance names {now['name']} ({now['weights'][:12]}): give that "
+                "file or package, or fit the densities again (density_fit.py)"
+            )
+    on_cpu = device.type == "cpu"
+    compiled = on_cpu and (backend == "onnx" or resolve_backend(backend, device) == "openvino")
+    features = CubeFeatures(list(densities.banks), settings, device, compiled, precision)
+    return DensityScorer(errors, features, densities)
+
+
 def checkpoint_scorer(
     checkpoint: Mapping[str, Any],
     path: Path,
@@ -62,21 +107,55 @@ def checkpoint_scorer(
     backend: str = "auto",
     precision: str = "fp32",
     model: nn.Module | None = None,
+    backbone: AppearanceConfig | None = None,
 ) -> CubeScorer:
     """The scorer of a checkpoint as loaded from ``path``; arguments as for ``model_scorer``.
 
     ``backend`` may also be ``onnx``: the network that ``export_onnx.py`` wrote beside ``path``.
-    ``model`` is the checkpoint's network where it is built already.
+    ``model`` is the checkpoint's network where it is built already; ``backbone`` says where the
+    weights behind its appearance density are, if not where they were in training.
 
     Raises:
-        UserError: weights that do not fit, no exported network of this checkpoint, or a backend
-            that cannot run on ``device`` or in ``precision``.
+        UserError: weights that do not fit, no exported network of this checkpoint, a backend
+            that cannot run on ``device`` or in ``precision``, or no such backbone.
     """
+    errors = _network_scorer(checkpoint, path, device, backend, precision, model)
+    if not checkpoint.get("densities"):
+        return errors
+    densities = Densities.of(checkpoint["densities"], str(path))
+    settings = backbone or AppearanceConfig(**checkpoint["config"]["density"]["appearance"])
+    return density_scorer(errors, densities, settings, device, str(path), backend, precision)
+
+
+def configured_scorer(
+    checkpoint: Mapping[str, Any],
+    path: Path,
+    device: torch.device,
+    config: Any,
+    backend: str = "",
+    model: nn.Module | None = None,
+) -> CubeScorer:
+    """``checkpoint_scorer`` as a configuration says; ``backend`` is taken before its own."""
+    settings, backbone = config.eval, config.density.appearance
+    backend = backend or settings.backend
+    return checkpoint_scorer(checkpoint, path, device, backend, settings.precision, model, backbone)
+
+
+def _network_scorer(
+    checkpoint: Mapping[str, Any],
+    path: Path,
+    device: torch.device,
+    backend: str,
+    precision: str,
+    model: nn.Module | None,
+) -> CubeScorer:
     if backend == "onnx":
         if precision != "fp32":
             raise UserError("scoring backend onnx computes in float32; set eval.precision=fp32")
         return OnnxScorer(onnx_path(path), path)
     model = model or model_from_checkpoint(checkpoint, str(path))
+    if model is None:
+        return FlowEnergyScorer()
     return model_scorer(model, device, backend, precision)
 
 

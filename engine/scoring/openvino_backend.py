@@ -56,30 +56,23 @@ class OpenVINOScorer:
         )
 
 
-class CompiledNetwork:
-    """An ``MLMemAESC`` (flows to ``flow_recon``) or ``HF2VAD`` (frames and flows to
-    ``flow_recon`` and ``frame_pred``) compiled for the CPU, for batches of any size.
+class CompiledModule:
+    """A module compiled for the CPU, for batches of any size.
 
     Args:
-        model: its weights are copied.
+        module: returns a tuple of tensors; its weights are copied.
+        examples: its inputs, (2, ...) each.
         precision: ``fp32`` or ``bf16``.
-        num_flows: flows that an ``MLMemAESC`` is given at once.
 
     Raises:
         UserError: OpenVINO does not import.
     """
 
-    def __init__(self, model: nn.Module, precision: str = "fp32", num_flows: int = 1) -> None:
-        examples = [torch.zeros(2, 8, 32, 32)]
-        if isinstance(model, MLMemAESC):
-            examples = [torch.zeros(2, num_flows * FLOW_CHANNELS, 32, 32)]
-        else:
-            examples.insert(0, torch.zeros(2, 15, 32, 32))
-        network = _TupleOutput(fuse_for_inference(model))
-        self._compiled, self._weights = _compile(network, examples, precision)
+    def __init__(self, module: nn.Module, examples: list[Tensor], precision: str = "fp32") -> None:
+        self._compiled, self._weights = _compile(module, examples, precision)
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
-        """Inputs (B, C, 32, 32) float32 on the CPU to the outputs, each (B, C', 32, 32) float32."""
+        """Inputs (B, C, H, W) float32 on the CPU to the outputs, each (B, ...) float32."""
         arrays = [each.contiguous().numpy() for each in inputs]
         largest = BATCH_SIZES[-1]
         parts = [
@@ -94,6 +87,25 @@ class CompiledNetwork:
         missing = ((0, size - count), (0, 0), (0, 0), (0, 0))
         outputs = self._compiled([np.pad(each, missing) for each in inputs]).values()
         return [each[:count].copy() for each in outputs]  # the next call overwrites them
+
+
+class CompiledNetwork(CompiledModule):
+    """An ``MLMemAESC`` (flows to ``flow_recon``) or ``HF2VAD`` (frames and flows to
+    ``flow_recon`` and ``frame_pred``) compiled for the CPU.
+
+    Args:
+        model: its weights are copied.
+        precision: ``fp32`` or ``bf16``.
+        num_flows: flows that an ``MLMemAESC`` is given at once.
+    """
+
+    def __init__(self, model: nn.Module, precision: str = "fp32", num_flows: int = 1) -> None:
+        examples = [torch.zeros(2, 8, 32, 32)]
+        if isinstance(model, MLMemAESC):
+            examples = [torch.zeros(2, num_flows * FLOW_CHANNELS, 32, 32)]
+        else:
+            examples.insert(0, torch.zeros(2, 15, 32, 32))
+        super().__init__(_TupleOutput(fuse_for_inference(model)), examples, precision)
 
 
 class _TupleOutput(nn.Module):

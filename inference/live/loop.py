@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-
-from datasets.cubes.loader import to_network_inputs
 from engine.scoring.network import random_cubes
 from evaluation.calibration import Rate
 from inference.live.frame_buffer import FrameBuffer
 from inference.live.scorer import LiveScorer
 from inference.live.writer import LiveSettings, LiveWriter
 from inference.predictor import Predictor
-from models.hf2vad.from_checkpoint import explain
 from utils.console import echo
 from utils.run_folder import StopSignal
 
@@ -54,7 +48,7 @@ def watch_live(
     )
     out = LiveWriter(
         output, name, frames, threshold, predictor.scale(threshold), predictor.smoothing.size,
-        _explainer(predictor), settings,
+        predictor.explain, settings,
     )  # fmt: skip
     try:
         with _old_objects_set_aside():
@@ -108,11 +102,3 @@ def warm_up(predictor: Predictor) -> None:
     """Score noise once: the first batches load and choose kernels, which takes seconds."""
     for count in (1, 8):
         predictor.scorer(*random_cubes(count, seed=0))
-
-
-def _explainer(predictor: Predictor) -> Any:
-    def explain_cube(appearance: np.ndarray, motion: np.ndarray) -> Mapping[str, Any]:
-        cube = torch.from_numpy(appearance), torch.from_numpy(motion)
-        return explain(predictor.model, *to_network_inputs(*cube, predictor.device))
-
-    return explain_cube

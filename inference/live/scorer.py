@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engine.scoring.network import CubeScorer
-from evaluation.causal import CausalSmoother
 from evaluation.scores import Errors, ScoreRule, collect_errors
-from evaluation.smoothing import Smoothing
+from evaluation.smoothing import CausalSmoother, Smoothing
 from inference.live.frame_buffer import LiveFrame
 from inference.video_cubes import join_cubes
 from pre_process.cubes.extractor import CubeExtractor, FrameCubes

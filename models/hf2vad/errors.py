@@ -45,9 +45,13 @@ def errors_of_output(output: Mapping[str, Tensor], flows: Tensor) -> dict[str, T
     return {
         "flow_error": _squared_sum(output["flow_recon"] - flows.float()),
         "frame_error": _squared_sum(output["frame_pred"] - output["frame_target"].float()),
-        "energy": _squared_sum(flows),
-        "steady_energy": _steady_energy(flows),
+        **energies(flows),
     }
+
+
+def energies(flows: Tensor) -> dict[str, Tensor]:
+    """``energy`` and ``steady_energy`` (B,) of flows (B, 8, 32, 32); see :func:`cube_errors`."""
+    return {"energy": _squared_sum(flows), "steady_energy": _steady_energy(flows)}
 
 
 @torch.inference_mode()

@@ -19,15 +19,15 @@ from evaluation.calibration import (
     require_same_score,
     threshold_for,
 )
-from evaluation.causal import CausalSmoother
 from evaluation.metrics import runs
-from evaluation.scores import ScoreRule, error_statistics
-from evaluation.smoothing import Smoothing, causal_median
+from evaluation.scales import RAW
+from evaluation.scores import ScoreRule, Term, error_statistics
+from evaluation.smoothing import CausalSmoother, Smoothing, causal_median
 from utils.config.hf2vad import EvalConfig
 from utils.errors import UserError
 
 SCORES = st.lists(st.integers(-5, 5), min_size=1, max_size=60).map(lambda v: np.array(v, float))
-RULE, SMOOTHING = ScoreRule("x", (("flow_error", 1.0, 0.0, 1.0),)), Smoothing()
+RULE, SMOOTHING = ScoreRule("x", (Term("flow_error", 1.0, RAW),)), Smoothing()
 
 
 def normal_scores(videos=6, length=400):

@@ -9,15 +9,16 @@ from evaluation import highlights
 from evaluation.evaluate import Threshold, ablate, evaluate
 from evaluation.metrics import micro_auc
 from evaluation.region_metrics import Regions
+from evaluation.scales import RAW, ZScore
 from evaluation.scored_cubes import ScoredCubes, frame_numbers, match_labels
-from evaluation.scores import ScoreRule
+from evaluation.scores import ScoreRule, Term
 from evaluation.selection import best_on_test
 from evaluation.smoothing import Smoothing
 from utils.errors import UserError
 
 RULES = {
-    "hybrid": ScoreRule("hybrid", (("flow_error", 2.0, 1.0, 1.0),)),
-    "no learning": ScoreRule("no learning", (("energy", 1.0, 0.0, 1.0),)),
+    "hybrid": ScoreRule("hybrid", (Term("flow_error", 2.0, ZScore(1.0, 1.0)),)),
+    "no learning": ScoreRule("no learning", (Term("energy", 1.0, RAW),)),
 }
 PLAIN = Smoothing(trim=0, kind="none", size=1)
 

@@ -8,8 +8,9 @@ import pytest
 from evaluation.evaluate import Threshold, evaluate
 from evaluation.region_metrics import Regions
 from evaluation.remarks import remarks
+from evaluation.scales import RAW
 from evaluation.scored_cubes import ScoredCubes
-from evaluation.scores import RAW, ScoreRule
+from evaluation.scores import ScoreRule, Term
 from evaluation.smoothing import Smoothing
 from visualization.gallery import Gallery, choose_highlights
 from visualization.report import render_report
@@ -27,7 +28,7 @@ def evaluated(labels, scores, regions=False):
     names = [f"{index:02d}" for index in range(len(labels))]
     index, frames = np.repeat(range(len(labels)), LENGTH), np.tile(range(LENGTH), len(labels))
     cubes = ScoredCubes(names, [LENGTH] * len(labels), index, frames, boxes, errors)
-    rules = {name: ScoreRule(name, ((name, 1.0, *RAW),)) for name in errors}
+    rules = {name: ScoreRule(name, (Term(name, 1.0, RAW),)) for name in errors}
     none = Regions(np.zeros(0, int), np.zeros((0, 4)), np.zeros(0, int)) if regions else None
     smoothing = Smoothing(trim=0, kind="none", size=1)
     truth = dict(zip(names, labels, strict=True))

@@ -88,7 +88,7 @@ def test_stage_one_is_not_normalised_and_has_no_frame_branch():
 def test_a_weight_of_zero_leaves_its_term_out():
     statistics = make_statistics() | {"energy": {"mean": 0.0, "std": 0.0}}
     rules = score_rules("cvae", statistics, WEIGHTS, "x.pth")
-    assert [term[0] for term in rules["hybrid"].terms] == ["flow_error", "frame_error"]
+    assert [term.error for term in rules["hybrid"].terms] == ["flow_error", "frame_error"]
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluation.evaluate import evaluate
 from evaluation.highlights import video_peaks
+from evaluation.scales import RAW
 from evaluation.scored_cubes import ScoredCubes
-from evaluation.scores import RAW, ScoreRule
+from evaluation.scores import ScoreRule, Term
 from evaluation.smoothing import Smoothing
 from inference.kept_pictures import KeptPictures
 from inference.single_pass import ScoredFrame, StreamedMedian
@@ -39,7 +39,7 @@ def test_pictures_of_all_peaks_are_kept(length, size, seed):
     rng = np.random.default_rng(seed)
     scores = np.convolve(rng.gamma(1.0, size=length), np.ones(5), "same") + rng.uniform(size=length)
     smoothing = Smoothing(4, "median", size)
-    kept = KeptPictures(smoothing, torch.nn.Identity(), torch.device("cpu"))
+    kept = KeptPictures(smoothing, lambda appearance, motion: {})
     kept.start()
     median, waiting = StreamedMedian(smoothing), 0
 
@@ -60,7 +60,7 @@ def test_pictures_of_all_peaks_are_kept(length, size, seed):
     kept.finish("v")
     frames = np.arange(length)
     index = ScoredCubes(["v"], [length], np.zeros(length, int), frames, None, {"e": scores})
-    rule = {"score": ScoreRule("score", (("e", 1.0, *RAW),))}
+    rule = {"score": ScoreRule("score", (Term("e", 1.0, RAW),))}
     evaluation = evaluate(index, rule, smoothing, None, "test", 25.0)
     peaks = video_peaks(evaluation, 0, MOST_PEAKS)
     assert peaks

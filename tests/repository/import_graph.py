@@ -11,7 +11,7 @@ FLOORS = (
     {"models", "losses", "datasets", "evaluation"},
     {"engine", "visualization"},
     {"published"},
-    {"pre_process", "ml_memAE_sc_train", "train", "finetune", "frd_train"},
+    {"pre_process", "ml_memAE_sc_train", "train", "finetune", "density_fit", "frd_train"},
     {"inference"},
     {"eval", "frd_eval", "infer", "export_onnx"},
     {"benchmarks"},

@@ -5,21 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from utils.config.blocks import Block, Fraction, NonNegative, Positive, Skips
 from utils.config.names import NameInside, PlainName
+from utils.config.scoring import DensityConfig, EvalConfig
 from utils.distributed import TIMEOUT_SECONDS
-
-Positive = Annotated[int, Field(ge=1)]
-NonNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Skips = Annotated[list[Literal["none", "concat"]], Field(min_length=3, max_length=3)]
-
-
-class Block(BaseModel):
-    """A block of the configuration; unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", validate_default=True)
 
 
 class DataConfig(Block):
@@ -28,6 +19,8 @@ class DataConfig(Block):
     name: PlainName
     root: str = ""  # empty: data/NAME
     fps: Annotated[float, Field(gt=0)] = 25.0  # frames per second: false alarms per hour, delays
+    # Share of the normal video that nothing is fitted on: statistics and thresholds come from it.
+    calibration_share: Annotated[float, Field(ge=0, le=0.5)] = 0.0
 
     @property
     def folder(self) -> Path:
@@ -216,27 +209,6 @@ class FinetuneStageConfig(FrameStageConfig):
     lam_sparse: NonNegative = 2e-4
 
 
-class EvalConfig(Block):
-    """Scores (spec §5)."""
-
-    w_flow: NonNegative = 1.0  # published name: w_r
-    w_frame: NonNegative = 0.1  # published name: w_p
-    w_energy: NonNegative = 0.0  # ours: squared flow itself; 0 is the paper
-    w_steady_energy: NonNegative = 0.0  # ours: the same, from the middle two of four flows
-    trim: Annotated[int, Field(ge=0)] = 4
-    median: Annotated[int, Field(ge=1)] = 17
-    false_frames_per_thousand: Annotated[float, Field(gt=0, lt=1000)] = 1.0  # of normal video
-    batch_size: Positive = 128
-    precision: Literal["fp32", "bf16"] = "fp32"  # of the network's products in eval.py
-    backend: Literal["auto", "openvino", "torch"] = "auto"  # auto: openvino on a CPU
-
-    @model_validator(mode="after")
-    def _odd_median(self) -> EvalConfig:
-        if self.median % 2 == 0:
-            raise ValueError("median must be odd (1: no smoothing)")
-        return self
-
-
 class HF2VADConfig(SystemConfig):
     """One file: data, pre-processing, model, a block a stage, evaluation."""
 
@@ -246,4 +218,5 @@ class HF2VADConfig(SystemConfig):
     ml_memae_sc: MemAEStageConfig = MemAEStageConfig()
     cvae: CVAEStageConfig = CVAEStageConfig()
     finetune: FinetuneStageConfig = FinetuneStageConfig()
+    density: DensityConfig = DensityConfig()
     eval: EvalConfig = EvalConfig()

@@ -20,6 +20,7 @@ from utils.files import write_text
 
 SYSTEMS: dict[str, type[BaseModel]] = {"hf2vad": HF2VADConfig, "frd": FRDConfig}
 SCORING_BLOCKS = ("data", "run", "eval")  # what may change between training and scoring
+OVERRIDES = (*SCORING_BLOCKS, "density")  # and what the command line may: where a backbone lies
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,7 +86,7 @@ def scoring_config(
     cfg_file: str | None = None,
     overrides: Sequence[str] = (),
     system: str = "hf2vad",
-    blocks: Sequence[str] = SCORING_BLOCKS,
+    blocks: Sequence[str] = OVERRIDES,
 ) -> Any:
     """The configuration to score with: the checkpoint's, with other data and evaluation merged in.
 

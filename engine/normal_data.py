@@ -1,0 +1,138 @@
+"""What a finished checkpoint tells of normal data: densities, error statistics, thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from datasets.cubes.dataset import CubeSet
+from datasets.cubes.held_out import CubePart
+from datasets.cubes.loader import CubeBatch, CubeLoader
+from engine.scoring.build import density_scorer, model_scorer, resolve_backend
+from engine.scoring.density_scorer import FlowEnergyScorer
+from engine.scoring.features import CubeFeatures
+from evaluation.calibration import calibrate_stage
+from evaluation.densities.bank import Bank
+from evaluation.densities.densities import METRICS, Densities, block_numbers
+from evaluation.distributed import score_distributed
+from evaluation.scores import DENSITIES, STAGES, WEIGHTS, error_statistics
+from models.backbones.build import weights_digest
+from utils.errors import UserError
+
+Cubes = CubeSet | CubePart
+_FEWEST = 50  # normal cubes that a density can be made of
+
+
+def describe_normal_data(
+    stage: str,
+    model: nn.Module | None,
+    training: Cubes,
+    held_out: Cubes | None,
+    config: Any,
+    device: torch.device,
+) -> dict[str, Any]:
+    """Fit the densities that the score asks for, and describe the errors of normal cubes.
+
+    Errors are described on ``held_out``; where nothing is held out on the training cubes, which
+    densities then compare with the other blocks of the video alone.
+
+    Args:
+        stage: ``ml_memae_sc``, ``cvae``, ``finetune`` or ``density``.
+        model: the stage's network, or ``None``.
+        training: what is fitted on.
+        held_out: from ``datasets.cubes.held_out.hold_out``.
+        config: the whole configuration.
+        device: where to compute.
+
+    Returns:
+        ``statistics``, ``densities`` (or ``None``) and, where the errors allow it, ``threshold``
+        and ``calibration``.
+
+    Raises:
+        UserError: too few cubes for a density, a backbone that cannot be had, broken errors.
+    """
+    settings = config.eval
+    kinds = [kind for kind in DENSITIES if getattr(settings, WEIGHTS[kind]) > 0]
+    densities = None
+    if kinds and stage != STAGES[0]:
+        densities = fit_densities(training, kinds, config, device)
+    scorer: Any = FlowEnergyScorer()
+    if model is not None:
+        scorer = model_scorer(model, device, settings.backend)
+    if densities is not None:
+        backbone = config.density.appearance
+        scorer = density_scorer(scorer, densities, backbone, device, "training", settings.backend)
+    normal = training if held_out is None else held_out
+    blocks = None if held_out is not None or densities is None else _blocks(training)
+
+    def score(batch: CubeBatch) -> dict[str, Any]:
+        own = () if blocks is None else (blocks[batch.indices.numpy()],)
+        return scorer(batch.appearance.numpy(), batch.motion.numpy(), *own)
+
+    errors = score_distributed(CubeLoader(normal, settings.batch_size), score)
+    statistics = error_statistics(errors)
+    if held_out is not None:
+        statistics["held_out"] = _amount(held_out, config.data.fps)
+    return {
+        "statistics": statistics,
+        "densities": None if densities is None else densities.state(),
+        **calibrate_stage(stage, normal, settings, errors, statistics),
+    }
+
+
+def fit_densities(
+    cubes: Cubes, kinds: Sequence[str], config: Any, device: torch.device
+) -> Densities:
+    """Banks of the features of normal cubes chosen at random (by ``run.seed``).
+
+    Args:
+        cubes: the normal cubes.
+        kinds: of features: ``appearance``, ``velocity``.
+        config: the whole configuration.
+        device: of the backbone.
+
+    Raises:
+        UserError: too few cubes, or a backbone that cannot be had.
+    """
+    if len(cubes) < _FEWEST:
+        raise UserError(
+            f"{config.data.folder}: {len(cubes)} normal cubes, and a density needs {_FEWEST}; "
+            "record more video, lower pre_process.boxes.min_area, or set eval.w_appearance=0 and "
+            "eval.w_velocity=0"
+        )
+    settings = config.density
+    compiled = resolve_backend(config.eval.backend, device) == "openvino"
+    features = CubeFeatures(kinds, settings.appearance, device, compiled)
+    generator = np.random.default_rng(config.run.seed)
+    rows = np.sort(generator.permutation(len(cubes))[: settings.bank_size])
+    parts = np.array_split(rows, -(-len(rows) // config.eval.batch_size))
+    gathered = [cubes.gather(part) for part in parts]
+    found = [features(*cube) for cube in gathered]
+    blocks = _blocks(cubes)[rows]
+    banks = {
+        kind: Bank(
+            np.concatenate([each[kind] for each in found]).astype(np.float16),
+            blocks,
+            METRICS[kind],
+            getattr(settings, kind).neighbours,
+        )
+        for kind in kinds
+    }
+    name, weights = settings.appearance.backbone, settings.appearance.weights
+    uses_backbone = "appearance" in kinds
+    backbone = {"name": name, "weights": weights_digest(name, weights)} if uses_backbone else {}
+    return Densities(banks, np.concatenate([cube[0][:, -1] for cube in gathered]), backbone)
+
+
+def _blocks(cubes: Cubes) -> np.ndarray:
+    lengths = np.array([cubes.num_frames[name] for name in cubes.videos])
+    return block_numbers(cubes.video_index, cubes.frames, lengths)
+
+
+def _amount(cubes: Cubes, fps: float) -> dict[str, Any]:
+    frames = sum(cubes.num_frames.values())
+    return {"videos": len(cubes.videos), "frames": frames, "seconds": frames / fps}

@@ -1,0 +1,54 @@
+"""A cube's errors: those of a network, if there is one, and its distances to normal cubes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from datasets.cubes.loader import to_network_inputs
+from engine.scoring.features import CubeFeatures
+from engine.scoring.network import CubeScorer
+from evaluation.densities.densities import Densities
+from models.hf2vad.errors import energies
+
+_SHOWN = 3  # nearest normal pictures
+
+
+class FlowEnergyScorer:
+    """Squared flow alone, of a checkpoint without networks; a ``CubeScorer``."""
+
+    def __call__(self, appearance: np.ndarray, motion: np.ndarray) -> dict[str, Any]:
+        """``energy`` and ``steady_energy``, each (B,) float32."""
+        flows = to_network_inputs(torch.as_tensor(appearance), torch.as_tensor(motion))[1]
+        return energies(flows)
+
+
+class DensityScorer:
+    """Adds distances to the errors of another scorer; a ``CubeScorer``.
+
+    Args:
+        errors: of the network.
+        features: of cubes.
+        densities: what is compared with.
+    """
+
+    def __init__(self, errors: CubeScorer, features: CubeFeatures, densities: Densities) -> None:
+        self._errors, self._features, self._densities = errors, features, densities
+
+    def __call__(
+        self, appearance: np.ndarray, motion: np.ndarray, blocks: np.ndarray | None = None
+    ) -> dict[str, Any]:
+        """See ``CubeScorer``; ``blocks``: see ``Densities.distances``."""
+        appearance, motion = np.asarray(appearance), np.asarray(motion)
+        distances = self._densities.distances(self._features(appearance, motion), blocks)
+        return {**self._errors(appearance, motion), **distances}
+
+    def nearest_pictures(self, appearance: np.ndarray, motion: np.ndarray) -> dict[str, Any]:
+        """``nearest`` (B,k,32,32,3) uint8 BGR: the normal pictures most like those of cubes."""
+        if "appearance" not in self._densities.banks:
+            return {}
+        features = self._features(appearance, motion)["appearance"]
+        rows = self._densities.banks["appearance"].nearest(features, _SHOWN)
+        return {"nearest": self._densities.pictures[rows]}

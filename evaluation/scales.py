@@ -1,0 +1,113 @@
+"""Scales on which the errors of a cube can be added: as they are, in deviations, as surprise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from utils.errors import UserError
+
+_TAIL_SHARE = 0.05  # of normal cubes; beyond it their surprise is extrapolated
+_KNOTS = 96
+_LEAST = 1e-12  # errors below it are taken as it, for their logarithm
+_LEAST_TAIL = 0.02  # scale of a tail of equal values: 2 % more is as rare as 1 in e
+
+
+class Scale(Protocol):
+    """Maps errors (n,) to what they weigh in a score, (n,) float64; rising."""
+
+    def __call__(self, values: np.ndarray) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class ZScore:
+    """Distance from the normal mean in standard deviations (HF2-VAD §3.3)."""
+
+    mean: float
+    deviation: float
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """(values - mean) / deviation."""
+        return (np.asarray(values, np.float64) - self.mean) / self.deviation
+
+
+RAW = ZScore(0.0, 1.0)  # leaves an error as it is
+
+
+@dataclass(frozen=True)
+class Surprise:
+    """Minus the logarithm of the share of normal cubes whose error is as large or larger.
+
+    0 for the least error; 3 where 1 normal cube in 20 is as far out. Beyond that the share falls
+    exponentially with the logarithm of the error, as in the tail of the normal cubes, so that no
+    heavy tail of one error drowns the others.
+
+    Attributes:
+        knots: (k,) rising logarithms of errors, at equal steps of the share from 1 to 1/20.
+        tail: how much the logarithm of an error rises, in the tail, for one unit of surprise.
+    """
+
+    knots: np.ndarray
+    tail: float
+
+    @classmethod
+    def fit(cls, values: np.ndarray) -> Surprise:
+        """From the errors (n,) of normal cubes, at best of cubes that nothing was fitted on."""
+        logs = _log(values)
+        knots = np.quantile(logs, np.linspace(0, 1 - _TAIL_SHARE, _KNOTS))
+        beyond = logs[logs > knots[-1]] - knots[-1]
+        tail = max(float(beyond.mean()) if len(beyond) else 0.0, _LEAST_TAIL)
+        return cls(knots, tail)
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """Surprises, 0 or more."""
+        logs = _log(values)
+        known = -np.log(np.linspace(1, _TAIL_SHARE, len(self.knots)))
+        inside = np.interp(logs, self.knots, known)
+        return inside + np.maximum(logs - self.knots[-1], 0) / self.tail
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain numbers, for a checkpoint."""
+        return {"knots": self.knots.tolist(), "tail": self.tail}
+
+    @classmethod
+    def of(cls, entry: Any, error: str, source: str) -> Surprise:
+        """From ``as_json``.
+
+        Raises:
+            UserError: the checkpoint ``source`` has no such table for ``error``, or a damaged one.
+        """
+        if not isinstance(entry, Mapping) or "surprise" not in entry:
+            raise UserError(
+                f"{source}: no table for eval.normalisation=surprise of {error} in it (it is older "
+                "than that); run the stage's training script again, or set eval.normalisation=z"
+            )
+        table = entry["surprise"]
+        knots, tail = np.asarray(table["knots"], np.float64), float(table["tail"])
+        if knots.ndim != 1 or not len(knots) or not np.isfinite(knots).all() or not tail > 0:
+            raise UserError(f"{source}: its surprise table of {error} is damaged; train again")
+        return cls(knots, tail)
+
+
+def z_score(entry: Any, error: str, source: str) -> ZScore:
+    """From a checkpoint's statistics of an error.
+
+    Raises:
+        UserError: no statistics of it in ``source``, or some that cannot normalise.
+    """
+    if not isinstance(entry, Mapping) or not {"mean", "std"} <= set(entry):
+        raise UserError(f"{source}: no statistics of {error} in it; run the stage's training again")
+    mean, deviation = float(entry["mean"]), float(entry["std"])
+    if not (np.isfinite(mean) and np.isfinite(deviation) and deviation > 0):
+        raise UserError(
+            f"{source}: {error} of the training cubes has mean {mean} and deviation {deviation}, "
+            "which cannot normalise scores; train on more than one kind of cube"
+        )
+    return ZScore(mean, deviation)
+
+
+def _log(values: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(np.asarray(values, np.float64), _LEAST))
