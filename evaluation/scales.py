@@ -10,6 +10,9 @@ import numpy as np
 
 from utils.errors import UserError
 
+_REMEDY = (
+    "run the stage's training script again, or density_fit.py --model_save_path with this file"
+)
 _TAIL_SHARE = 0.05  # of normal cubes; beyond it their surprise is extrapolated
 _KNOTS = 96
 _LEAST = 1e-12  # errors below it are taken as it, for their logarithm
@@ -82,8 +85,8 @@ class Surprise:
         """
         if not isinstance(entry, Mapping) or "surprise" not in entry:
             raise UserError(
-                f"{source}: no table for eval.normalisation=surprise of {error} in it (it is older "
-                "than that); run the stage's training script again, or set eval.normalisation=z"
+                f"{source}: no table for eval.normalisation=surprise of {error} in it; {_REMEDY}, "
+                "or set eval.normalisation=z"
             )
         table = entry["surprise"]
         knots, tail = np.asarray(table["knots"], np.float64), float(table["tail"])
@@ -99,7 +102,7 @@ def z_score(entry: Any, error: str, source: str) -> ZScore:
         UserError: no statistics of it in ``source``, or some that cannot normalise.
     """
     if not isinstance(entry, Mapping) or not {"mean", "std"} <= set(entry):
-        raise UserError(f"{source}: no statistics of {error} in it; run the stage's training again")
+        raise UserError(f"{source}: no statistics of {error} in it; {_REMEDY}")
     mean, deviation = float(entry["mean"]), float(entry["std"])
     if not (np.isfinite(mean) and np.isfinite(deviation) and deviation > 0):
         raise UserError(

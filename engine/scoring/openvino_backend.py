@@ -131,13 +131,14 @@ def _compile(network: nn.Module, examples: list[Tensor], precision: str) -> tupl
             f"scoring backend openvino: {error}; install it (pip install openvino), or score "
             "with PyTorch (infer.py --backend torch; --set eval.backend=torch)"
         ) from None
-    with warnings.catch_warnings(), torch.no_grad():
+    # Training in bfloat16 scores in between: its autocast must not become part of the network.
+    with warnings.catch_warnings(), torch.no_grad(), torch.autocast("cpu", enabled=False):
         warnings.simplefilter("ignore")  # tracing warns of every branch that it takes for granted
         traced = torch.jit.trace(network, tuple(examples), check_trace=False)
-    # Less than convert_model does, which would check the layout of every input for seconds.
-    front_end = FrontEndManager().load_by_framework("pytorch")
-    decoder = TorchScriptPythonDecoder(traced)
-    model = front_end.convert(front_end.load(decoder))
+        # Less than convert_model does, which would check the layout of every input for seconds.
+        front_end = FrontEndManager().load_by_framework("pytorch")
+        decoder = TorchScriptPythonDecoder(traced)
+        model = front_end.convert(front_end.load(decoder))
     # With known sizes OpenVINO would mistake K flows times two channels for shuffled channels, and
     # fail on the batch that it does not know.
     model.reshape({port: [-1, -1, -1, -1] for port in model.inputs})

@@ -61,16 +61,17 @@ def write_video_cubes(
             writer.append(frame, boxes.reshape(-1, 4), appearance, motion)
 
 
-def write_training_cubes(root: Path) -> None:
-    """Add two training videos of 20 cubes each to ``write_scene``'s data set."""
+def write_training_cubes(root: Path, length: int = 20) -> None:
+    """Add two training videos of ``length`` cubes each to ``write_scene``'s data set."""
     generator = np.random.default_rng(1)
     entries = list(load_dataset(root).entries)
     for name in ("01", "02"):
-        entries.append(VideoEntry(name, "training", root, "frames", 0, 20, 64, 48))
-        facts = {"video": name, "split": "training", "num_frames": 20, "width": 64, "height": 48}
+        entries.append(VideoEntry(name, "training", root, "frames", 0, length, 64, 48))
+        facts = {"video": name, "split": "training", "num_frames": length}
+        facts |= {"width": 64, "height": 48}
         facts["settings"] = {"flow.preset": "medium"}
         with write_cubes(root / "cubes" / "training" / name, facts) as writer:
-            for frame in range(20):
+            for frame in range(length):
                 writer.append(
                     frame,
                     np.array([[4, 4, 20, 24]], np.float32),
