@@ -21,6 +21,7 @@ from inference.live.writer import LiveSettings
 from inference.offline import score_videos
 from inference.predictor import Predictor, load_predictor
 from inference.sources import find_entries, frame_rate, source_name
+from utils.checkpoint import find_checkpoint
 from utils.console import count, echo, finite, finite_positive, positive, setup_logging
 from utils.errors import exit_on_user_error
 from utils.run_folder import claimed_folder
@@ -32,7 +33,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--model", required=True, type=Path, help="a stage's last.pth")
+    add("--model", required=True, type=Path, help="a stage's last.pth, or a run's folder")
     add("--source", required=True, help="video, folder, camera number or stream address")
     add("--output", type=Path, help="folder of the results; default: infer/NAME beside the model")
     add("--overwrite", action="store_true", help="replace the results of an earlier run there")
@@ -111,6 +112,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Score a source."""
     arguments = parse_arguments(argv)
     setup_logging()
+    arguments.model = find_checkpoint(arguments.model)
     predictor = load_predictor(arguments.model, arguments.set, arguments.backend, arguments.device)
     run = run_live if arguments.live else run_offline
     run(predictor, arguments, source_name(arguments.source))

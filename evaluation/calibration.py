@@ -82,7 +82,7 @@ class Expected:
         """What so little video cannot tell."""
         if self.hours >= _ENOUGH_HOURS:
             return ""
-        return f"; too little to know rates below {1 / self.hours:.2g} alarms per hour"
+        return f"; too little to know rates below {1 / self.hours:.0f} alarms per hour"
 
 
 def calibrate(scores: Sequence[np.ndarray], rule: str, smoothing: str) -> dict[str, Any]:

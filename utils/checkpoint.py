@@ -96,6 +96,24 @@ def load_finished(
     return checkpoint
 
 
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint that a path means: a file itself, of a run's folder the last stage's.
+
+    Raises:
+        UserError: a folder without a checkpoint.
+    """
+    if not path.is_dir():
+        return path
+    stages = ("", "finetune", "density", "cvae", "ml_memae_sc")
+    found = [path / stage / "last.pth" for stage in stages]
+    for each in found:
+        if each.is_file():
+            return each
+    raise UserError(
+        f"{path}: no checkpoint in it; expected last.pth there or in {', '.join(stages[1:])}"
+    )
+
+
 def kept_checkpoints(path: Path) -> list[Path]:
     """The kept epochs in the folder of ``path``: all ``epoch_*.pth``, then ``last.pth``."""
     last = path.with_name("last.pth")

@@ -77,3 +77,8 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     rule = "  ".join("-" * width for width in widths)
     return "\n".join([layout(lines[0]), rule, *map(layout, lines[1:])])
+
+
+def duration(seconds: float) -> str:
+    """A time to wait, in words."""
+    return f"{seconds / 60:.0f} minutes" if seconds > 90 else f"{seconds:.0f} seconds"

@@ -1,0 +1,76 @@
+"""How long training takes on this machine, and how many epochs fit into a given time."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+
+from datasets.cubes.loader import to_network_inputs
+from engine.scoring.network import random_cubes
+from losses.hf2vad import cvae_loss, finetune_loss, memae_loss
+from models.hf2vad.hf2vad import build_hf2vad
+from models.hf2vad.ml_memae_sc import FLOW_CHANNELS
+from utils.runtime import autocast
+
+STAGES = ("ml_memae_sc", "cvae", "finetune")
+
+
+def seconds_per_step(config: Any, device: torch.device) -> dict[str, float]:
+    """Seconds of one training step of each stage, measured on random cubes (the second of two)."""
+    model = build_hf2vad(config.model.memae.model_dump(), config.model.vunet.model_dump())
+    model = model.to(device).train()
+    found = {}
+    for stage in STAGES:
+        settings = getattr(config, stage)
+        appearance, motion = map(torch.from_numpy, random_cubes(settings.batch_size, seed=0))
+        frames, flows = to_network_inputs(appearance, motion, device)
+        for _ in range(2):
+            began = time.perf_counter()
+            with autocast(device, config.run.precision):
+                _loss(stage, model, frames, flows, settings).backward()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            found[stage] = time.perf_counter() - began
+    return found
+
+
+def epochs_within(
+    config: Any, steps: dict[str, float], cubes: int, seconds: float
+) -> dict[str, int]:
+    """Epochs of each stage that fit into a time: the configured ones, cut in proportion.
+
+    Args:
+        config: for the configured epochs and batch sizes.
+        steps: from ``seconds_per_step``.
+        cubes: that are trained on.
+        seconds: for all three stages.
+
+    Returns:
+        At least one epoch a stage, at most the configured number.
+    """
+    share = min(seconds / sum(stage_seconds(config, steps, cubes).values()), 1.0)
+    return {stage: max(1, int(share * getattr(config, stage).num_epochs)) for stage in STAGES}
+
+
+def stage_seconds(config: Any, steps: dict[str, float], cubes: int) -> dict[str, float]:
+    """Expected seconds of each stage with its configured epochs."""
+    found = {}
+    for stage in STAGES:
+        settings = getattr(config, stage)
+        found[stage] = steps[stage] * -(-cubes // settings.batch_size) * settings.num_epochs
+    return found
+
+
+def _loss(
+    stage: str, model: Any, frames: torch.Tensor, flows: torch.Tensor, settings: Any
+) -> torch.Tensor:
+    if stage == STAGES[0]:
+        last_flow = flows[:, -FLOW_CHANNELS:]
+        return memae_loss(model.memae(last_flow), last_flow, settings)["total"]
+    if stage == STAGES[1]:
+        with torch.no_grad():
+            recon = model.memae(flows)["flow_recon"]
+        return cvae_loss(model(frames, flows, recon), settings)["total"]
+    return finetune_loss(model(frames, flows), flows, settings)["total"]
