@@ -90,6 +90,11 @@ def error_statistics(errors: Mapping[str, np.ndarray]) -> dict[str, Any]:
     return statistics
 
 
+def error_names(statistics: Mapping[str, Any]) -> list[str]:
+    """The errors that ``error_statistics`` described."""
+    return [name for name, each in statistics.items() if isinstance(each, dict) and "mean" in each]
+
+
 @dataclass(frozen=True)
 class Term:
     """One error in a score: its weight, and the scale on which it is added."""

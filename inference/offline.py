@@ -18,7 +18,7 @@ from evaluation.alarms import Alarm, AlarmStats, alarm_list, find_alarms
 from evaluation.calibration import Rate
 from evaluation.checkpoint import evaluate_checkpoint, origin
 from evaluation.evaluate import Evaluation, Threshold
-from evaluation.scores import Errors
+from evaluation.scores import Errors, error_names
 from inference.kept_pictures import KeptPictures
 from inference.predictor import Predictor
 from inference.single_pass import ScoredFrame, StreamedMedian, score_frames
@@ -88,7 +88,7 @@ def _pass_through(
 ) -> tuple[VideoCubes, Errors]:
     """Every video once: cubes and their errors; pictures are kept, annotated videos written."""
     cubes, statistics = VideoCubes(entries), predictor.checkpoint["statistics"]
-    names = [name for name, value in statistics.items() if type(value) is dict]
+    names = error_names(statistics)
     parts: dict[str, list[np.ndarray]] = {name: [np.zeros(0)] for name in names}
     total = sum(entry.num_frames for entry in entries)
     with tqdm(total=total, desc="scoring", unit="frame", file=sys.stderr, mininterval=1.0) as bar:
