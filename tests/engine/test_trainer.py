@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from engine.gradients import make_accelerator
 from engine.stage import Stage, StageTask
-from engine.state import averaged_model
+from engine.state import WeightAverage
 from engine.trainer import adam, fit
 from utils.checkpoint import load_checkpoint
 from utils.config.hf2vad import RunConfig, StageConfig
@@ -174,12 +174,12 @@ def test_kept_epochs_have_statistics(tmp_path):
 def test_average_is_the_papers_exponential_average():
     """Of parameters and BatchNorm statistics; old and new do not weigh the same."""
     model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.BatchNorm1d(1))
-    average = averaged_model(model, decay=0.9)
+    average = WeightAverage(model, decay=0.9)
     expected_weight, expected_mean = 0.0, 0.0
     for step, value in enumerate((1.0, 5.0, -2.0, 7.0)):
         model[0].weight.data.fill_(value)
         model[1].running_mean.fill_(10 * value)
-        average.update_parameters(model)
+        average.update(model)
         # The first update copies; then the decay rises as (1 + n) / (10 + n) of n updates.
         keep = 0.0 if step == 0 else min(0.9, (1 + step) / (10 + step))
         expected_weight = keep * expected_weight + (1 - keep) * value
