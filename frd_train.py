@@ -43,8 +43,8 @@ class FeatureTask(StageTask):
             settings.batch_size,
             snippets=getattr(settings, "cross_clip", 1),
             seed=config.run.seed,
-            pool_mb=config.data.pool_mb,
-            block=config.data.block,
+            **config.data.model_dump(include={"pool_mb", "block"}),
+            as_stored=setup.device.type == "cuda",
             **setup.share,
         )
 
@@ -54,12 +54,9 @@ class FeatureTask(StageTask):
 
     def describe_normal(self, model: nn.Module) -> dict[str, Any]:
         """Statistics of the scores of all training snippets."""
-        scorer = getattr(model, "scorer", model)
-
-        scores = score_distributed(
-            InOrder(self.features, self.setup.config.eval.batch_size),
-            lambda batch: {"score": scorer(self.on_device(batch))[:, 0]},
-        )
+        score = getattr(model, "scorer", model)
+        items = InOrder(self.features, self.setup.config.eval.batch_size)
+        scores = score_distributed(items, lambda each: {"score": score(self.on_device(each))[:, 0]})
         return {"statistics": error_statistics(scores)}
 
 
@@ -92,9 +89,8 @@ class C2FPLTask(FeatureTask):
     """C2FPL's scorer on its pseudo labels."""
 
     def __init__(self, setup: StageSetup, features: FeatureSet) -> None:
-        settings = setup.settings
+        settings, path = setup.settings, setup.config.pseudo_label_file
         super().__init__(setup, features, C2FPLScorer(features.feature_size, settings.dropout))
-        path = setup.config.pseudo_label_file
         self.labels = torch.from_numpy(load_snippet_values(path, features))
         numbers = settings.model_dump(include={"lr", "momentum", "weight_decay"})
         numbers["nesterov"] = settings.momentum > 0  # it is not defined without

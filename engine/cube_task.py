@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from datasets.cubes.dataset import CubeSet
+from datasets.cubes.dataset import CubeSet, LastFlows
 from datasets.cubes.loader import CubeBatch, CubeLoader, to_network_inputs
+from datasets.cubes.resident import training_loader
 from engine.scoring.build import model_scorer
 from engine.setup import StageSetup
 from engine.stage import StageTask
@@ -28,15 +29,18 @@ class CubeTask(StageTask):
         fingerprint: of the cubes and of the weights that the stage starts from.
     """
 
+    last_flow_only = False  # what the loss reads of a cube
+
     def __init__(
         self, setup: StageSetup, cubes: CubeSet, model: nn.Module, fingerprint: str
     ) -> None:
         self.setup, self.cubes, self.settings = setup, cubes, setup.settings
         self.model = model.to(setup.device)
         self.fingerprint = fingerprint
-        self.loader = CubeLoader(
-            cubes,
+        self.loader = training_loader(
+            LastFlows(cubes) if self.last_flow_only else cubes,
             setup.settings.batch_size,
+            setup.device,
             shuffle=True,
             seed=setup.config.run.seed,
             **setup.share,

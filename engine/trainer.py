@@ -25,7 +25,7 @@ from utils.checkpoint import load_checkpoint, save_checkpoint
 from utils.config.load import save_config
 from utils.console import echo
 from utils.run_folder import StopSignal, sole_writer
-from utils.runtime import autocast, provenance, seed_apart
+from utils.runtime import autocast, exact_products, provenance, seed_apart
 
 
 def adam(parameters: Any, settings: Any, device: torch.device) -> torch.optim.Optimizer:
@@ -198,10 +198,19 @@ class _Fit:
         distributed.broadcast_tensors(model.buffers())
         training = model.training
         model.eval()
-        with torch.no_grad():  # float32 whatever the training precision: scores are made in it
+        # Float32 whatever the training precision: scores are made in it.
+        with torch.no_grad(), exact_products():
             described = self.task.describe_normal(model)
         model.train(training)
         return described
+
+    def _how(self) -> dict[str, str]:
+        """What the training products were computed in, on a GPU."""
+        run, device = self.stage.run, self.accelerator.device
+        if device.type != "cuda":
+            return {}
+        products = "tf32" if run.precision == "fp32" and run.tf32 else run.precision
+        return {"device": torch.cuda.get_device_name(device), "products": products}
 
     def _save(self, finished: bool, path: Path | None = None, normal: Any = None) -> None:
         self.losses.check()
@@ -220,7 +229,7 @@ class _Fit:
             "statistics": None,
             "threshold": None,
             "calibration": None,
-            "provenance": provenance() | {"data": stage.task.fingerprint},
+            "provenance": provenance() | self._how() | {"data": stage.task.fingerprint},
             "training": training,
         }
         save_checkpoint(path or self.path, checkpoint | (normal or {}))

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+SHARE = 0.25  # of a GPU's free memory that data may take; the rest is for networks
+
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
     """``tensor`` on ``device``; the host goes on while a GPU copies."""
@@ -18,6 +20,13 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
 def pin(tensor: Tensor) -> Tensor:
     """A copy in memory that a GPU reads by itself; without a GPU the tensor as it is."""
     return tensor.pin_memory() if torch.cuda.is_available() else tensor
+
+
+def fits(device: torch.device, num_bytes: int) -> bool:
+    """Whether ``num_bytes`` are no more than ``SHARE`` of what a GPU has free; false on a CPU."""
+    if device.type != "cuda":
+        return False
+    return num_bytes <= SHARE * torch.cuda.mem_get_info(device)[0]
 
 
 def read_later(tensor: Tensor) -> Callable[[], Tensor]:

@@ -20,7 +20,7 @@ from utils.checkpoint import load_checkpoint
 from utils.config.hf2vad import RunConfig, StageConfig
 from utils.errors import UserError
 from utils.run_folder import sole_writer
-from utils.runtime import seed_everything
+from utils.runtime import seed_everything, use_tf32
 
 
 class Batch(NamedTuple):
@@ -222,3 +222,22 @@ def test_fused_adam_has_the_published_eps():
     )
     assert optimizer.defaults["eps"] == 1e-7
     assert len(optimizer.param_groups[0]["params"]) == 1
+
+
+def test_tf32_ends_where_scores_begin(tmp_path):
+    """GPUs may round the factors of training's float32 products, never those of statistics."""
+    allowed = []
+
+    class Recording(Autoencoding):
+        def loss(self, model, batch):
+            allowed.append(torch.backends.cudnn.allow_tf32)
+            return super().loss(model, batch)
+
+        def describe_normal(self, model):
+            allowed.append(torch.backends.cudnn.allow_tf32)
+            return super().describe_normal(model)
+
+    use_tf32(True)
+    run_stage(tmp_path, epochs=1, task=Recording())
+    use_tf32(False)
+    assert allowed == [True] * 4 + [False]
