@@ -34,15 +34,16 @@ class WeightAverage:
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
         """Fold the model of one more step in; the first time it is copied."""
-        averages, currents = (each.state_dict().values() for each in (self.module, model))
-        pairs = list(zip(averages, currents, strict=True))
-        copied = [pair for pair in pairs if self.count == 0 or not pair[0].is_floating_point()]
-        if copied:
-            torch._foreach_copy_(*map(list, zip(*copied, strict=True)))
-        if self.count > 0:
+        pairs = list(
+            zip(self.module.state_dict().values(), model.state_dict().values(), strict=True)
+        )
+        smooth = [pair for pair in pairs if self.count > 0 and pair[0].is_floating_point()]
+        others = [pair for pair in pairs if self.count == 0 or not pair[0].is_floating_point()]
+        if smooth:
             keep = min(self.decay, (1 + self.count) / (10 + self.count))
-            blended = [pair for pair in pairs if pair[0].is_floating_point()]
-            torch._foreach_lerp_(*map(list, zip(*blended, strict=True)), 1 - keep)
+            torch._foreach_lerp_([a for a, _ in smooth], [m for _, m in smooth], 1 - keep)
+        if others:
+            torch._foreach_copy_([a for a, _ in others], [m for _, m in others])
         self.count += 1
 
 

@@ -67,11 +67,19 @@ class Autoencoding(StageTask):
 
 
 def run_stage(
-    folder, epochs=3, loader=None, restart=False, seed=0, task=None, precision="fp32", **settings
+    folder,
+    epochs=3,
+    loader=None,
+    restart=False,
+    seed=0,
+    task=None,
+    precision="fp32",
+    compiled="auto",
+    **settings,
 ):
     seed_everything(0)
     config = StageConfig(num_epochs=epochs, lr=0.01, lr_milestones=[1], **settings)
-    run = RunConfig(seed=seed, log_every=2, precision=precision)
+    run = RunConfig(seed=seed, log_every=2, precision=precision, compile=compiled)
     tree = {"run": run.model_dump(), "toy": config.model_dump(), "model": {}}
     task = task or Autoencoding()
     task.model, task.loader, task.fingerprint = make_model(), loader or Batches(), "data"

@@ -44,6 +44,7 @@ class RunConfig(Block):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
     tf32: bool = True  # GPUs: float32 products in TF32 while training; scores are float32
+    compile: Literal["auto", "on", "off"] = "auto"  # auto: on a GPU, where a trial is faster
     num_threads: Annotated[int, Field(ge=0)] = 0  # 0: as many as the machine has
     timeout_seconds: Annotated[float, Field(gt=0)] = TIMEOUT_SECONDS  # for a silent process
     log_every: Positive = 50  # steps between scalars
