@@ -13,8 +13,9 @@ from accelerate import Accelerator
 
 from engine.batches import ahead_of
 from engine.gradients import make_accelerator
+from engine.optimizer import adam
 from engine.stage import Stage, StageTask
-from engine.trainer import adam, fit
+from engine.trainer import fit
 from utils import distributed
 from utils.config.load import add_config_arguments, load_config
 from utils.console import echo, setup_logging

@@ -29,18 +29,6 @@ from utils.run_folder import StopSignal, sole_writer
 from utils.runtime import autocast, exact_products, provenance, seed_apart
 
 
-def adam(parameters: Any, settings: Any, device: torch.device) -> torch.optim.Optimizer:
-    """The published optimizer; one fused kernel a step where the device has it."""
-    trainable = [parameter for parameter in parameters if parameter.requires_grad]
-    return torch.optim.Adam(
-        trainable,
-        lr=settings.lr,
-        eps=settings.adam_eps,
-        weight_decay=settings.weight_decay,
-        fused=device.type in ("cpu", "cuda"),
-    )
-
-
 def fit(stage: Stage, accelerator: Accelerator, restart: bool = False) -> Path:
     """Train ``stage`` to its last epoch, resuming from ``last.pth`` where there is one.
 

@@ -17,10 +17,10 @@ import train
 from datasets.cubes.loader import CubeBatch
 from datasets.features.loader import FeatureBatch
 from engine.cube_task import CubeTask
+from engine.optimizer import adam
 from engine.scoring import build, network
 from engine.scoring.network import ScoringNetwork, TorchScorer, random_cubes
 from engine.state import WeightAverage
-from engine.trainer import adam
 from losses import frd
 from losses.frd import AnomalyBank
 from losses.frd_step import FRDStep

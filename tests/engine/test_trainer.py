@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from engine.gradients import make_accelerator
+from engine.optimizer import adam
 from engine.stage import Stage, StageTask
 from engine.state import WeightAverage
-from engine.trainer import adam, fit
+from engine.trainer import fit
 from utils.checkpoint import load_checkpoint
 from utils.config.hf2vad import RunConfig, StageConfig
 from utils.errors import UserError
