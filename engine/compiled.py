@@ -7,6 +7,9 @@ graph. Random numbers are torch's own, so that dropout and latents are drawn as 
 from __future__ import annotations
 
 import copy
+import importlib.util
+import os
+import shutil
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +19,7 @@ from torch import nn
 
 from utils import distributed
 from utils.console import echo
+from utils.errors import UserError
 from utils.runtime import random_states, restore_random_states
 
 Step = Callable[[nn.Module, Any], torch.Tensor]  # forward and backward; returns the loss
@@ -34,6 +38,9 @@ class StepNetwork:
         device: where it computes.
         precision: ``run.precision``, for what counts as the same loss.
         fixed: whether every whole batch has the same shapes; without, only ``on`` compiles.
+
+    Raises:
+        UserError: ``on``, and what torch compiles with is not there.
     """
 
     def __init__(
@@ -43,6 +50,8 @@ class StepNetwork:
         self.undecided = (
             wanted == "auto" and device.type == "cuda" and fixed and distributed.count() == 1
         )
+        if wanted == "on":
+            _require_compiler(device)
         self.compiled = compile_network(network, device) if wanted == "on" else None
 
     def __call__(self, batch: Any, whole: bool, step: Step) -> nn.Module:
@@ -70,6 +79,19 @@ def compile_network(network: nn.Module, device: torch.device) -> nn.Module:
         options["triton.cudagraphs"] = True
     compiled: Any = torch.compile(network, dynamic=False, options=options)
     return compiled
+
+
+def _require_compiler(device: torch.device) -> None:
+    if device.type == "cuda":
+        if importlib.util.find_spec("triton") is None:
+            raise UserError("run.compile: on needs the package triton; install it, or set auto")
+        return
+    named = os.environ.get("CXX")
+    if not any(map(shutil.which, [named] if named else ["g++", "c++", "clang++"])):
+        raise UserError(
+            f"run.compile: on needs a C++ compiler on a CPU, and there is no {named or 'g++'}; "
+            "install one, or set auto or off"
+        )
 
 
 def proven(

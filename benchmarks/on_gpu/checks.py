@@ -10,7 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.on_gpu.networks import PRECISIONS, Sizes, computing_in, cubes, new_model, stage_loss
+from benchmarks.on_gpu.networks import (
+    Sizes,
+    computing_in,
+    cubes,
+    new_model,
+    precisions_of,
+    stage_loss,
+)
 from engine.scoring.network import TorchScorer, random_cubes
 from engine.state import WeightAverage
 from losses.frd import AnomalyBank
@@ -38,7 +45,7 @@ def check_stage(sizes: Sizes, stage: str, device: torch.device, seed: int) -> li
     """Loss and gradients of a stage in every precision, without dropout, latents at their means."""
     expected = _loss_and_gradients(sizes, stage, CPU, seed, "fp32")
     checks = []
-    for precision in PRECISIONS if device.type == "cuda" else ("fp32",):
+    for precision in precisions_of(device):
         found = _loss_and_gradients(sizes, stage, device, seed, precision)
         limits = LIMITS[precision]
         checks.append(_check(f"{stage} loss, {precision}", found[:1], expected[:1], limits[0]))

@@ -31,6 +31,11 @@ SETTINGS = SimpleNamespace(
 )  # fmt: skip
 
 
+def precisions_of(device: torch.device) -> tuple[str, ...]:
+    """What is worth measuring: a CPU's precisions are ``benchmarks.run``'s subject."""
+    return PRECISIONS if device.type == "cuda" else PRECISIONS[:1]
+
+
 @dataclass(frozen=True)
 class Sizes:
     """How large everything is; the defaults are the published sizes."""

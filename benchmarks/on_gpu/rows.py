@@ -12,13 +12,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.on_gpu.networks import (
-    PRECISIONS,
     SETTINGS,
     Sizes,
     computing_in,
     cubes,
     new_model,
     plain_trainer,
+    precisions_of,
     stage_step,
 )
 from datasets.cubes.resident import ResidentLoader
@@ -62,7 +62,7 @@ def seconds_of(work: Callable[[], Any], device: torch.device, at_least: float) -
 
 def peaks(sizes: Sizes, device: torch.device, _: list[Row]) -> Rows:
     """Large products in each precision, and copies: the bounds of all else."""
-    for precision in PRECISIONS:
+    for precision in precisions_of(device):
         kind = torch.bfloat16 if precision == "bf16" else torch.float32
         a, b = (torch.randn(sizes.product, sizes.product, device=device).to(kind) for _ in "ab")
         with computing_in(device, precision):
@@ -82,17 +82,19 @@ def steps(sizes: Sizes, device: torch.device, before: list[Row]) -> Rows:
     for stage, batch in sizes.batches.items():
         given = [each.contiguous() for each in cubes(batch, device, 0)]
         plain = {}
-        for precision in ("fp32", "tf32"):
+        for precision in precisions_of(device)[:2]:
             work = partial(plain_trainer(sizes, stage, device).step, *given)
             with computing_in(device, precision):
                 plain[precision] = seconds_of(work, device, sizes.seconds)
         with FlopCounterMode(display=False) as counter:
             stage_step(sizes, stage, device, "fp32")()
         operations = counter.get_total_flops()
-        for precision, weights_last in (*((each, False) for each in PRECISIONS), ("bf16", True)):
+        variants = [(each, False) for each in precisions_of(device)]
+        for precision, weights_last in [*variants, (variants[-1][0], True)]:
             step = stage_step(sizes, stage, device, precision, weights_last)
             ours = seconds_of(step, device, sizes.seconds)
-            beside = plain.get(precision, plain["tf32"])  # bf16 beside the fastest plain one
+            # bfloat16 beside the fastest plain one
+            beside = plain.get(precision) or min(plain.values())
             rate = operations / ours / 1e12
             note = f"{rate:.3g} TFLOP/s{_share(rate, precision, before)}"
             note += ", weights channels-last" if weights_last else ""
@@ -105,7 +107,7 @@ def steps(sizes: Sizes, device: torch.device, before: list[Row]) -> Rows:
 def scoring(sizes: Sizes, device: torch.device, _: list[Row]) -> Rows:
     """Cubes a second by the full model, from stored cubes on the host and on the device."""
     model = new_model(sizes).eval()
-    for precision in PRECISIONS:
+    for precision in precisions_of(device):
         scorer = TorchScorer(model, device, "bf16" if precision == "bf16" else "fp32")
         for count in sizes.scored:
             given = random_cubes(count, 0)
@@ -150,7 +152,7 @@ def optical_flow(sizes: Sizes, device: torch.device, _: list[Row]) -> Rows:
     except ImportError as error:
         missing = str(error)
     for name, run in networks.items():
-        for precision in PRECISIONS:
+        for precision in precisions_of(device):
             with torch.inference_mode(), computing_in(device, precision):
                 seconds = seconds_of(run, device, sizes.seconds / 2)
             note = f"{width}x{height}, {sizes.pairs} pairs"
@@ -164,7 +166,7 @@ def frd(sizes: Sizes, device: torch.device, _: list[Row]) -> Rows:
     batch, held, crops, snippets, size, blocks = sizes.frd
     features = pin(torch.randn(batch, crops, snippets, size).half())
     rows = torch.arange(batch * snippets).view(batch, snippets)
-    for precision in PRECISIONS:
+    for precision in precisions_of(device):
         torch.manual_seed(0)
         model = FRD(size, blocks).to(device).train()
         bank = AnomalyBank(held)

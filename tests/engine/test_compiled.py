@@ -12,6 +12,7 @@ import torch
 from engine import compiled
 from engine.compiled import StepNetwork, proven
 from tests.engine.test_trainer import Autoencoding, Batches, make_model, run_stage
+from utils.errors import UserError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 needs_compiler = pytest.mark.skipif(
@@ -88,6 +89,12 @@ def test_a_compiler_that_fails_is_no_reason_not_to_train(monkeypatch, capsys):
 
     assert trial(monkeypatch, lambda _: Failing()) is None
     assert "run.compile: off, for it failed: no Triton here\n" in capsys.readouterr().out
+
+
+def test_on_without_a_compiler_says_what_is_missing(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(UserError, match=r"run\.compile.*no-such-compiler; install one"):
+        StepNetwork(make_model(), "on", CPU, "fp32", True)
 
 
 def test_auto_tries_once_and_only_where_it_may_pay(monkeypatch):
