@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import torch._inductor.config
 
 from engine import compiled
 from engine.compiled import StepNetwork, proven
@@ -32,8 +33,9 @@ def gradients(network, batch) -> torch.Tensor:
 
 
 @needs_compiler
-def test_a_compiled_run_has_the_losses_of_a_plain_one(tmp_path):
+def test_a_compiled_run_has_the_losses_of_a_plain_one(tmp_path, monkeypatch):
     """With BatchNorm and dropout; each epoch's last batch is smaller and stays uncompiled."""
+    monkeypatch.setattr(torch._inductor.config, "compile_threads", 1)  # no pool of processes
     plain = run_stage(tmp_path / "plain", batch_size=10)
     fast = run_stage(tmp_path / "fast", batch_size=10, compiled="on")
     assert losses(tmp_path / "fast") == pytest.approx(losses(tmp_path / "plain"), rel=1e-5)

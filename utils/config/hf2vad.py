@@ -83,10 +83,7 @@ class MovingRegionConfig(Block):
 
 
 class BoxConfig(Block):
-    """Foreground boxes: a detector, containment suppression, moving regions.
-
-    Boxes of backend ``file`` are taken as they are: score, area and cover thresholds do not apply.
-    """
+    """Foreground boxes; those of backend ``file`` are taken as they are, without thresholds."""
 
     backend: Literal["motion", "yolox", "torchvision", "file", "mmdet"] = "motion"
     weights: str = ""  # model file (yolox: .onnx; torchvision: .pth or empty for COCO weights)
