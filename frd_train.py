@@ -27,6 +27,7 @@ from losses.frd_step import FRDStep, scorer_loss
 from models.frd.c2fpl import C2FPLScorer
 from models.frd.frd import FRD
 from utils.errors import exit_on_user_error
+from utils.transfer import send
 
 
 class FeatureTask(StageTask):
@@ -42,20 +43,21 @@ class FeatureTask(StageTask):
             settings.batch_size,
             snippets=getattr(settings, "cross_clip", 1),
             seed=config.run.seed,
-            pool_mb=config.data.pool_mb,
-            block=config.data.block,
+            **config.data.model_dump(include={"pool_mb", "block"}),
+            as_stored=setup.device.type == "cuda",
             **setup.share,
         )
 
+    def on_device(self, batch: FeatureBatch) -> Tensor:
+        """(B, crops, K, D) float32; converted where it is computed with."""
+        return send(batch.features, self.setup.device).float()
+
     def describe_normal(self, model: nn.Module) -> dict[str, Any]:
         """Statistics of the scores of all training snippets."""
-        scorer = getattr(model, "scorer", model)
-
-        def score(batch: FeatureBatch) -> dict[str, Tensor]:
-            return {"score": scorer(batch.features.to(self.setup.device))[:, 0]}
-
-        in_order = InOrder(self.features, self.setup.config.eval.batch_size)
-        return {"statistics": error_statistics(score_distributed(in_order, score))}
+        score = getattr(model, "scorer", model)
+        items = InOrder(self.features, self.setup.config.eval.batch_size)
+        scores = score_distributed(items, lambda each: {"score": score(self.on_device(each))[:, 0]})
+        return {"statistics": error_statistics(scores)}
 
 
 class FRDTask(FeatureTask):
@@ -80,26 +82,24 @@ class FRDTask(FeatureTask):
 
     def loss(self, model: nn.Module, batch: FeatureBatch) -> LossTerms:
         """Terms of ``losses.frd.frd_loss``."""
-        return self.step(model, batch.rows, batch.features.to(self.setup.device, non_blocking=True))
+        return self.step(model, batch.rows, self.on_device(batch))
 
 
 class C2FPLTask(FeatureTask):
     """C2FPL's scorer on its pseudo labels."""
 
     def __init__(self, setup: StageSetup, features: FeatureSet) -> None:
-        settings = setup.settings
+        settings, path = setup.settings, setup.config.pseudo_label_file
         super().__init__(setup, features, C2FPLScorer(features.feature_size, settings.dropout))
-        labels = load_snippet_values(setup.config.pseudo_label_file, features)
-        self.labels = torch.from_numpy(labels)
+        self.labels = torch.from_numpy(load_snippet_values(path, features))
         numbers = settings.model_dump(include={"lr", "momentum", "weight_decay"})
-        nesterov = settings.momentum > 0  # it is not defined without
-        self.optimizer = torch.optim.SGD(self.model.parameters(), **numbers, nesterov=nesterov)
+        numbers["nesterov"] = settings.momentum > 0  # it is not defined without
+        self.optimizer = torch.optim.SGD(self.model.parameters(), **numbers)
 
     def loss(self, model: nn.Module, batch: FeatureBatch) -> LossTerms:
         """Terms of ``losses.frd_step.scorer_loss``."""
-        device = self.setup.device
-        scores = model(batch.features.to(device, non_blocking=True))
-        return scorer_loss(scores, self.labels[batch.rows].to(device))
+        scores = model(self.on_device(batch))
+        return scorer_loss(scores, send(self.labels[batch.rows], self.setup.device))
 
 
 @exit_on_user_error
@@ -111,8 +111,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     require_configured(data.features("training"), extracted_with, data.frames_per_snippet)
     features, _ = open_split(data, "training")
     features.require_size(setup.config.model.feature_size)
-    task = {"frd": FRDTask, "c2fpl": C2FPLTask}[setup.stage](setup, features)
-    train_stage(setup, task)
+    train_stage(setup, {"frd": FRDTask, "c2fpl": C2FPLTask}[setup.stage](setup, features))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ from visualization.flow_color import flow_pictures
 class FlowReconstruction(CubeTask):
     """Reconstruct the last of a cube's flows."""
 
+    last_flow_only = True
+
     def last_flow(self, batch: CubeBatch) -> Tensor:
         """(B,2,32,32), pixels."""
         return self.inputs(batch._replace(motion=batch.motion[:, -1:]))[1]

@@ -19,7 +19,7 @@ import torch
 from benchmarks.our_tasks import boxes_given, write_cube_set
 from benchmarks.scene import write_video_set
 from datasets.cubes.loader import CubeLoader, to_network_inputs
-from engine.trainer import adam
+from engine.optimizer import adam
 from losses.hf2vad import finetune_loss
 from models.hf2vad.hf2vad import build_hf2vad
 from pre_process.cubes.extraction import write_video_cubes

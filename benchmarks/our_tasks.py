@@ -20,9 +20,9 @@ from datasets.cubes.dataset import CubeSet
 from datasets.cubes.files import write_cubes
 from datasets.cubes.loader import CubeLoader, to_network_inputs
 from datasets.manifest import DataSet, VideoEntry
+from engine.optimizer import adam
 from engine.scoring.build import flow_reconstructor, model_scorer
 from engine.scoring.network import random_cubes
-from engine.trainer import adam
 from losses.hf2vad import cvae_loss, finetune_loss, memae_loss
 from models.hf2vad.hf2vad import HF2VAD, build_hf2vad
 from pre_process.cubes.extraction import write_video_cubes

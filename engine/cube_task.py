@@ -6,9 +6,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from datasets.cubes.dataset import CubeSet
+from datasets.cubes.dataset import CubeSet, LastFlows
 from datasets.cubes.held_out import hold_out
 from datasets.cubes.loader import CubeBatch, CubeLoader, to_network_inputs
+from datasets.cubes.resident import training_loader
 from engine.normal_data import describe_normal_data
 from engine.setup import StageSetup
 from engine.stage import StageTask
@@ -27,6 +28,8 @@ class CubeTask(StageTask):
         fingerprint: of the cubes and of the weights that the stage starts from.
     """
 
+    last_flow_only = False  # what the loss reads of a cube
+
     def __init__(
         self, setup: StageSetup, cubes: CubeSet, model: nn.Module, fingerprint: str
     ) -> None:
@@ -35,9 +38,10 @@ class CubeTask(StageTask):
         self.model = model.to(setup.device)
         shared = [fingerprint, self.cubes.fingerprint]
         self.fingerprint = fingerprint if self.held_out is None else digest(shared)
-        self.loader = CubeLoader(
-            self.cubes,
+        self.loader = training_loader(
+            LastFlows(self.cubes) if self.last_flow_only else self.cubes,
             setup.settings.batch_size,
+            setup.device,
             shuffle=True,
             seed=setup.config.run.seed,
             **setup.share,

@@ -38,11 +38,10 @@ class LossLog:
         if not self._recent:
             return {}
         first_step = self._state.step - len(self._recent) + 1
-        table = {
-            name: mean_over_processes(torch.stack([terms[name].float() for terms in self._recent]))
-            for name in self._recent[0]
-        }
-        table = {name: values.cpu() for name, values in table.items()}
+        names = list(self._recent[0])
+        rows = [torch.stack([terms[name].float() for terms in self._recent]) for name in names]
+        read = mean_over_processes(torch.stack(rows)).cpu()  # the one time that a GPU is waited for
+        table = dict(zip(names, read, strict=True))
         bad = (~torch.isfinite(table["total"])).nonzero()
         if len(bad):
             self._refuse(first_step + int(bad[0]), float(table["total"][int(bad[0])]))

@@ -11,13 +11,15 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from engine.batches import ahead_of
 from engine.gradients import make_accelerator
+from engine.optimizer import adam
 from engine.stage import Stage, StageTask
-from engine.trainer import adam, fit
+from engine.trainer import fit
 from utils import distributed
 from utils.config.load import add_config_arguments, load_config
 from utils.console import echo, setup_logging
-from utils.runtime import pick_device, seed_everything
+from utils.runtime import pick_device, seed_everything, use_tf32
 
 
 @dataclass
@@ -74,6 +76,7 @@ def start_stage(
     config = load_config(arguments.cfg_file, arguments.set, system)
     distributed.initialise(config.run.timeout_seconds)
     accelerator = make_accelerator(pick_device(config.run.device))
+    use_tf32(config.run.tf32)
     if config.run.num_threads:
         torch.set_num_threads(config.run.num_threads)
     seed_everything(config.run.seed)
@@ -88,6 +91,7 @@ def train_stage(setup: StageSetup, task: StageTask) -> Path:
         The path of the finished checkpoint, which holds what ``task.describe_normal`` says.
     """
     _announce(setup, task)
+    task.loader = ahead_of(task.loader, setup.device)
     if task.optimizer is None:
         task.optimizer = adam(task.model.parameters(), setup.settings, setup.device)
     stage = Stage(

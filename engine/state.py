@@ -2,34 +2,49 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
 
 from utils import distributed
 from utils.errors import UserError
 from utils.runtime import random_states, restore_random_states, seed_apart
 
 
-def averaged_model(model: nn.Module, decay: float) -> AveragedModel:
+class WeightAverage:
     """Exponential average of parameters and BatchNorm statistics.
 
     The decay rises as (1 + n) / (10 + n) up to ``decay``, so that short runs do not average in
-    their first steps.
+    their first steps. The count n is a number of the host: torch's ``AveragedModel`` asks the
+    device for it, which makes the host wait for a GPU in every step.
+
+    Args:
+        model: what to average; a copy of it is the first average.
+
+    Attributes:
+        module: the average.
+        count: updates so far.
     """
 
-    def update(averages: Any, currents: Any, count: torch.Tensor | int) -> None:
-        number = float(count)
-        keep = min(decay, (1 + number) / (10 + number))
-        for average, current in zip(averages, currents, strict=True):
-            if average.is_floating_point():
-                average.lerp_(current.to(average.dtype), 1 - keep)
-            else:
-                average.copy_(current)
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.module, self.decay, self.count = copy.deepcopy(model), decay, 0
 
-    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Fold the model of one more step in; the first time it is copied."""
+        pairs = list(
+            zip(self.module.state_dict().values(), model.state_dict().values(), strict=True)
+        )
+        smooth = [pair for pair in pairs if self.count > 0 and pair[0].is_floating_point()]
+        others = [pair for pair in pairs if self.count == 0 or not pair[0].is_floating_point()]
+        if smooth:
+            keep = min(self.decay, (1 + self.count) / (10 + self.count))
+            torch._foreach_lerp_([a for a, _ in smooth], [m for _, m in smooth], 1 - keep)
+        if others:
+            torch._foreach_copy_([a for a, _ in others], [m for _, m in others])
+        self.count += 1
 
 
 class TrainingState:
@@ -46,7 +61,7 @@ class TrainingState:
         self.model = model
         self.optimizer = optimizer
         self.scheduler = scheduler
-        self.average = averaged_model(model, ema_decay) if ema_decay > 0 else None
+        self.average = WeightAverage(model, ema_decay) if ema_decay > 0 else None
         self.memory = memory
         self.epoch = 0  # epochs completed
         self.step_in_epoch = 0
@@ -63,7 +78,7 @@ class TrainingState:
         self.step += 1
         self.step_in_epoch += 1
         if self.average is not None:
-            self.average.update_parameters(self.model)
+            self.average.update(self.model)
 
     def after_epoch(self) -> None:
         """Close an epoch: advance the schedule, reset what belongs to the epoch."""
@@ -74,18 +89,19 @@ class TrainingState:
 
     def state_dict(self) -> dict[str, Any]:
         """What resuming needs, as tensors and plain containers (collective)."""
+        # First, for a memory may draw numbers to get ready.
+        memory = {} if self.memory is None else {"memory": self.memory.state_dict()}
         state: dict[str, Any] = {
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "step_in_epoch": self.step_in_epoch,
             "loss_sums": dict(self.loss_sums),
             "random": distributed.all_gather_object(random_states()),
+            **memory,
         }
-        if self.memory is not None:
-            state["memory"] = self.memory.state_dict()
         if self.average is not None:
             state["model"] = self.model.state_dict()
-            state["n_averaged"] = int(self.average.n_averaged)
+            state["n_averaged"] = self.average.count
         return state
 
     def restore(self, checkpoint: dict[str, Any], source: str) -> None:
@@ -100,7 +116,7 @@ class TrainingState:
         self.model.load_state_dict(training.get("model", checkpoint["model"]))
         if self.average is not None:
             self.average.module.load_state_dict(checkpoint["model"])
-            self.average.n_averaged.fill_(training["n_averaged"])
+            self.average.count = training["n_averaged"]
         if self.memory is not None:
             self.memory.load_state_dict(training["memory"])
         self.optimizer.load_state_dict(training["optimizer"])

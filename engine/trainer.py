@@ -15,29 +15,18 @@ from accelerate import Accelerator
 from torch import nn
 from tqdm import tqdm
 
+from engine.compiled import StepNetwork
 from engine.gradients import share_gradients
 from engine.logger import StageLogger
 from engine.loss_log import LossLog
-from engine.stage import Stage, require_same_run
+from engine.stage import LossTerms, Stage, require_same_run
 from engine.state import TrainingState
 from utils import distributed
 from utils.checkpoint import load_checkpoint, save_checkpoint
 from utils.config.load import save_config
 from utils.console import echo
 from utils.run_folder import StopSignal, sole_writer
-from utils.runtime import autocast, provenance, seed_apart
-
-
-def adam(parameters: Any, settings: Any, device: torch.device) -> torch.optim.Optimizer:
-    """The published optimizer; one fused kernel a step where the device has it."""
-    trainable = [parameter for parameter in parameters if parameter.requires_grad]
-    return torch.optim.Adam(
-        trainable,
-        lr=settings.lr,
-        eps=settings.adam_eps,
-        weight_decay=settings.weight_decay,
-        fused=device.type in ("cpu", "cuda"),
-    )
+from utils.runtime import autocast, exact_products, provenance, seed_apart
 
 
 def fit(stage: Stage, accelerator: Accelerator, restart: bool = False) -> Path:
@@ -79,10 +68,13 @@ class _Fit:
         if distributed.is_first():
             save_config(self.stage.config, self.stage.folder / "config.yaml")
             log = StageLogger(self.stage.folder, self.state.step, self.state.epoch)
+        run, device = self.stage.run, self.accelerator.device
         wrapped = share_gradients(self.state.model, self.accelerator)
+        fixed = self.task.memory is None  # what a loss keeps comes to its next batches
+        networks = StepNetwork(wrapped, run.compile, device, run.precision, fixed)
         try:
             while self.state.epoch < self.stage.settings.num_epochs:
-                self._train_epoch(wrapped, log)
+                self._train_epoch(networks, log)
         finally:
             if log is not None:
                 log.close()
@@ -103,7 +95,7 @@ class _Fit:
         echo(f"{self.path}: resuming after epoch {self.state.epoch}, step {self.state.step}")
         return False
 
-    def _train_epoch(self, wrapped: nn.Module, log: StageLogger | None) -> None:
+    def _train_epoch(self, networks: StepNetwork, log: StageLogger | None) -> None:
         state, settings, started = self.state, self.stage.settings, time.perf_counter()
         steps = len(self.task.loader)
         bar = tqdm(
@@ -114,9 +106,9 @@ class _Fit:
             disable=not distributed.is_first(),
             mininterval=1.0,
         )
-        wrapped.train()
+        networks.plain.train()
         for batch in bar:
-            self._train_step(wrapped, batch)
+            self._train_step(networks, batch)
             if self._check_due():
                 mean = self.losses.check()
                 bar.set_postfix(loss=f"{mean['total']:.4g}", refresh=False)
@@ -128,16 +120,23 @@ class _Fit:
                 self._save(finished=False)
         self._close_epoch(steps, started, log)
 
-    def _train_step(self, wrapped: nn.Module, batch: Any) -> None:
+    def _train_step(self, networks: StepNetwork, batch: Any) -> None:
         optimizer = self.state.optimizer
+        whole = len(batch[0]) * distributed.count() == self.stage.settings.batch_size
+        network = networks(batch, whole, lambda *tried: self._gradients(*tried)["total"])
         optimizer.zero_grad(set_to_none=True)
         with distributed.lost_process_named():
-            with self._autocast():
-                terms = self.task.loss(wrapped, batch)
-            (terms["total"] * batch.weight).backward()
+            terms = self._gradients(network, batch)
         optimizer.step()
         self.state.after_step()
         self.losses.add({name: term.detach() * batch.weight for name, term in terms.items()})
+
+    def _gradients(self, network: nn.Module, batch: Any) -> LossTerms:
+        """Forward and backward."""
+        with self._autocast():
+            terms = self.task.loss(network, batch)
+        (terms["total"] * batch.weight).backward()
+        return terms
 
     def _autocast(self) -> torch.autocast:
         return autocast(self.accelerator.device, self.stage.run.precision)
@@ -198,10 +197,19 @@ class _Fit:
         distributed.broadcast_tensors(model.buffers())
         training = model.training
         model.eval()
-        with torch.no_grad():  # float32 whatever the training precision: scores are made in it
+        # Float32 whatever the training precision: scores are made in it.
+        with torch.no_grad(), exact_products():
             described = self.task.describe_normal(model)
         model.train(training)
         return described
+
+    def _how(self) -> dict[str, str]:
+        """What the training products were computed in, on a GPU."""
+        run, device = self.stage.run, self.accelerator.device
+        if device.type != "cuda":
+            return {}
+        products = "tf32" if run.precision == "fp32" and run.tf32 else run.precision
+        return {"device": torch.cuda.get_device_name(device), "products": products}
 
     def _save(self, finished: bool, path: Path | None = None, normal: Any = None) -> None:
         self.losses.check()
@@ -221,7 +229,7 @@ class _Fit:
             "densities": None,
             "threshold": None,
             "calibration": None,
-            "provenance": provenance() | {"data": stage.task.fingerprint},
+            "provenance": provenance() | self._how() | {"data": stage.task.fingerprint},
             "training": training,
         }
         save_checkpoint(path or self.path, checkpoint | (normal or {}))

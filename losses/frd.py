@@ -5,13 +5,21 @@ Shapes: B items of K consecutive snippets of ``crops`` feature vectors of D valu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from utils.distributed import broadcast, count, gather_dealt_rows, index
+from utils.distributed import (
+    broadcast,
+    count,
+    dealt_order,
+    gather_dealt_rows,
+    gather_rows,
+    index,
+)
+from utils.transfer import read_later
 
 # Term -> the key of its weight in the block ``frd`` of the configuration (``Lambda`` as published).
 WEIGHTS = {"recon": "lam_recon", "bank": "lam_bank", "score": "lam_score"}
@@ -125,41 +133,77 @@ def bank_candidates(scores: Tensor, labels: Tensor, delta: float, kind: str) -> 
 class AnomalyBank:
     """Latent anomaly memory bank: undisrupted items, kept across steps and epochs.
 
+    What a step finds is offered and taken when the bank is next asked for, so that a GPU goes on
+    computing while the host learns how many items were found.
+
     Args:
         capacity: most items held; of more, a random choice stays (drawn from torch's generator).
     """
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self.items: Tensor | None = None  # (M, crops, K, D)
+        self._held: Tensor | None = None  # (M, crops, K, D)
+        self._offered: tuple[Tensor, Callable[[], Tensor]] | None = None
+
+    @property
+    def items(self) -> Tensor | None:
+        """(M, crops, K, D), or ``None`` while there are none (collective)."""
+        self._settle()
+        return self._held
 
     def __len__(self) -> int:
         return 0 if self.items is None else len(self.items)
 
     def append_to(self, features: Tensor) -> Tensor:
         """``features`` (B, crops, K, D) followed by this process's share of the bank's items."""
-        if self.items is None or not len(self):
+        items = self.items
+        if items is None or not len(items):
             return features
-        return torch.cat([features, self.items[index() :: count()].to(features)])
+        return torch.cat([features, items[index() :: count()].to(features)])
+
+    def offer(self, items: Tensor, chosen: Tensor) -> None:
+        """Take the ``chosen`` items of a step.
+
+        Args:
+            items: (n, crops, K, D), this process's share of the step's items.
+            chosen: (B,) bool of all processes' items, the same on all.
+        """
+        self._settle()
+        self._offered = items.detach(), read_later(chosen)
 
     def add(self, items: Tensor) -> None:
         """Take ``items`` (n, crops, K, D), then trim to the capacity.
 
         All processes hold the same bank, so all must be given the same items.
         """
+        self._settle()
+        self._add(items)
+
+    def _settle(self) -> None:
+        """Add what was offered (collective)."""
+        if self._offered is None:
+            return
+        (items, read), self._offered = self._offered, None
+        chosen = read()
+        own = chosen[index() :: count()].nonzero().flatten()
+        taken = gather_rows(items[own.to(items.device, non_blocking=True)])
+        order = dealt_order(chosen.nonzero().flatten())
+        self._add(taken[order.to(taken.device, non_blocking=True)])
+
+    def _add(self, items: Tensor) -> None:
         if not len(items):
             return
-        old = [] if self.items is None else [self.items.to(items)]
+        old = [] if self._held is None else [self._held.to(items)]
         held = torch.cat([*old, items.detach()])
         if len(held) > self.capacity:
             kept = broadcast(torch.randperm(len(held))[: self.capacity])
             held = held[kept.to(held.device)]
-        self.items = held
+        self._held = held
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What resuming needs."""
+        """What resuming needs (collective)."""
         return {} if self.items is None else {"items": self.items}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Undo ``state_dict``."""
-        self.items = state.get("items")
+        self._held, self._offered = state.get("items"), None

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from losses.frd import AnomalyBank, bank_candidates, frd_loss, score_loss
-from utils.distributed import count, dealt_order, gather_dealt_rows, gather_rows, index
+from utils.distributed import gather_dealt_rows
+from utils.transfer import send
 
 
 class FRDStep:
@@ -49,12 +50,11 @@ class FRDStep:
         joined = items if self.bank is None else self.bank.append_to(items)
         held = len(joined) - len(items)
         output = network(joined, num_bank=held)
-        auxiliary = None if self.table is None else self.table[rows].to(items.device)
+        auxiliary = None if self.table is None else send(self.table[rows], items.device)
         terms, details = frd_loss(output, joined, auxiliary, held, self.weights, self.aux_threshold)
         if self.bank is not None:
             chosen = bank_candidates(details["scores"], details["labels"], self.delta, self.kind)
-            taken = gather_rows(items.detach()[chosen[index() :: count()]])
-            self.bank.add(taken[dealt_order(chosen.nonzero().flatten())])
+            self.bank.offer(items, chosen)
         shares = {f"share_{key}": details[key].mean() for key in ("error_labels", "labels")}
         return terms | shares
 

@@ -166,15 +166,17 @@ def gather_rows(rows: Tensor) -> Tensor:
 
 def gather_dealt_rows(rows: Tensor) -> Tensor:
     """``gather_rows`` of rows that were dealt out in turns (rank, rank + count, ...), in order."""
+    if count() == 1:
+        return rows
     whole = gather_rows(rows)
-    return whole[dealt_order(torch.arange(len(whole), device=rows.device))]
+    return whole[dealt_order(torch.arange(len(whole))).to(rows.device)]
 
 
 def dealt_order(positions: Tensor) -> Tensor:
     """How to order gathered rows: those at ``positions`` (n,), ascending, were dealt in turns.
 
     Where all rows of a batch were dealt, ``positions`` is 0, 1, ...; of a choice among them, it
-    says which were chosen.
+    says which were chosen. On the CPU, for the number of a process's rows is asked for.
     """
     ranks = positions % count()
     return torch.cat([positions[ranks == rank] for rank in range(count())]).argsort()

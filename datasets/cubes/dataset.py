@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ from datasets.manifest import VideoEntry, load_dataset
 from utils.config.hf2vad import PreProcessConfig
 from utils.errors import UserError
 from utils.files import digest
+
+_ALL = slice(None)
 
 
 class CubeSet:
@@ -110,11 +112,14 @@ class CubeSet:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    def gather(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def gather(
+        self, indices: np.ndarray, frames: slice = _ALL, flows: slice = _ALL
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Copy cubes, in the order asked for.
 
         Args:
             indices: (B,) integers in [0, len).
+            frames, flows: which of a cube's five frames and four flows; default: all.
 
         Returns:
             appearance (B,5,32,32,3) uint8 BGR and motion (B,4,32,32,2) float16 pixels.
@@ -125,20 +130,52 @@ class CubeSet:
         indices = np.asarray(indices, np.int64)
         if len(indices) and (indices.min() < 0 or indices.max() >= len(self)):
             raise IndexError(f"cube indices must be in [0, {len(self)})")
-        appearance = np.empty((len(indices), *LAYOUT["appearance"][0]), LAYOUT["appearance"][1])
-        motion = np.empty((len(indices), *LAYOUT["motion"][0]), LAYOUT["motion"][1])
+        appearance, motion = (
+            _empty(len(indices), *LAYOUT[name], part)
+            for name, part in (("appearance", frames), ("motion", flows))
+        )
         videos = self.video_index[indices]
         rows = indices - self._starts[videos]
         for place, (video, row) in enumerate(zip(videos.tolist(), rows.tolist(), strict=True)):
             stored_appearance, stored_motion = self._maps.get(video) or self._map(video)
-            appearance[place] = stored_appearance[row]
-            motion[place] = stored_motion[row]
+            appearance[place] = stored_appearance[row, frames]
+            motion[place] = stored_motion[row, flows]
         return appearance, motion
 
     def _map(self, video: int) -> tuple[np.ndarray, np.ndarray]:
         files = self._files[video]
         self._maps[video] = _map_file(files["appearance"]), _map_file(files["motion"])
         return self._maps[video]
+
+
+class PartlyRead(Protocol):
+    """Cubes of which parts can be read: ``CubeSet`` and ``datasets.cubes.held_out.CubePart``."""
+
+    def __len__(self) -> int: ...
+
+    def gather(
+        self, indices: np.ndarray, frames: slice = ..., flows: slice = ...
+    ) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+class LastFlows:
+    """A cube set of which only the last flow of each cube is read, 4 of its 32 kB of flow and
+    frames: all that stage 1 trains on."""
+
+    def __init__(self, cubes: PartlyRead) -> None:
+        self._cubes = cubes
+
+    def __len__(self) -> int:
+        return len(self._cubes)
+
+    def gather(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As ``CubeSet.gather``: appearance (B,0,32,32,3), motion (B,1,32,32,2)."""
+        return self._cubes.gather(indices, frames=slice(0), flows=slice(-1, None))
+
+
+def _empty(count: int, shape: tuple[int, ...], kind: str, part: slice) -> np.ndarray:
+    """Room for that part of the frames or flows (the first of ``shape``) of ``count`` cubes."""
+    return np.empty((count, len(range(shape[0])[part]), *shape[1:]), kind)
 
 
 def _map_file(stored: StoredArray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Reconstructed flows of a frozen autoencoder: computed once a cube, then read from disk."""
+"""Reconstructed flows of a frozen autoencoder: computed once a cube, then kept."""
 
 from __future__ import annotations
 
@@ -12,9 +12,59 @@ from torch import Tensor
 
 from utils.errors import UserError
 from utils.files import require_free_space
+from utils.transfer import fits, send
 
 ROW_SHAPE = (32, 32, 8)  # channels last, as convolutions read them
 ROW_BYTES = 2 * int(np.prod(ROW_SHAPE))
+
+
+class ResidentFlowRecon:
+    """Asks the autoencoder for each cube once and keeps the answer on a GPU, in half precision.
+
+    A GPU computes them anew faster than a disk would keep them, so a resumed run begins anew.
+
+    Args:
+        count: number of cubes, 16 kB each.
+        device: where they stay.
+        reconstruct: maps flows (B, 8, 32, 32) float32 to their reconstruction, alike.
+    """
+
+    def __init__(
+        self, count: int, device: torch.device, reconstruct: Callable[[Tensor], Tensor]
+    ) -> None:
+        self._known, self._reconstruct = np.zeros(count, bool), reconstruct
+        self._rows = torch.empty((count, *ROW_SHAPE), dtype=torch.float16, device=device)
+
+    def __call__(self, indices: Tensor, flows: Tensor) -> Tensor:
+        """As ``FlowReconCache``; ``indices`` are on the host."""
+        rows = send(indices, flows.device)
+        missing = np.flatnonzero(~self._known[indices.numpy()])
+        if len(missing):
+            at = send(torch.from_numpy(missing), flows.device)
+            reconstructed = self._reconstruct(flows.index_select(0, at)).permute(0, 2, 3, 1)
+            self._rows.index_copy_(0, rows.index_select(0, at), reconstructed.half())
+            self._known[indices.numpy()] = True
+        return self._rows.index_select(0, rows).permute(0, 3, 1, 2).float()
+
+    def remove(self) -> None:
+        """Nothing is on disk."""
+
+
+def keep_flow_recon(
+    folder: Path,
+    count: int,
+    key: str,
+    reconstruct: Callable[[Tensor], Tensor],
+    device: torch.device,
+) -> FlowReconCache | ResidentFlowRecon:
+    """What keeps the reconstructions: a GPU where they fit, else the disk; see ``FlowReconCache``.
+
+    Args:
+        device: where training computes.
+    """
+    if fits(device, count * ROW_BYTES):
+        return ResidentFlowRecon(count, device, reconstruct)
+    return FlowReconCache(folder, count, key, reconstruct)
 
 
 class FlowReconCache:

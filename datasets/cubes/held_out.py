@@ -46,9 +46,11 @@ class CubePart:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def gather(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def gather(
+        self, indices: np.ndarray, frames: slice = slice(None), flows: slice = slice(None)
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Copy cubes; see ``CubeSet.gather``."""
-        return self._cubes.gather(self._rows[np.asarray(indices, np.int64)])
+        return self._cubes.gather(self._rows[np.asarray(indices, np.int64)], frames, flows)
 
 
 def hold_out(

@@ -25,7 +25,8 @@ READERS = 4  # reads in flight: enough to keep a disk's queue filled
 
 
 class FeatureBatch(NamedTuple):
-    """``rows`` (B, K) int64 global snippet indices, ``features`` (B, crops, K, D) float32."""
+    """``rows`` (B, K) int64 global snippet indices, ``features`` (B, crops, K, D) float32, or
+    float16 where the loader was asked for features as they are stored."""
 
     rows: torch.Tensor
     features: torch.Tensor
@@ -52,6 +53,7 @@ class FeatureLoader:
         pool_mb: memory of one pool in MiB; two are held, one being filled while the other serves.
         block: neighbouring snippets that are read together.
         rank, world_size: this process takes every ``world_size``-th item of a step.
+        as_stored: leave float16 features as they are, for a GPU to convert.
     """
 
     def __init__(
@@ -64,8 +66,9 @@ class FeatureLoader:
         block: int = 16,
         rank: int = 0,
         world_size: int = 1,
+        as_stored: bool = False,
     ) -> None:
-        self.features = features
+        self.features, self.as_stored = features, as_stored
         self.batch_size = batch_size
         self.snippets = snippets
         self.seed = seed
@@ -142,8 +145,10 @@ class FeatureLoader:
         joined = joined.reshape(shape)
         if features.chosen is not None:
             joined = joined[:, :, features.chosen]
-        joined = torch.from_numpy(joined).float()
-        return FeatureBatch(torch.from_numpy(rows), joined.transpose(1, 2))
+        batch = torch.from_numpy(joined)
+        if not (self.as_stored and batch.dtype == torch.float16):
+            batch = batch.float()
+        return FeatureBatch(torch.from_numpy(rows), batch.transpose(1, 2))
 
     def read_pool(
         self, blocks: np.ndarray, memory: np.ndarray | None, readers: ThreadPoolExecutor

@@ -47,9 +47,9 @@ def correlation(first: Tensor, second: Tensor, reach: int = 20, step: int = 2) -
     """Correlate each position of ``first`` with displaced positions of ``second``.
 
     Displacements are multiples of ``step``, so a position only ever meets those of its own
-    phase (row and column modulo ``step``). Per phase and row one matrix product compares all
-    columns with all columns of the rows in reach; the wanted displacements are a band of it.
-    The temporary memory is one such row (2 MB at 1024x768), whatever the image's height.
+    phase (row and column modulo ``step``). Per vertical displacement, one batched matrix product
+    compares all columns of every row with all columns of the row that it is displaced to; the
+    wanted horizontal displacements are a band of it.
 
     Args:
         first: (B, C, H, W); H and W multiples of ``step``.
@@ -65,35 +65,40 @@ def correlation(first: Tensor, second: Tensor, reach: int = 20, step: int = 2) -
     radius = reach // step
     with torch.autocast(first.device.type, enabled=False):
         queries = _split_phases(first.float() / first.shape[1], step)
-        keys = F.pad(_split_phases(second.float(), step), (0, 0, radius, radius, radius, radius))
-        rows = [_correlate_row(queries, keys, row, radius) for row in range(queries.shape[1])]
-    return _join_phases(torch.stack(rows, dim=1), step)
+        around = (0, 0, radius, radius, 0, 0, radius, radius)  # columns and rows outside
+        keys = F.pad(_split_phases(second.float(), step), around)
+        bands = [
+            _correlate_rows(queries, keys[shift : shift + len(queries)], radius)
+            for shift in range(2 * radius + 1)
+        ]
+    return _join_phases(torch.stack(bands, dim=3), len(first), step)
 
 
 def _split_phases(features: Tensor, step: int) -> Tensor:
-    """(B, C, H, W) -> (B * step * step, H / step, W / step, C), contiguous."""
+    """(B, C, H, W) -> (H / step, B * step * step, W / step, C), contiguous."""
     batch, channels, height, width = features.shape
     grid = features.reshape(batch, channels, height // step, step, width // step, step)
-    grid = grid.permute(0, 3, 5, 2, 4, 1)
-    return grid.reshape(batch * step * step, height // step, width // step, channels)
+    grid = grid.permute(2, 0, 3, 5, 4, 1)
+    return grid.reshape(height // step, batch * step * step, width // step, channels)
 
 
-def _join_phases(bands: Tensor, step: int) -> Tensor:
-    """(B * step * step, H / step, W / step, D, D) -> (B, D * D, H, W)."""
-    _, rows, columns, side, _ = bands.shape
-    grid = bands.reshape(-1, step, step, rows, columns, side * side).permute(0, 5, 3, 1, 4, 2)
-    return grid.reshape(-1, side * side, rows * step, columns * step)
+def _join_phases(bands: Tensor, batch: int, step: int) -> Tensor:
+    """(H / step, B * step * step, W / step, D, D) -> (B, D * D, H, W)."""
+    rows, _, columns, side, _ = bands.shape
+    grid = bands.reshape(rows, batch, step, step, columns, side * side)
+    grid = grid.permute(1, 5, 0, 2, 4, 3)
+    return grid.reshape(batch, side * side, rows * step, columns * step)
 
 
-def _correlate_row(queries: Tensor, keys: Tensor, row: int, radius: int) -> Tensor:
-    """One row of every phase: (N, W, D, D) products with the padded ``keys`` in reach."""
-    phases, _, width, channels = queries.shape
-    side = 2 * radius + 1
-    padded = keys.shape[2]
-    window = keys[:, row : row + side].reshape(phases, side * padded, channels)
-    products = torch.bmm(queries[:, row], window.transpose(1, 2))  # (N, W, side * padded)
-    strides = (products.stride(0), side * padded + 1, padded, 1)
-    return products.as_strided((phases, width, side, side), strides).clone()
+def _correlate_rows(queries: Tensor, keys: Tensor, radius: int) -> Tensor:
+    """Rows (R, N, W, C) with the padded ``keys`` (R, N, W + 2 * radius, C): (R, N, W, D)."""
+    rows, phases, width, channels = queries.shape
+    side, padded = 2 * radius + 1, width + 2 * radius
+    products = torch.bmm(
+        queries.reshape(-1, width, channels), keys.reshape(-1, padded, channels).transpose(1, 2)
+    )  # (R * N, W, padded)
+    band = products.as_strided((rows * phases, width, side), (width * padded, padded + 1, 1))
+    return band.reshape(rows, phases, width, side)
 
 
 def warp(image: Tensor, flow: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from models.frd.c2fpl import xavier_init
 
 NUM_TOKENS = 16
 NUM_HEADS = 16
+MOST_SNIPPETS = 65_535  # in one call of attention, whose kernels on a GPU fail on more
 
 
 class SnippetAttention(nn.Module):
@@ -37,8 +38,16 @@ class SnippetAttention(nn.Module):
         if self.cascade and snippets > 1:
             query = torch.cat([query[:, :1], query[:, :-1]], dim=1)
         query, key, value = (part.flatten(0, 1) for part in (query, key, value))
-        mixed = F.scaled_dot_product_attention(query, key, value)  # (items*K, heads, 16, e/heads)
+        mixed = attend(query, key, value)  # (items*K, heads, 16, e/heads)
         return self.proj(mixed.transpose(1, 2).reshape(tokens.shape))
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Attention of any number of snippets, each (N, heads, 16, e/heads)."""
+    if len(query) <= MOST_SNIPPETS:
+        return F.scaled_dot_product_attention(query, key, value)
+    parts = zip(*(each.split(MOST_SNIPPETS) for each in (query, key, value)), strict=True)
+    return torch.cat([F.scaled_dot_product_attention(*part) for part in parts])
 
 
 class Block(nn.Module):

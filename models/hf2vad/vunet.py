@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from models.hf2vad.vunet_parts import Bottleneck, Decoder, Encoder, Posterior
 from models.layers.blocks import NormConv2d, plain_conv
+from models.layers.folding import folded_together
 
 HISTORY_CHANNELS = 4 * 3  # four BGR frames
 FLOWS_CHANNELS = 4 * 2  # four flows (u, v)
@@ -66,9 +67,10 @@ class VUnet(nn.Module):
         """
         sample = self.training if sample is None else sample
         with_prior = self.training if with_prior is None else with_prior
-        both = self.both_encoder(torch.cat([history, flows], dim=1))
-        flow = self.flow_encoder(flows)
-        q_means, latents = self.posterior(both[2], both[3], sample)
-        h, p_means = self.bottleneck(flow[2], flow[3], latents, with_prior)
-        frame_pred = self.decoder(h, both[0], both[1])
+        with folded_together(self):
+            both = self.both_encoder(torch.cat([history, flows], dim=1))
+            flow = self.flow_encoder(flows)
+            q_means, latents = self.posterior(both[2], both[3], sample)
+            h, p_means = self.bottleneck(flow[2], flow[3], latents, with_prior)
+            frame_pred = self.decoder(h, both[0], both[1])
         return {"frame_pred": frame_pred, "q_means": q_means, "p_means": p_means}

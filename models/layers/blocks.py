@@ -35,9 +35,12 @@ class NormConv2d(nn.Module):
         self.beta = nn.Parameter(torch.zeros(1, out_channels, 1, 1))
         self.stride = stride
         self.padding = start.padding[0]
+        self.ready: tuple[Tensor, Tensor] | None = None  # see models.layers.folding
 
     def folded(self) -> tuple[Tensor, Tensor]:
         """The weight (out, in, k, k) and bias (out,) of the one convolution this layer equals."""
+        if self.ready is not None:
+            return self.ready
         gain = self.gamma.view_as(self.length)
         # One fused kernel, forward and backward: what torch.nn.utils.weight_norm itself calls.
         weight = torch._weight_norm(self.direction, gain * self.length, 0)

@@ -13,14 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from engine.gradients import make_accelerator
+from engine.optimizer import adam
 from engine.stage import Stage, StageTask
-from engine.state import averaged_model
-from engine.trainer import adam, fit
+from engine.state import WeightAverage
+from engine.trainer import fit
 from utils.checkpoint import load_checkpoint
 from utils.config.hf2vad import RunConfig, StageConfig
 from utils.errors import UserError
 from utils.run_folder import sole_writer
-from utils.runtime import seed_everything
+from utils.runtime import seed_everything, use_tf32
 
 
 class Batch(NamedTuple):
@@ -67,11 +68,19 @@ class Autoencoding(StageTask):
 
 
 def run_stage(
-    folder, epochs=3, loader=None, restart=False, seed=0, task=None, precision="fp32", **settings
+    folder,
+    epochs=3,
+    loader=None,
+    restart=False,
+    seed=0,
+    task=None,
+    precision="fp32",
+    compiled="auto",
+    **settings,
 ):
     seed_everything(0)
     config = StageConfig(num_epochs=epochs, lr=0.01, lr_milestones=[1], **settings)
-    run = RunConfig(seed=seed, log_every=2, precision=precision)
+    run = RunConfig(seed=seed, log_every=2, precision=precision, compile=compiled)
     tree = {"run": run.model_dump(), "toy": config.model_dump(), "model": {}}
     task = task or Autoencoding()
     task.model, task.loader, task.fingerprint = make_model(), loader or Batches(), "data"
@@ -174,12 +183,12 @@ def test_kept_epochs_have_statistics(tmp_path):
 def test_average_is_the_papers_exponential_average():
     """Of parameters and BatchNorm statistics; old and new do not weigh the same."""
     model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.BatchNorm1d(1))
-    average = averaged_model(model, decay=0.9)
+    average = WeightAverage(model, decay=0.9)
     expected_weight, expected_mean = 0.0, 0.0
     for step, value in enumerate((1.0, 5.0, -2.0, 7.0)):
         model[0].weight.data.fill_(value)
         model[1].running_mean.fill_(10 * value)
-        average.update_parameters(model)
+        average.update(model)
         # The first update copies; then the decay rises as (1 + n) / (10 + n) of n updates.
         keep = 0.0 if step == 0 else min(0.9, (1 + step) / (10 + step))
         expected_weight = keep * expected_weight + (1 - keep) * value
@@ -222,3 +231,22 @@ def test_fused_adam_has_the_published_eps():
     )
     assert optimizer.defaults["eps"] == 1e-7
     assert len(optimizer.param_groups[0]["params"]) == 1
+
+
+def test_tf32_ends_where_scores_begin(tmp_path):
+    """GPUs may round the factors of training's float32 products, never those of statistics."""
+    allowed = []
+
+    class Recording(Autoencoding):
+        def loss(self, model, batch):
+            allowed.append(torch.backends.cudnn.allow_tf32)
+            return super().loss(model, batch)
+
+        def describe_normal(self, model):
+            allowed.append(torch.backends.cudnn.allow_tf32)
+            return super().describe_normal(model)
+
+    use_tf32(True)
+    run_stage(tmp_path, epochs=1, task=Recording())
+    use_tf32(False)
+    assert allowed == [True] * 4 + [False]

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from models.layers.blocks import NormConv2d, depth_to_space, normalise_groups, space_to_depth
+from models.layers.folding import folded_together
 from models.layers.memory import Memory
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
@@ -114,3 +115,30 @@ def test_grouped_batch_norm_in_evaluation_ignores_groups() -> None:
     layer = nn.BatchNorm2d(3).eval()
     x = torch.randn(8, 3, 4, 4)
     assert torch.equal(normalise_groups(layer, x, 4), layer(x))
+
+
+def test_layers_folded_together_equal_those_that_fold_alone() -> None:
+    torch.manual_seed(0)
+    kinds = [(3, 5, 1, 1), (3, 4, 3, 2), (5, 5, 3, 1), (3, 2, 3, 1)]
+    network = nn.Sequential(nn.Linear(2, 2), *(NormConv2d(*kind) for kind in kinds))
+    for parameter in network.parameters():
+        nn.init.normal_(parameter)
+    layers = list(network)[1:]
+    alone, gradients = [layer.folded() for layer in layers], []
+    with folded_together(network):
+        together = [layer.folded() for layer in layers]
+    for expected, found in zip(alone, together, strict=True):
+        assert all(torch.equal(*pair) for pair in zip(expected, found, strict=True))
+    for folds in (alone, together):
+        network.zero_grad()
+        sum((weight.square().sum() + 3 * bias.sum()) for weight, bias in folds).backward()
+        gradients.append([each.grad for layer in layers for each in layer.parameters()])
+    torch.testing.assert_close(*gradients)
+    assert all(layer.ready is None for layer in layers)
+
+
+def test_what_was_ready_is_forgotten_after_a_fault() -> None:
+    network = nn.Sequential(NormConv2d(3, 5, 1))
+    with pytest.raises(ValueError, match="no such"), folded_together(network):
+        raise ValueError("no such thing")
+    assert network[0].ready is None

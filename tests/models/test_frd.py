@@ -7,7 +7,9 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 
+from models.frd import blocks
 from models.frd.blocks import Block, SnippetAttention, sinusoid_table
 from models.frd.frd import BLOCK_COUNTS, FRD
 from utils.errors import UserError
@@ -104,3 +106,20 @@ def test_position_table_and_initial_weights():
     weight = model.decoder.decoder_blocks[0].attn.qkv.weight  # Xavier over the whole (3e, e)
     assert weight.abs().max().item() == pytest.approx(math.sqrt(6 / (16 + 48)), rel=0.05)
     assert not any(p.any() for name, p in model.named_parameters() if name.endswith("c1.bias"))
+
+
+def test_attention_of_many_snippets_is_that_of_few(monkeypatch):
+    """A GPU's kernels take a limited number at once."""
+    torch.manual_seed(0)
+    layer, tokens = SnippetAttention(256 // 16, cascade=True), torch.randn(5, 2, 16, 256 // 16)
+    expected, calls = layer(tokens), []
+    attention = F.scaled_dot_product_attention
+
+    def limited(*parts):
+        calls.append(len(parts[0]))
+        return attention(*parts)
+
+    monkeypatch.setattr(blocks, "MOST_SNIPPETS", 4)
+    monkeypatch.setattr(blocks.F, "scaled_dot_product_attention", limited)
+    torch.testing.assert_close(layer(tokens), expected)
+    assert calls == [4, 4, 2]

@@ -36,6 +36,8 @@ class RunConfig(Block):
     seed: Annotated[int, Field(ge=0)] = 0
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
+    tf32: bool = True  # GPUs: float32 products in TF32 while training; scores are float32
+    compile: Literal["auto", "on", "off"] = "auto"  # auto: on a GPU, where a trial is faster
     num_threads: Annotated[int, Field(ge=0)] = 0  # 0: as many as the machine has
     timeout_seconds: Annotated[float, Field(gt=0)] = TIMEOUT_SECONDS  # for a silent process
     log_every: Positive = 50  # steps between scalars
@@ -74,10 +76,7 @@ class MovingRegionConfig(Block):
 
 
 class BoxConfig(Block):
-    """Foreground boxes: a detector, containment suppression, moving regions.
-
-    Boxes of backend ``file`` are taken as they are: score, area and cover thresholds do not apply.
-    """
+    """Foreground boxes; those of backend ``file`` are taken as they are, without thresholds."""
 
     backend: Literal["motion", "yolox", "torchvision", "file", "mmdet"] = "motion"
     weights: str = ""  # model file (yolox: .onnx; torchvision: .pth or empty for COCO weights)

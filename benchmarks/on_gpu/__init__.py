@@ -1,0 +1,1 @@
+"""What ``benchmarks.gpu`` does: networks and inputs of any size, checks, rows of the table."""
