@@ -28,7 +28,7 @@ from visualization.annotate import ScoreScale
 
 logger = logging.getLogger(__name__)
 
-_BLOCKS = (*SCORING_BLOCKS, "pre_process")
+_BLOCKS = (*SCORING_BLOCKS, "alarms", "pre_process")
 
 
 @dataclass(frozen=True)

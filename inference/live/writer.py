@@ -4,40 +4,50 @@ from __future__ import annotations
 
 import gc
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 
 from evaluation.evaluate import Threshold
+from inference.clips import ClipRecorder
 from inference.live.alarm_log import AlarmLog, Explain
 from inference.live.files import LiveResultFiles, time_text
 from inference.live.frame_buffer import FrameBuffer
 from inference.live.latency import LatencyMeter, Pace
+from inference.live.notify import Listener
 from inference.live.peak_curve import PeakCurve
 from inference.live.report import render_live_report
 from inference.live.scorer import ScoredFrame
+from utils.config.alarms import AlarmConfig
 from utils.console import echo
 from utils.files import write_text
 from visualization.annotate import Annotator, ScoreScale
 
+_SILENCE = 10.0  # seconds without a frame after which a running alarm is over
+
 
 @dataclass(frozen=True)
 class LiveSettings:
-    """How a live run is written down.
+    """How a live run is written down, and who hears of its alarms.
 
     Attributes:
         with_video: write the annotated video.
         part_seconds: length of a part of the tables and the video.
         keep_parts: finished parts that are kept; 0: all.
         status_seconds: time between two lines on the screen.
+        alarms: what counts as one alarm, and its clip.
+        listeners: see ``AlarmLog``; closed at the end.
     """
 
     with_video: bool = True
     part_seconds: float = 3600.0
     keep_parts: int = 24
     status_seconds: float = 10.0
+    alarms: AlarmConfig = field(default_factory=AlarmConfig)
+    listeners: Sequence[Listener] = ()
 
 
 class LiveWriter:
@@ -66,11 +76,17 @@ class LiveWriter:
         self._folder, self._name, self._frames = folder, name, frames
         self._threshold, self._settings = threshold, settings
         self._files = LiveResultFiles(folder, frames.fps, settings.with_video, settings.keep_parts)
-        self._alarms = AlarmLog(folder, name, threshold, window, explain)
+        self._clips: ClipRecorder | None = None
+        if settings.alarms.clips and threshold is not None:
+            self._clips = ClipRecorder(folder / "clips", frames.fps, settings.alarms, may_drop=True)
+        self._alarms = AlarmLog(
+            folder, name, threshold, settings.alarms, frames.fps, window, explain,
+            settings.listeners, self._clips,
+        )  # fmt: skip
         self._annotator = Annotator(scale, threshold.value if threshold else None)
         self._meter, self._curve = LatencyMeter(), PeakCurve()
         self._started = time.time()
-        self._told = self._part_began = time.monotonic()
+        self._told = self._part_began = self._added = time.monotonic()
         self._judged = 0  # frames with a score
 
     def add(self, scored: ScoredFrame) -> None:
@@ -83,19 +99,28 @@ class LiveWriter:
         if score is not None:
             self._judged += 1
             self._curve.add(live.index, score)
-        self._alarms.add(scored)
         self._meter.add(live.arrived)
+        self._added = time.monotonic()
+        if self._settings.with_video or self._clips is not None:
+            self._picture(scored)
+        self._alarms.add(scored)
+
+    def _picture(self, scored: ScoredFrame) -> None:
+        live, cubes = scored.live, scored.cubes
+        caption = f"{self._name}  frame {live.index}  {time_text(live.clock)}"
+        drawn = self._annotator.draw(
+            live.frame, cubes.boxes, scored.cube_scores, scored.score, caption
+        )
         if self._settings.with_video:
-            caption = f"{self._name}  frame {live.index}  {time_text(live.clock)}"
-            self._files.picture(
-                self._annotator.draw(
-                    live.frame, scored.cubes.boxes, scored.cube_scores, score, caption
-                )
-            )
+            self._files.picture(drawn)
+        if self._clips is not None:
+            self._clips.picture(live.clock, drawn)
 
     def tick(self) -> None:
         """Between frames: say how it goes and begin a new part when it is time."""
         now = time.monotonic()
+        if now - self._added >= max(_SILENCE, self._settings.alarms.merge_seconds):
+            self._alarms.close()
         if now - self._told >= self._settings.status_seconds:
             self._told = now
             echo(f"{time_text(time.time())} {self._state(self._meter.since_mark())}")
@@ -109,9 +134,13 @@ class LiveWriter:
     def close(self) -> None:
         """Finish all files."""
         self._alarms.close()
+        if self._clips is not None:
+            self._clips.close()
         self._files.close()
         self._alarms.write(self._alarms.seen(self._judged, self._meter.seconds))
         self._write_report()
+        for listener in self._settings.listeners:
+            listener.close()
         echo(f"{time_text(time.time())} over: {self._state(self._meter.overall())}")
         echo(f"scores, alarms, video and report.html: {self._folder}")
 
@@ -138,7 +167,7 @@ class LiveWriter:
         seen = self._alarms.seen(self._judged, meter.seconds).describe()
         page = render_live_report(
             f"{self._name}, live", facts, self._threshold, seen,
-            self._curve, self._alarms.recent, self._alarms.pictures,
+            self._curve, self._alarms.records(), self._alarms.pictures,
         )  # fmt: skip
         write_text(self._folder / "report.html", page)
         gc.collect()  # drawings are garbage in circles, which would pile up

@@ -194,7 +194,7 @@ def test_wrong_models_are_refused(tmp_path, capsys, scene):
     assert "--set pre_process.boxes.backend=motion" in message
     assert "no such checkpoint" in fails(capsys, "--model", tmp_path / "none.pth", *source)
     wrong = ("--set", "model.memae.num_slots=3")
-    assert "only data, run, eval, pre_process" in fails(
+    assert "only data, run, eval, alarms, pre_process" in fails(
         capsys, "--model", scene[1], *source, *wrong
     )
 

@@ -5,21 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from utils.config.alarms import AlarmConfig
+from utils.config.block import Block, Fraction, NonNegative, Positive
 from utils.config.names import NameInside, PlainName
+from utils.config.zones import Zone
 from utils.distributed import TIMEOUT_SECONDS
 
-Positive = Annotated[int, Field(ge=1)]
-NonNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
 Skips = Annotated[list[Literal["none", "concat"]], Field(min_length=3, max_length=3)]
-
-
-class Block(BaseModel):
-    """A block of the configuration; unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", validate_default=True)
 
 
 class DataConfig(Block):
@@ -121,6 +115,8 @@ class PreProcessConfig(Block):
 
     boxes: BoxConfig = BoxConfig()
     flow: FlowConfig = FlowConfig()
+    ignore_zones: list[Zone] = []  # polygons: no box whose foot point is in one
+    watch_zones: list[Zone] = []  # no box whose foot point is in none; empty: the whole frame
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
 
 
@@ -247,3 +243,4 @@ class HF2VADConfig(SystemConfig):
     cvae: CVAEStageConfig = CVAEStageConfig()
     finetune: FinetuneStageConfig = FinetuneStageConfig()
     eval: EvalConfig = EvalConfig()
+    alarms: AlarmConfig = AlarmConfig()
