@@ -11,10 +11,17 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from engine.scoring.build import BACKENDS
-from inference.command_line import add_live_arguments, add_threshold_arguments, require_live
+from inference.command_line import (
+    add_live_arguments,
+    add_page_arguments,
+    add_threshold_arguments,
+    page,
+    require_live,
+)
 from inference.live.capture import open_live
 from inference.live.loop import warm_up, watch_live
 from inference.live.notify import listeners
@@ -47,6 +54,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "for example --set pre_process.boxes.backend=motion")  # fmt: skip
     add_threshold_arguments(parser)
     add_live_arguments(parser)
+    add_page_arguments(parser)
     return parser.parse_args(argv)
 
 
@@ -61,13 +69,16 @@ def run_live(predictor: Predictor, arguments: argparse.Namespace, name: str) -> 
         listeners=listeners(arguments.webhook, arguments.on_alarm),
     )  # fmt: skip
     warm_up(predictor)
-    frames = open_live(
-        arguments.source, arguments.fps, predictor.config.data.fps,
-        arguments.max_delay, arguments.give_up_after,
-    )  # fmt: skip
-    with claimed_folder(output, arguments.overwrite):
-        echo(f"{name}: watching at {frames.fps:g} frames per second; Ctrl-C ends it; see {output}")
-        watch_live(predictor, frames, arguments.wanted, output, name, settings)
+    with page(arguments, output, name) as state:
+        frames = open_live(
+            arguments.source, arguments.fps, predictor.config.data.fps,
+            arguments.max_delay, arguments.give_up_after,
+        )  # fmt: skip
+        with claimed_folder(output, arguments.overwrite):
+            rate = f"watching at {frames.fps:g} frames per second"
+            echo(f"{name}: {rate}; Ctrl-C ends it; see {output}")
+            settings = replace(settings, state=state)
+            watch_live(predictor, frames, arguments.wanted, output, name, settings)
 
 
 def run_offline(predictor: Predictor, arguments: argparse.Namespace, name: str) -> None:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
 
 from evaluation.calibration import Rate
-from utils.console import count, finite, positive
+from inference.live.server.serve import serving
+from inference.live.server.state import LiveState
+from utils.console import count, echo, finite, positive
 from utils.errors import UserError
 
 
@@ -43,6 +49,43 @@ def add_live_arguments(parser: argparse.ArgumentParser) -> None:
         "its standard input and as $ALARM_EVENT, $ALARM_ID, ...; may be given again")  # fmt: skip
 
 
+def add_page_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--serve`` and who may look."""
+    add = parser.add_argument_group("page to watch a live run by").add_argument
+    add("--serve", type=_port, metavar="PORT", help="serve it there; 0: at any free port")
+    add("--host", default="127.0.0.1", metavar="ADDRESS",
+        help="of this machine; 0.0.0.0: all of its own (default: %(default)s, which only it "
+        "itself reaches)")  # fmt: skip
+    add("--token", metavar="TEXT",
+        help="asked of every viewer; made anew for each run where the page can be reached from "
+        "elsewhere and none is given")  # fmt: skip
+
+
+@contextlib.contextmanager
+def page(arguments: argparse.Namespace, folder: Path, name: str) -> Iterator[LiveState | None]:
+    """Serve the page that the command line asks for, if it does, until the end of the block.
+
+    Yields:
+        What the page shows.
+
+    Raises:
+        UserError: the port is in use, or the host is not this machine's.
+    """
+    if arguments.serve is None:
+        yield None
+        return
+    state = LiveState(name)
+    with serving(state, folder, arguments.host, arguments.serve, arguments.token) as address:
+        echo(f"page: {address}")
+        yield state
+
+
+def _port(text: str) -> int:
+    if count(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r}: ports go up to 65535")
+    return int(text)
+
+
 def require_live(arguments: argparse.Namespace) -> None:
     """Refuse options that mean nothing without ``--live``, rather than do nothing about them.
 
@@ -52,3 +95,7 @@ def require_live(arguments: argparse.Namespace) -> None:
     for name in ("webhook", "on_alarm"):
         if getattr(arguments, name) and not arguments.live:
             raise UserError(f"--{name} tells of alarms as they come: add --live")
+    if arguments.serve is not None and not arguments.live:
+        raise UserError("--serve shows a run as it goes: add --live; else see its report.html")
+    if arguments.token is not None and not re.fullmatch(r"[A-Za-z0-9._~-]{8,}", arguments.token):
+        raise UserError("--token: at least 8 letters, digits or . _ ~ - are needed")

@@ -111,12 +111,12 @@ class AlarmLog:
         """The rate of alarms over so much scored video."""
         return AlarmStats(self.count, self.frames_in_alarm, frames, seconds)
 
-    def records(self) -> list[dict[str, Any]]:
+    def records(self, most: int = _MOST_ALARMS) -> list[dict[str, Any]]:
         """The last alarms, the running one at the end; ``clip`` where there is one by now."""
         known = [*self.recent, *([self.running] if self.running else [])]
         return [
             record | {"clip": record["clip"] if self._has(record["clip"]) else None}
-            for record in known
+            for record in known[-most:]
         ]
 
     def _has(self, clip: str | None) -> bool:

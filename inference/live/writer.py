@@ -21,11 +21,14 @@ from inference.live.notify import Listener
 from inference.live.peak_curve import PeakCurve
 from inference.live.report import render_live_report
 from inference.live.scorer import ScoredFrame
+from inference.live.server.state import LiveState, Status
 from utils.config.alarms import AlarmConfig
 from utils.console import echo
 from utils.files import write_text
 from visualization.annotate import Annotator, ScoreScale
 
+_SHOWN = 100  # alarms on the page
+_PUBLISH_SECONDS = 0.5
 _SILENCE = 10.0  # seconds without a frame after which a running alarm is over
 
 
@@ -40,6 +43,7 @@ class LiveSettings:
         status_seconds: time between two lines on the screen.
         alarms: what counts as one alarm, and its clip.
         listeners: see ``AlarmLog``; closed at the end.
+        state: what a page shows, if there is one.
     """
 
     with_video: bool = True
@@ -48,6 +52,7 @@ class LiveSettings:
     status_seconds: float = 10.0
     alarms: AlarmConfig = field(default_factory=AlarmConfig)
     listeners: Sequence[Listener] = ()
+    state: LiveState | None = None
 
 
 class LiveWriter:
@@ -87,6 +92,7 @@ class LiveWriter:
         self._meter, self._curve = LatencyMeter(), PeakCurve()
         self._started = time.time()
         self._told = self._part_began = self._added = time.monotonic()
+        self._published = -1.0
         self._judged = 0  # frames with a score
 
     def add(self, scored: ScoredFrame) -> None:
@@ -101,7 +107,7 @@ class LiveWriter:
             self._curve.add(live.index, score)
         self._meter.add(live.arrived)
         self._added = time.monotonic()
-        if self._settings.with_video or self._clips is not None:
+        if self._settings.with_video or self._clips is not None or self._settings.state:
             self._picture(scored)
         self._alarms.add(scored)
 
@@ -115,12 +121,17 @@ class LiveWriter:
             self._files.picture(drawn)
         if self._clips is not None:
             self._clips.picture(live.clock, drawn)
+        if self._settings.state is not None:
+            self._settings.state.show(drawn, live.index, live.clock, scored.score)
 
     def tick(self) -> None:
         """Between frames: say how it goes and begin a new part when it is time."""
         now = time.monotonic()
         if now - self._added >= max(_SILENCE, self._settings.alarms.merge_seconds):
             self._alarms.close()
+        if now - self._published >= _PUBLISH_SECONDS:
+            self._published = now
+            self._publish()
         if now - self._told >= self._settings.status_seconds:
             self._told = now
             echo(f"{time_text(time.time())} {self._state(self._meter.since_mark())}")
@@ -137,6 +148,7 @@ class LiveWriter:
         if self._clips is not None:
             self._clips.close()
         self._files.close()
+        self._publish()
         self._alarms.write(self._alarms.seen(self._judged, self._meter.seconds))
         self._write_report()
         for listener in self._settings.listeners:
@@ -150,6 +162,30 @@ class LiveWriter:
             f"{self._meter.frames} frames scored, {pace.fps:.1f} a second, latency p50 "
             f"{pace.p50:.0f} ms p99 {pace.p99:.0f} ms; {frames.dropped} dropped, "
             f"{frames.reconnected} reconnections, {self._alarms.count} alarms"
+        )
+
+    def _publish(self) -> None:
+        if self._settings.state is not None:
+            self._settings.state.publish(self._status(), self._alarms.records(_SHOWN))
+
+    def _status(self) -> Status:
+        frames, pace, threshold = self._frames, self._meter.lately(), self._threshold
+        return Status(
+            name=self._name,
+            started=self._started,
+            threshold=threshold.value if threshold else None,
+            threshold_source=threshold.source if threshold else "",
+            expected=threshold.expected if threshold else "",
+            captured=frames.captured,
+            scored=self._meter.frames,
+            dropped=frames.dropped,
+            reconnections=frames.reconnected,
+            alarms=self._alarms.count,
+            fps=pace.fps,
+            camera_fps=frames.fps,
+            latency_p50_ms=pace.p50,
+            latency_p99_ms=pace.p99,
+            in_alarm=self._alarms.running is not None,
         )
 
     def _write_report(self) -> None:
