@@ -7,13 +7,16 @@ a tree is not two alarms, and a flash of a frame's length none.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from evaluation import metrics
 from evaluation.evaluate import Threshold
+from utils.console import duration, number_of
 
 _SLACK = 1e-6  # seconds, of sums of frames' lengths
 
@@ -99,28 +102,28 @@ class AlarmTracker:
 
     def __init__(self, video: str, rule: AlarmRule, frame_seconds: float) -> None:
         self._video, self._rule, self._frame_seconds = video, rule, frame_seconds
-        self._latest: Alarm | None = None  # running, but perhaps too short as yet
+        self.latest: Alarm | None = None  # running, but perhaps too short as yet
         self._has_started = False
 
     @property
     def running(self) -> Alarm | None:
         """The alarm that has started and is not over."""
-        return self._latest if self._has_started else None
+        return self.latest if self._has_started else None
 
     def push(self, frame: int, score: float, seconds: float) -> list[AlarmEvent]:
         """Take the next frame's number, score and time; give what happened, in order."""
-        latest = self._latest
+        latest = self.latest
         is_next = latest is not None and frame == latest.stop
         is_near = latest is not None and self._is_near(latest, seconds)
         if not self._rule.is_reached(score):
             return [] if is_near else self.close()
         events = [] if is_next or is_near else self.close()
-        self._latest = self._extended(frame, score, seconds)
+        self.latest = self._extended(frame, score, seconds)
         return events + self._start_if_long()
 
     def close(self) -> list[AlarmEvent]:
         """End the running alarm, as the end of the video does."""
-        ended, self._latest = self.running, None
+        ended, self.latest = self.running, None
         self._has_started = False
         return [] if ended is None else [AlarmEvent("ended", ended)]
 
@@ -128,7 +131,7 @@ class AlarmTracker:
         return seconds - latest.end_seconds < self._rule.merge_seconds - _SLACK
 
     def _extended(self, frame: int, score: float, seconds: float) -> Alarm:
-        end, latest = seconds + self._frame_seconds, self._latest
+        end, latest = seconds + self._frame_seconds, self.latest
         if latest is None:
             return Alarm(self._video, frame, frame + 1, frame, score, seconds, end, seconds)
         longer = replace(latest, stop=frame + 1, end_seconds=end)
@@ -137,7 +140,7 @@ class AlarmTracker:
         return replace(longer, peak=frame, score=score, peak_seconds=seconds)
 
     def _start_if_long(self) -> list[AlarmEvent]:
-        latest = self._latest
+        latest = self.latest
         assert latest is not None
         length = latest.end_seconds - latest.start_seconds
         if self._has_started or length < self._rule.min_seconds - _SLACK:
@@ -158,6 +161,23 @@ def alarm_list(
         "seen": seen.as_json(),
         "alarms": list(alarms),
     }
+
+
+def verdict(threshold: Threshold | None, seen: AlarmStats, highest: float | None) -> str:
+    """The first sentence of a report.
+
+    Args:
+        threshold: of the alarms, if there is one.
+        seen: what it brought.
+        highest: score of all frames, if there is one.
+    """
+    length = duration(seen.seconds)
+    top = "no frame was scored" if highest is None else f"the highest score is {highest:.3g}"
+    if threshold is None:
+        return f"No threshold, so no alarms, in {length} of video; {top}"
+    if seen.alarms:
+        return f"{number_of(seen.alarms, 'alarm')} in {length} of video; {top}"
+    return f"No alarm in {length} of video; {top}, alarms are from {threshold.value:.3g} on"
 
 
 def find_alarms(
@@ -189,9 +209,10 @@ class AlarmStats:
     seconds: float
 
     @property
-    def alarms_per_hour(self) -> float:
-        """Alarms per hour of video."""
-        return self.alarms * 3600.0 / max(self.seconds, 1e-9)
+    def alarms_per_hour(self) -> float | None:
+        """Alarms per hour of video; ``None`` where a few minutes cannot tell."""
+        rate = metrics.per_hour(self.alarms, self.seconds)
+        return None if math.isnan(rate) else rate
 
     @property
     def frames_per_thousand(self) -> float:
@@ -200,13 +221,12 @@ class AlarmStats:
 
     def describe(self) -> str:
         """In words; whether the alarms are false only somebody who looks can tell."""
-        return (
-            f"{self.alarms} alarm(s) in {self.seconds / 60:.3g} minutes "
-            f"({self.alarms_per_hour:.4g} per hour, {self.frames_per_thousand:.4g} frames in a "
-            "thousand), true and false ones"
-        )
+        rate = self.alarms_per_hour
+        told = "" if rate is None else f", {rate:.3g} an hour"
+        over = f"{self.alarm_frames} of {self.frames} frames at or above the threshold"
+        return f"{number_of(self.alarms, 'alarm')} in {duration(self.seconds)}{told}; {over}"
 
-    def as_json(self) -> dict[str, float]:
+    def as_json(self) -> dict[str, float | None]:
         """All numbers."""
         return {
             **dataclasses.asdict(self),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from evaluation.alarms import AlarmRule, AlarmTracker
+from evaluation.alarms import AlarmEvent
 from evaluation.evaluate import Threshold
 from inference.clips import ClipRecorder
 from inference.single_pass import ScoredFrame
@@ -44,15 +45,22 @@ class AnnotatedVideo:
     ) -> None:
         self._video, self._fps = video, fps
         self._annotator = Annotator(scale, threshold.value if threshold else None)
-        self._tracker = AlarmTracker(video, AlarmRule.of(threshold, alarms), 1 / fps)
         path = output / "annotated" / f"{video}.mp4"
         self._out = VideoWriter(path, fps) if with_video else None
         self._clips: ClipRecorder | None = None
         if alarms.clips and threshold is not None:
             self._clips = ClipRecorder(output / "clips", fps, alarms, may_drop=False)
 
-    def draw(self, frame: ScoredFrame, smoothed: float | None) -> None:
-        """Draw a frame; ``smoothed``: its score, if it has one."""
+    def draw(
+        self, frame: ScoredFrame, smoothed: float | None, events: Sequence[AlarmEvent] = ()
+    ) -> None:
+        """Draw a frame.
+
+        Args:
+            frame: the next one.
+            smoothed: its score, if it has one.
+            events: the alarms that start or end with it.
+        """
         if self._out is None and self._clips is None:
             return
         seconds = frame.index / self._fps
@@ -64,12 +72,10 @@ class AnnotatedVideo:
             self._out.write(drawn)
         if self._clips is not None:
             self._clips.picture(seconds, drawn)
-            self._cut(self._clips, frame.index, smoothed)
+            self._cut(self._clips, events)
 
-    def _cut(self, clips: ClipRecorder, index: int, smoothed: float | None) -> None:
-        if smoothed is None:
-            return
-        for kind, alarm in self._tracker.push(index, smoothed, index / self._fps):
+    def _cut(self, clips: ClipRecorder, events: Sequence[AlarmEvent]) -> None:
+        for kind, alarm in events:
             name = clip_name(self._video, alarm.start)
             if kind == "started":
                 clips.start(name, alarm.start_seconds)

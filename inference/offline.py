@@ -15,10 +15,13 @@ from tqdm import tqdm
 from datasets.manifest import VideoEntry
 from evaluation.alarms import (
     Alarm,
+    AlarmEvent,
     AlarmRule,
     AlarmStats,
+    AlarmTracker,
     alarm_list,
     find_alarms,
+    verdict,
 )
 from evaluation.calibration import Rate
 from evaluation.checkpoint import evaluate_checkpoint, origin
@@ -63,15 +66,17 @@ def score_videos(
         scale, alarms = predictor.scale(threshold), predictor.config.alarms
         return AnnotatedVideo(output, entry.name, fps, scale, threshold, alarms, with_video)
 
-    cubes, errors = _pass_through(predictor, entries, rates, pictures, annotated)
+    rule = AlarmRule.of(threshold, predictor.config.alarms)
+    cubes, errors = _pass_through(predictor, entries, rates, rule, pictures, annotated)
     evaluation = evaluate_checkpoint(
         errors, cubes, predictor.path, predictor.checkpoint, predictor.config, None
     )
     evaluation = replace(evaluation, threshold=threshold)
-    rule = AlarmRule.of(threshold, predictor.config.alarms)
     alarms, stats = _find_alarms(evaluation, rule, rates)
     rows = [_row(alarm, output) for alarm in alarms]
-    evaluation = replace(evaluation, raised=rows, seen=stats.describe())
+    scores = np.concatenate(evaluation.primary.scores)
+    told = verdict(threshold, stats, float(scores.max()) if len(scores) else None)
+    evaluation = replace(evaluation, raised=rows, seen=stats.describe(), verdict=told)
     fingerprint = digest([source_fingerprint(entry) for entry in entries])
     facts = origin(predictor.path, predictor.checkpoint, entries[0].source.parent, fingerprint)
     highlights = pictures.shown(choose_highlights(evaluation))
@@ -79,7 +84,7 @@ def score_videos(
         output, title, evaluation, facts, pictures.explain, pictures.stills, highlights=highlights
     )
     write_json(output / "alarms.json", alarm_list(threshold, stats, evaluation.raised))
-    echo(f"alarms: {output / 'alarms.json'}: {stats.describe()}")
+    echo(f"\n{told}\nalarms: {output / 'alarms.json'}: {stats.describe()}")
     if threshold is None:
         echo("  no threshold: the checkpoint has none for this score; pass --threshold VALUE")
     elif threshold.expected:
@@ -92,6 +97,7 @@ def _pass_through(
     predictor: Predictor,
     entries: Sequence[VideoEntry],
     rates: Sequence[float],
+    rule: AlarmRule,
     pictures: KeptPictures,
     annotated: Callable[[VideoEntry, float], AnnotatedVideo],
 ) -> tuple[VideoCubes, Errors]:
@@ -103,6 +109,7 @@ def _pass_through(
     with tqdm(total=total, desc="scoring", unit="frame", file=sys.stderr, mininterval=1.0) as bar:
         for video, (entry, fps) in enumerate(zip(entries, rates, strict=True)):
             pictures.start()
+            tracker = AlarmTracker(entry.name, rule, 1 / fps)
 
             def take(frame: ScoredFrame, video: int = video) -> None:
                 pictures.push(frame, len(cubes))
@@ -110,9 +117,11 @@ def _pass_through(
 
             with annotated(entry, fps) as drawing:
                 for frame, smoothed in _with_smoothed(predictor, entry, names, take):
+                    events: list[AlarmEvent] = []
                     if smoothed is not None:
-                        pictures.consider(frame.index, smoothed)
-                    drawing.draw(frame, smoothed)
+                        events = tracker.push(frame.index, smoothed, frame.index / fps)
+                        pictures.consider(frame.index, smoothed, tracker.latest)
+                    drawing.draw(frame, smoothed, events)
                     bar.update(1)
             pictures.finish(entry.name)
     echo(f"{total} frames, {len(cubes)} cubes in {bar.format_dict['elapsed']:.1f} s")

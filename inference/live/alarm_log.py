@@ -34,12 +34,14 @@ _MOST_ALARMS, _MOST_PICTURES = 1000, 24  # kept in memory; alarms.jsonl has all
 _GLIMPSE_WIDTH = 288  # pixels
 
 Explain = Callable[[np.ndarray, np.ndarray], Mapping[str, Any]]
+Why = Callable[[Mapping[str, float]], str]
 
 
 class _Snapshot(NamedTuple):
-    """The highest cube of a frame: its score, the frame made small, the box in it, the cube."""
+    """The highest cube of a frame: score, errors, the frame made small, the box in it, the cube."""
 
     score: float
+    errors: Mapping[str, float]
     frame: np.ndarray
     box: np.ndarray
     appearance: np.ndarray
@@ -60,6 +62,7 @@ class AlarmLog:
         fps: of the camera.
         window: frames that a smoothed score draws on; an alarm's picture is sought among them.
         explain: maps one cube (1,...) to what the model expected of it.
+        why: says of the errors of a cube which of them are high.
         listeners: hear every line of ``alarms.jsonl``.
         clips: writes the clips; ``None``: there are none.
     """
@@ -73,6 +76,7 @@ class AlarmLog:
         fps: float,
         window: int,
         explain: Explain,
+        why: Why,
         listeners: Sequence[Listener] = (),
         clips: ClipRecorder | None = None,
     ) -> None:
@@ -80,7 +84,8 @@ class AlarmLog:
         self.recent: deque[dict[str, Any]] = deque(maxlen=_MOST_ALARMS)
         self.running: dict[str, Any] | None = None
         self.pictures: deque[AlarmPicture] = deque(maxlen=_MOST_PICTURES)
-        self._folder, self._threshold, self._explain = folder, threshold, explain
+        self._folder, self._threshold = folder, threshold
+        self._explain, self._why = explain, why
         self._rule = AlarmRule.of(threshold, settings)
         self._tracker = AlarmTracker(name, self._rule, 1 / fps)
         self._listeners, self._clips = listeners, clips
@@ -134,8 +139,8 @@ class AlarmLog:
     def _start(self, alarm: Alarm) -> None:
         self.count += 1
         name = f"alarm-{self.count:06d}"
-        record = self.running = self._record("started", alarm)
         self._best = max(self._glimpses, key=lambda each: each.score, default=None)
+        record = self.running = self._record("started", alarm)
         if self._clips is not None:
             self._clips.start(name, alarm.start_seconds)
         echo(
@@ -166,7 +171,8 @@ class AlarmLog:
             record[f"{name}_seconds"] = round(clock - (self._began or clock), 3)
             record[f"{name}_time"] = time_text(clock)
         clip = f"clips/alarm-{self.count:06d}.mp4"
-        return record | {"clip": clip if self._clips is not None else None}
+        why = self._why(self._best.errors) if self._best is not None else ""
+        return record | {"why": why, "clip": clip if self._clips is not None else None}
 
     def _tell(self, record: Mapping[str, Any]) -> None:
         with (self._folder / "alarms.jsonl").open("a", encoding="utf-8") as handle:
@@ -177,7 +183,8 @@ class AlarmLog:
     def _draw(self, record: dict[str, Any], best: _Snapshot) -> AlarmPicture:
         seen = self._explain(best.appearance[None], best.motion[None])
         strip = cube_strip({name: np.asarray(values[0]) for name, values in seen.items()})
-        return AlarmPicture(record, frame_with_box(best.frame, best.box, _GLIMPSE_WIDTH), *strip)
+        still = frame_with_box(best.frame, best.box, _GLIMPSE_WIDTH)
+        return AlarmPicture(record, still, *strip, record["why"])
 
 
 def _snapshot(scored: ScoredFrame) -> _Snapshot:
@@ -187,6 +194,7 @@ def _snapshot(scored: ScoredFrame) -> _Snapshot:
     size = _GLIMPSE_WIDTH, max(1, round(frame.shape[0] * scale))
     return _Snapshot(
         float(scored.cube_scores[best]),
+        {name: float(values[best]) for name, values in scored.errors.items()},
         cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR),
         cubes.boxes[best] * scale,
         cubes.appearance[best].copy(),  # not a view that would keep the whole batch

@@ -15,6 +15,7 @@ import torch
 from datasets.cubes.loader import to_network_inputs
 from engine.scoring.network import random_cubes
 from evaluation.calibration import Rate
+from evaluation.reasons import why
 from inference.live.frame_buffer import FrameBuffer
 from inference.live.scorer import LiveScorer
 from inference.live.writer import LiveSettings, LiveWriter
@@ -54,7 +55,7 @@ def watch_live(
     )
     out = LiveWriter(
         output, name, frames, threshold, predictor.scale(threshold), predictor.smoothing.size,
-        _explainer(predictor), settings,
+        _explainer(predictor), lambda errors: why(predictor.rule, errors), settings,
     )  # fmt: skip
     try:
         with _old_objects_set_aside():

@@ -168,7 +168,7 @@ def command(line: str) -> Outbox:
             start_new_session=True,  # Ctrl-C ends the watching, not what an alarm began
         )  # fmt: skip
         try:
-            process.communicate(json.dumps(record), timeout=_COMMAND_TIMEOUT)
+            process.communicate(json.dumps(record) + "\n", timeout=_COMMAND_TIMEOUT)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()

@@ -6,14 +6,13 @@ import gc
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 
 from evaluation.evaluate import Threshold
 from inference.clips import ClipRecorder
-from inference.live.alarm_log import AlarmLog, Explain
+from inference.live.alarm_log import AlarmLog, Explain, Why
 from inference.live.files import LiveResultFiles, time_text
 from inference.live.frame_buffer import FrameBuffer
 from inference.live.latency import LatencyMeter, Pace
@@ -23,9 +22,10 @@ from inference.live.report import render_live_report
 from inference.live.scorer import ScoredFrame
 from inference.live.server.state import LiveState, Status
 from utils.config.alarms import AlarmConfig
-from utils.console import echo
+from utils.console import duration, echo
 from utils.files import write_text
 from visualization.annotate import Annotator, ScoreScale
+from visualization.report import time_of_day
 
 _SHOWN = 100  # alarms on the page
 _PUBLISH_SECONDS = 0.5
@@ -64,7 +64,7 @@ class LiveWriter:
         frames: where the frames come from, for their counts and rate.
         threshold, scale: of alarms and colours.
         window: frames that a smoothed score draws on.
-        explain: see ``AlarmLog``.
+        explain, why: see ``AlarmLog``.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class LiveWriter:
         scale: ScoreScale,
         window: int,
         explain: Explain,
+        why: Why,
         settings: LiveSettings,
     ) -> None:
         self._folder, self._name, self._frames = folder, name, frames
@@ -86,7 +87,7 @@ class LiveWriter:
             self._clips = ClipRecorder(folder / "clips", frames.fps, settings.alarms, may_drop=True)
         self._alarms = AlarmLog(
             folder, name, threshold, settings.alarms, frames.fps, window, explain,
-            settings.listeners, self._clips,
+            why, settings.listeners, self._clips,
         )  # fmt: skip
         self._annotator = Annotator(scale, threshold.value if threshold else None)
         self._meter, self._curve = LatencyMeter(), PeakCurve()
@@ -192,15 +193,15 @@ class LiveWriter:
         frames, overall, meter = self._frames, self._meter.overall(), self._meter
         facts = {
             "camera": self._name,
-            "started": time_text(self._started),
-            "length": str(timedelta(seconds=round(meter.seconds))),
+            "started": time_of_day(time_text(self._started)),
+            "length": duration(meter.seconds),
             "frames": f"{frames.captured} came, {meter.frames} scored, {frames.dropped} dropped, "
             f"{meter.frames - self._judged} without a score while a new history filled",
             "pace": f"{overall.fps:.1f} frames per second; from a frame's arrival to its score "
             f"{overall.p50:.0f} ms (p50), {overall.p99:.0f} ms (p99)",
             "reconnections": str(frames.reconnected),
         }
-        seen = self._alarms.seen(self._judged, meter.seconds).describe()
+        seen = self._alarms.seen(self._judged, meter.seconds)
         page = render_live_report(
             f"{self._name}, live", facts, self._threshold, seen,
             self._curve, self._alarms.records(), self._alarms.pictures,

@@ -50,6 +50,10 @@ def explain(appearance, motion):
     return {"frame_target": np.zeros((1, 3, 32, 32)), "flow": flow, "flow_recon": flow}
 
 
+def why(errors):
+    return f"flow error {errors['flow_error']:g}"
+
+
 def scored(index, score, num_cubes=2):
     """A frame of which the second cube scores highest."""
     boxes = np.array([[2, 2, 20, 20], [30, 10, 60, 40]], np.float32)[:num_cubes]
@@ -73,7 +77,7 @@ def table(path):
 def test_alarms_are_told_with_times_and_a_picture(tmp_path, capsys):
     heard = SimpleNamespace(records=[])
     heard.tell = heard.records.append
-    log = AlarmLog(tmp_path, "yard", ALARM, EACH, 1.0, 3, explain, [heard])
+    log = AlarmLog(tmp_path, "yard", ALARM, EACH, 1.0, 3, explain, why, [heard])
     for index, score in enumerate([None, 1.0, 2.0, 4.0, 3.0, 1.0, 1.0, 2.5]):
         log.add(scored(index, score))
     assert log.count == 2 and log.frames_in_alarm == 4
@@ -99,11 +103,11 @@ def test_alarms_are_told_with_times_and_a_picture(tmp_path, capsys):
 
 
 def test_no_threshold_no_alarm_and_no_box_no_picture(tmp_path):
-    log = AlarmLog(tmp_path, "yard", None, EACH, 1.0, 3, explain)
+    log = AlarmLog(tmp_path, "yard", None, EACH, 1.0, 3, explain, why)
     log.add(scored(0, 9.0))
     log.close()
     assert log.count == 0
-    log = AlarmLog(tmp_path, "yard", ALARM, EACH, 1.0, 3, explain)
+    log = AlarmLog(tmp_path, "yard", ALARM, EACH, 1.0, 3, explain, why)
     log.add(scored(0, 9.0, num_cubes=0))
     log.close()
     assert log.count == 1 and not log.pictures
@@ -112,7 +116,7 @@ def test_no_threshold_no_alarm_and_no_box_no_picture(tmp_path):
 def test_memory_does_not_grow_with_the_length_of_a_run(tmp_path):
     frames = FrameBuffer(NoCamera, "none")
     out = LiveWriter(
-        tmp_path, "yard", frames, ALARM, ScoreScale(0, 2), 3, explain,
+        tmp_path, "yard", frames, ALARM, ScoreScale(0, 2), 3, explain, why,
         LiveSettings(False, part_seconds=math.inf, status_seconds=math.inf, alarms=EACH),
     )  # fmt: skip
 

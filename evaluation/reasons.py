@@ -1,0 +1,44 @@
+"""Why a cube scores high: what each error adds to its score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from evaluation.scores import ScoreRule
+
+# What a high error means to somebody who looks at the picture.
+_WORDS = {
+    "flow_error": "unfamiliar motion",
+    "frame_error": "unexpected appearance",
+    "energy": "fast motion",
+    "steady_energy": "fast, steady motion",
+}
+
+
+def shares(rule: ScoreRule, errors: Mapping[str, float]) -> list[tuple[str, float]]:
+    """What each error adds to a cube's score above that of a usual cube, largest first.
+
+    Args:
+        rule: of the score.
+        errors: of one cube.
+
+    Returns:
+        (error, share) of the errors above their mean; shares sum to 1. Empty where there is none.
+    """
+    added = {
+        name: weight * (float(errors[name]) - mean) / deviation
+        for name, weight, mean, deviation in rule.terms
+    }
+    total = sum(value for value in added.values() if value > 0)
+    found = [(name, value / total) for name, value in added.items() if value > 0]
+    return sorted(found, key=lambda pair: -pair[1])
+
+
+def why(rule: ScoreRule, errors: Mapping[str, float]) -> str:
+    """The same in words: ``unfamiliar motion 84 %, unexpected appearance 16 %``."""
+    found = shares(rule, errors)
+    if not found:
+        return "no error is above that of a usual cube"
+    return ", ".join(
+        f"{_WORDS.get(name, name.replace('_', ' '))} {100 * share:.0f} %" for name, share in found
+    )
