@@ -153,7 +153,7 @@ def test_a_live_run_on_a_video_writes_what_the_video_gives(predictor, tmp_path):
     assert ended == told["alarms"] and len(lines) == 2 * len(ended)
     page = (tmp_path / "live" / "report.html").read_text()
     assert "30 came, 30 scored, 0 dropped" in page and "data:image/jpeg" in page
-    capture = cv2.VideoCapture(str(tmp_path / "live" / "annotated.mkv"))
+    capture = cv2.VideoCapture(str(tmp_path / "live" / "annotated.mp4"))
     assert sum(capture.grab() for _ in range(40)) == 30
     clip = cv2.VideoCapture(str(tmp_path / "live" / ended[0]["clip"]))
     assert ended[0]["clip"] == "clips/alarm-000001.mp4" and clip.grab()
@@ -190,6 +190,6 @@ def test_a_signal_stops_a_run_cleanly(predictor, tmp_path, number):
     watch_live(predictor, frames, None, tmp_path, "endless", LiveSettings())
     rows = table(tmp_path / "frame_scores.csv")
     assert rows and all(row["score"] for row in rows)
-    capture = cv2.VideoCapture(str(tmp_path / "annotated.mkv"))
+    capture = cv2.VideoCapture(str(tmp_path / "annotated.mp4"))
     assert capture.isOpened() and (tmp_path / "report.html").exists()
     assert signal.getsignal(number) == before

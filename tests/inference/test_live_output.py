@@ -168,7 +168,7 @@ def test_parts_are_numbered_and_old_ones_removed(tmp_path):
         "frame_scores.0004.csv", "frame_scores.0005.csv", "frame_scores.csv",
     ]  # fmt: skip
     assert table(tmp_path / "frame_scores.0005.csv")[0]["frame"] == "4"
-    assert (tmp_path / "annotated.0005.mkv").exists()
+    assert (tmp_path / "annotated.0005.mp4").exists()
 
 
 @given(st.lists(st.tuples(st.integers(1, 40), st.floats(-10, 10)), min_size=1, max_size=80))
