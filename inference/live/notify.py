@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import math
 import os
 import signal
 import subprocess
@@ -28,7 +29,7 @@ _GIVE_UP_AFTER = 600.0  # seconds of attempts for one alarm
 _MOST_WAITING = 256  # older ones are left out
 _TIMEOUT = 10.0  # seconds for an answer
 _COMMAND_TIMEOUT = 60.0
-_LAST_SECONDS = 5.0  # for what waits when the run ends
+_LAST_SECONDS, _LAST_PAUSE = 5.0, 0.2  # for what waits when the run ends
 _TRY_LATER = (408, 425, 429)
 
 
@@ -56,7 +57,7 @@ class Outbox:
         self._name, self._deliver = name, deliver
         self._waiting: deque[Record] = deque(maxlen=_MOST_WAITING)
         self._changed = threading.Condition()
-        self._closing = threading.Event()
+        self._closing, self._end = threading.Event(), math.inf
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -69,13 +70,16 @@ class Outbox:
             self._changed.notify()
 
     def close(self) -> None:
-        """Deliver what waits, for some seconds; say how much was not delivered."""
+        """Deliver what waits, for some seconds; say when not all of it was."""
+        self._end = time.monotonic() + _LAST_SECONDS
         self._closing.set()
         with self._changed:
             self._changed.notify()
         self._thread.join(_LAST_SECONDS)
         if self._thread.is_alive():
             logger.warning("%s: messages of alarms were not delivered before the end", self._name)
+        with self._changed:
+            self._waiting.clear()
 
     def _run(self) -> None:
         while True:
@@ -98,10 +102,11 @@ class Outbox:
                     return logger.warning("%s: not delivered: %s; given up", self._name, error)
                 if pause == _FIRST_PAUSE:
                     logger.warning("%s: %s; trying again", self._name, error)
-            self._closing.wait(pause)
+            if self._closing.wait(pause):  # the last attempts come quickly
+                time.sleep(_LAST_PAUSE)
+                if time.monotonic() > self._end:
+                    return None
             pause = min(2 * pause, _LONGEST_PAUSE)
-            if self._closing.is_set():
-                time.sleep(0.2)  # the last attempts come quickly, but not in a busy loop
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
