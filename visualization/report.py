@@ -13,11 +13,11 @@ import numpy as np
 
 from evaluation.evaluate import Evaluation
 from evaluation.highlights import Highlight, error_rate, video_auc
-from evaluation.reasons import why
 from evaluation.remarks import has_interval, is_turned, remarks
 from utils.console import duration
 from visualization import plots
 from visualization.gallery import Gallery, Highlights
+from visualization.reasons import why
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _BASELINES = {

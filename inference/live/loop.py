@@ -15,7 +15,6 @@ import torch
 from datasets.cubes.loader import to_network_inputs
 from engine.scoring.network import random_cubes
 from evaluation.calibration import Rate
-from evaluation.reasons import why
 from inference.live.frame_buffer import FrameBuffer
 from inference.live.scorer import LiveScorer
 from inference.live.writer import LiveSettings, LiveWriter
@@ -23,6 +22,7 @@ from inference.predictor import Predictor
 from models.hf2vad.from_checkpoint import explain
 from utils.console import echo
 from utils.run_folder import StopSignal
+from visualization.reasons import why
 
 _MOST_AT_ONCE = 8  # waiting frames that are scored as one batch
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from evaluation.reasons import shares, why
 from evaluation.scores import ScoreRule
+from visualization.reasons import shares, why
 
 RULE = ScoreRule("hybrid", (("flow_error", 1.0, 10.0, 2.0), ("frame_error", 0.5, 5.0, 1.0)))
 
