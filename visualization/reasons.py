@@ -13,6 +13,7 @@ _WORDS = {
     "energy": "fast motion",
     "steady_energy": "fast, steady motion",
 }
+_SMALLEST = 0.005  # share that is told
 
 
 def shares(rule: ScoreRule, errors: Mapping[str, float]) -> list[tuple[str, float]]:
@@ -36,7 +37,7 @@ def shares(rule: ScoreRule, errors: Mapping[str, float]) -> list[tuple[str, floa
 
 def why(rule: ScoreRule, errors: Mapping[str, float]) -> str:
     """The same in words: ``unfamiliar motion 84 %, unexpected appearance 16 %``."""
-    found = shares(rule, errors)
+    found = [(name, share) for name, share in shares(rule, errors) if share >= _SMALLEST]
     if not found:
         return "no error is above that of a usual cube"
     return ", ".join(

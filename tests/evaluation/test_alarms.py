@@ -81,6 +81,7 @@ def plain_alarms(scores, threshold, merge, shortest):
     return [(start, stop) for start, stop in joined if stop - start >= shortest]
 
 
+@settings(deadline=None)
 @given(SCORES, st.integers(-6, 6), st.integers(0, 6), st.integers(0, 6), st.integers(0, 99))
 def test_short_gaps_are_merged_and_short_alarms_dropped(scores, threshold, merge, shortest, first):
     fps = 10.0

@@ -21,4 +21,5 @@ def test_shares_are_of_what_each_error_adds_above_a_usual_cube():
 def test_errors_below_the_usual_are_no_reason():
     found = why(RULE, {"flow_error": 4.0, "frame_error": 9.0, "energy": 99.0})
     assert found == "unexpected appearance 100 %"
+    assert why(RULE, {"flow_error": 4010.0, "frame_error": 7.0}) == "unfamiliar motion 100 %"
     assert why(RULE, {"flow_error": 4.0, "frame_error": 1.0}).startswith("no error is above")
