@@ -11,18 +11,26 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from engine.scoring.build import BACKENDS
-from evaluation.calibration import Rate
+from inference.command_line import (
+    add_live_arguments,
+    add_page_arguments,
+    add_threshold_arguments,
+    page,
+    require_live,
+)
 from inference.live.capture import open_live
 from inference.live.loop import warm_up, watch_live
+from inference.live.notify import listeners
 from inference.live.writer import LiveSettings
 from inference.offline import score_videos
 from inference.predictor import Predictor, load_predictor
 from inference.sources import find_entries, frame_rate, source_name
 from utils.checkpoint import find_checkpoint
-from utils.console import count, echo, finite, finite_positive, positive, setup_logging
+from utils.console import echo, finite_positive, setup_logging
 from utils.errors import exit_on_user_error
 from utils.run_folder import claimed_folder
 
@@ -43,38 +51,12 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--fps", type=finite_positive, help="frames per second; default: as the source tells")
     add("--no_video", action="store_true", help="write no annotated video")
     add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
-        help="override data, run, eval or pre_process of the checkpoint's configuration, "
+        help="override data, run, eval, alarms or pre_process of the checkpoint's configuration, "
         "for example --set pre_process.boxes.backend=motion")  # fmt: skip
-    _add_threshold_arguments(parser)
-    _add_live_arguments(parser)
+    add_threshold_arguments(parser)
+    add_live_arguments(parser)
+    add_page_arguments(parser)
     return parser.parse_args(argv)
-
-
-def _add_threshold_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group(
-        "threshold", "default: the checkpoint's own, calibrated on its training videos"
-    )
-    add = group.add_mutually_exclusive_group().add_argument
-    add("--threshold", type=finite, dest="wanted", help="alarm from this score on")
-    add("--false_alarms_per_hour", type=Rate.per_hour, dest="wanted", metavar="R",
-        help="the threshold that gave R alarms per hour of normal training video")  # fmt: skip
-    add("--false_frames_per_thousand", type=Rate.per_thousand, dest="wanted", metavar="R",
-        help="the threshold that R of 1000 normal training frames reached")  # fmt: skip
-
-
-def _add_live_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("live").add_argument
-    add("--live", action="store_true",
-        help="judge frames as they come, never looking ahead; a video is played at its own speed; "
-        "Ctrl-C ends it")  # fmt: skip
-    add("--max_delay", type=positive, default=2.0, metavar="SECONDS",
-        help="drop frames that wait longer; inf drops none (default: %(default)s)")  # fmt: skip
-    add("--give_up_after", type=positive, default=300.0, metavar="SECONDS",
-        help="end when the camera is gone for so long (default: %(default)s)")  # fmt: skip
-    add("--part_minutes", type=positive, default=60.0, metavar="M",
-        help="begin new tables and a new video so often (default: %(default)s)")  # fmt: skip
-    add("--keep_parts", type=count, default=24, metavar="N",
-        help="remove older parts; 0 keeps all (default: %(default)s)")  # fmt: skip
 
 
 def run_live(predictor: Predictor, arguments: argparse.Namespace, name: str) -> None:
@@ -83,16 +65,21 @@ def run_live(predictor: Predictor, arguments: argparse.Namespace, name: str) -> 
         arguments.output or arguments.model.parent / f"live/{name}-{time.strftime('%F-%H%M%S')}"
     )
     settings = LiveSettings(
-        not arguments.no_video, 60 * arguments.part_minutes, arguments.keep_parts
-    )
-    warm_up(predictor)
-    frames = open_live(
-        arguments.source, arguments.fps, predictor.config.data.fps,
-        arguments.max_delay, arguments.give_up_after,
+        not arguments.no_video, 60 * arguments.part_minutes, arguments.keep_parts,
+        alarms=predictor.config.alarms,
+        listeners=listeners(arguments.webhook, arguments.on_alarm),
     )  # fmt: skip
-    with claimed_folder(output, arguments.overwrite):
-        echo(f"{name}: watching at {frames.fps:g} frames per second; Ctrl-C ends it; see {output}")
-        watch_live(predictor, frames, arguments.wanted, output, name, settings)
+    warm_up(predictor)
+    with page(arguments, output, name) as state:
+        frames = open_live(
+            arguments.source, arguments.fps, predictor.config.data.fps,
+            arguments.max_delay, arguments.give_up_after,
+        )  # fmt: skip
+        with claimed_folder(output, arguments.overwrite):
+            rate = f"watching at {frames.fps:g} frames per second"
+            echo(f"{name}: {rate}; Ctrl-C ends it; see {output}")
+            settings = replace(settings, state=state)
+            watch_live(predictor, frames, arguments.wanted, output, name, settings)
 
 
 def run_offline(predictor: Predictor, arguments: argparse.Namespace, name: str) -> None:
@@ -112,6 +99,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Score a source."""
     arguments = parse_arguments(argv)
     setup_logging()
+    require_live(arguments)
     arguments.model = find_checkpoint(arguments.model)
     predictor = load_predictor(arguments.model, arguments.set, arguments.backend, arguments.device)
     run = run_live if arguments.live else run_offline

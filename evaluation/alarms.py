@@ -1,15 +1,49 @@
-"""Alarms: unbroken runs of frames whose smoothed score is at or above a threshold."""
+"""Alarms: stretches of frames whose smoothed score is at or above a threshold.
+
+Stretches with a short gap between them are one alarm, and short alarms are none: one person behind
+a tree is not two alarms, and a flash of a frame's length none.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from evaluation import metrics
 from evaluation.evaluate import Threshold
+from utils.console import duration, number_of
+
+_SLACK = 1e-6  # seconds, of sums of frames' lengths
+
+
+@dataclass(frozen=True)
+class AlarmRule:
+    """What counts as an alarm.
+
+    Attributes:
+        threshold: of the smoothed score; ``None`` raises no alarm.
+        merge_seconds: a gap shorter than this does not end an alarm.
+        min_seconds: an alarm shorter than this, from its first to its last frame, is none.
+    """
+
+    threshold: float | None
+    merge_seconds: float = 0.0
+    min_seconds: float = 0.0
+
+    @classmethod
+    def of(cls, threshold: Threshold | None, settings: Any) -> AlarmRule:
+        """The rule of a configuration's ``alarms`` block."""
+        value = threshold.value if threshold else None
+        return cls(value, settings.merge_seconds, settings.min_seconds)
+
+    def is_reached(self, score: float) -> bool:
+        """Whether a score is one of an alarm."""
+        return self.threshold is not None and score >= self.threshold
 
 
 @dataclass(frozen=True)
@@ -20,6 +54,8 @@ class Alarm:
         video: name of the video or camera.
         start, stop: first frame and one past the last; peak: frame of the highest score.
         score: smoothed score at the peak.
+        start_seconds, end_seconds, peak_seconds: when its first frame began, its last one ended
+            and its peak began, in the seconds that the tracker was told.
     """
 
     video: str
@@ -27,50 +63,90 @@ class Alarm:
     stop: int
     peak: int
     score: float
+    start_seconds: float
+    end_seconds: float
+    peak_seconds: float
 
-    def as_json(self, fps: float) -> dict[str, Any]:
-        """Frames and seconds since the start of the video, at ``fps`` frames per second."""
+    def as_json(self) -> dict[str, Any]:
+        """Frames and seconds, as they stand in ``alarms.json``."""
         return {
             "video": self.video,
             "start_frame": self.start,
             "end_frame": self.stop - 1,
             "peak_frame": self.peak,
-            "start_seconds": round(self.start / fps, 3),
-            "end_seconds": round(self.stop / fps, 3),
-            "peak_seconds": round(self.peak / fps, 3),
+            "start_seconds": round(self.start_seconds, 3),
+            "end_seconds": round(self.end_seconds, 3),
+            "peak_seconds": round(self.peak_seconds, 3),
             "peak_score": self.score,
         }
+
+
+class AlarmEvent(NamedTuple):
+    """An alarm has lasted long enough to be one (``started``), or is over (``ended``)."""
+
+    kind: Literal["started", "ended"]
+    alarm: Alarm
 
 
 class AlarmTracker:
     """Turns a stream of scores into alarms; it remembers the running one only.
 
+    An alarm starts when it has lasted for ``min_seconds``, and ends when nothing has reached the
+    threshold for ``merge_seconds``; its times are those of its first and last frame.
+
     Args:
         video: name that the alarms carry.
-        threshold: ``None`` raises no alarm.
+        rule: what counts as an alarm.
+        frame_seconds: how long a frame lasts.
     """
 
-    def __init__(self, video: str, threshold: float | None) -> None:
-        self._video = video
-        self._threshold = threshold
-        self.running: Alarm | None = None
+    def __init__(self, video: str, rule: AlarmRule, frame_seconds: float) -> None:
+        self._video, self._rule, self._frame_seconds = video, rule, frame_seconds
+        self.latest: Alarm | None = None  # running, but perhaps too short as yet
+        self._has_started = False
 
-    def push(self, frame: int, score: float) -> Alarm | None:
-        """Take the next frame's score; give the alarm that it ends, if it ends one."""
-        if self._threshold is None or score < self._threshold:
-            return self.close()
-        alarm = self.running
-        if alarm is None:
-            self.running = Alarm(self._video, frame, frame + 1, frame, score)
-        else:
-            peak = (frame, score) if score > alarm.score else (alarm.peak, alarm.score)
-            self.running = Alarm(self._video, alarm.start, frame + 1, *peak)
-        return None
+    @property
+    def running(self) -> Alarm | None:
+        """The alarm that has started and is not over."""
+        return self.latest if self._has_started else None
 
-    def close(self) -> Alarm | None:
-        """End the running alarm, as the end of the video does, and give it."""
-        ended, self.running = self.running, None
-        return ended
+    def push(self, frame: int, score: float, seconds: float) -> list[AlarmEvent]:
+        """Take the next frame's number, score and time; give what happened, in order."""
+        latest = self.latest
+        is_next = latest is not None and frame == latest.stop
+        is_near = latest is not None and self._is_near(latest, seconds)
+        if not self._rule.is_reached(score):
+            return [] if is_near else self.close()
+        events = [] if is_next or is_near else self.close()
+        self.latest = self._extended(frame, score, seconds)
+        return events + self._start_if_long()
+
+    def close(self) -> list[AlarmEvent]:
+        """End the running alarm, as the end of the video does."""
+        ended, self.latest = self.running, None
+        self._has_started = False
+        return [] if ended is None else [AlarmEvent("ended", ended)]
+
+    def _is_near(self, latest: Alarm, seconds: float) -> bool:
+        return seconds - latest.end_seconds < self._rule.merge_seconds - _SLACK
+
+    def _extended(self, frame: int, score: float, seconds: float) -> Alarm:
+        end, latest = seconds + self._frame_seconds, self.latest
+        if latest is None:
+            return Alarm(self._video, frame, frame + 1, frame, score, seconds, end, seconds)
+        longer = replace(latest, stop=frame + 1, end_seconds=end)
+        if score <= latest.score:
+            return longer
+        return replace(longer, peak=frame, score=score, peak_seconds=seconds)
+
+    def _start_if_long(self) -> list[AlarmEvent]:
+        latest = self.latest
+        assert latest is not None
+        length = latest.end_seconds - latest.start_seconds
+        if self._has_started or length < self._rule.min_seconds - _SLACK:
+            return []
+        self._has_started = True
+        return [AlarmEvent("started", latest)]
 
 
 def alarm_list(
@@ -87,20 +163,40 @@ def alarm_list(
     }
 
 
+def verdict(threshold: Threshold | None, seen: AlarmStats, highest: float | None) -> str:
+    """The first sentence of a report.
+
+    Args:
+        threshold: of the alarms, if there is one.
+        seen: what it brought.
+        highest: score of all frames, if there is one.
+    """
+    length = duration(seen.seconds)
+    top = "no frame was scored" if highest is None else f"the highest score is {highest:.3g}"
+    if threshold is None:
+        return f"No threshold, so no alarms, in {length} of video; {top}"
+    if seen.alarms:
+        return f"{number_of(seen.alarms, 'alarm')} in {length} of video; {top}"
+    return f"No alarm in {length} of video; {top}, alarms are from {threshold.value:.3g} on"
+
+
 def find_alarms(
-    video: str, scores: np.ndarray, threshold: float | None, first_frame: int = 0
+    video: str, scores: np.ndarray, rule: AlarmRule, fps: float, first_frame: int = 0
 ) -> list[Alarm]:
     """All alarms of a video, in order.
 
     Args:
         video: its name.
         scores: (T,) smoothed scores.
-        threshold: ``None`` raises no alarm.
+        rule: what counts as an alarm.
+        fps: frames per second.
         first_frame: number of the frame that ``scores`` begins with.
     """
-    tracker = AlarmTracker(video, threshold)
-    ended = [tracker.push(frame, score) for frame, score in enumerate(scores.tolist(), first_frame)]
-    return [alarm for alarm in (*ended, tracker.close()) if alarm is not None]
+    tracker = AlarmTracker(video, rule, 1 / fps)
+    events = []
+    for frame, score in enumerate(scores.tolist(), first_frame):
+        events += tracker.push(frame, score, frame / fps)
+    return [event.alarm for event in events + tracker.close() if event.kind == "ended"]
 
 
 @dataclass(frozen=True)
@@ -113,9 +209,10 @@ class AlarmStats:
     seconds: float
 
     @property
-    def alarms_per_hour(self) -> float:
-        """Alarms per hour of video."""
-        return self.alarms * 3600.0 / max(self.seconds, 1e-9)
+    def alarms_per_hour(self) -> float | None:
+        """Alarms per hour of video; ``None`` where a few minutes cannot tell."""
+        rate = metrics.per_hour(self.alarms, self.seconds)
+        return None if math.isnan(rate) else rate
 
     @property
     def frames_per_thousand(self) -> float:
@@ -124,13 +221,12 @@ class AlarmStats:
 
     def describe(self) -> str:
         """In words; whether the alarms are false only somebody who looks can tell."""
-        return (
-            f"{self.alarms} alarm(s) in {self.seconds / 60:.3g} minutes "
-            f"({self.alarms_per_hour:.4g} per hour, {self.frames_per_thousand:.4g} frames in a "
-            "thousand), true and false ones"
-        )
+        rate = self.alarms_per_hour
+        told = "" if rate is None else f", {rate:.3g} an hour"
+        over = f"{self.alarm_frames} of {self.frames} frames at or above the threshold"
+        return f"{number_of(self.alarms, 'alarm')} in {duration(self.seconds)}{told}; {over}"
 
-    def as_json(self) -> dict[str, float]:
+    def as_json(self) -> dict[str, float | None]:
         """All numbers."""
         return {
             **dataclasses.asdict(self),

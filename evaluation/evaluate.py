@@ -54,6 +54,7 @@ class Evaluation:
     best_on_test: bool = False
     raised: Sequence[Mapping[str, Any]] = ()  # alarms, where videos are watched and not measured
     seen: str = ""  # their rate, in words
+    verdict: str = ""  # what a report of watched videos begins with
 
     @property
     def primary(self) -> Branch:
@@ -198,6 +199,7 @@ def _alarms(
         "false_alarm_rate_abnormal_videos": metrics.false_alarm_rate(*in_abnormal, threshold.value),
         "false_alarms": wrong.count,
         "false_alarms_per_hour": wrong.per_hour,
+        "normal_seconds": wrong.seconds,
         "false_frames_per_thousand": wrong.frames_per_thousand,
         "events": right.num_events,
         "events_found": right.num_found,

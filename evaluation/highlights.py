@@ -77,6 +77,20 @@ def misses(evaluation: Evaluation, count: int) -> list[Highlight]:
     return [_highlight(evaluation, *span[1:]) for span in missed[:count]]
 
 
+def raised_alarms(evaluation: Evaluation, count: int) -> list[Highlight]:
+    """The alarms of watched videos, highest first."""
+    videos = {name: video for video, name in enumerate(evaluation.cubes.videos)}
+    trim = evaluation.smoothing.trim
+    highest = sorted(evaluation.raised, key=lambda alarm: -alarm["peak_score"])[:count]
+    return [
+        _highlight(
+            evaluation, videos[alarm["video"]], alarm["peak_frame"] - trim,
+            alarm["start_frame"] - trim, alarm["end_frame"] + 1 - trim,
+        )
+        for alarm in highest
+    ]  # fmt: skip
+
+
 def videos_worst_first(evaluation: Evaluation) -> list[int]:
     """Videos by falling share of misclassified frames; without labels by falling peak score.
 

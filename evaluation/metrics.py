@@ -21,6 +21,7 @@ from sklearn.metrics import (
 )
 
 Videos = Sequence[np.ndarray]  # one (T,) array a video
+_SHORTEST_FOR_A_RATE = 600.0  # seconds
 
 
 def has_both_classes(labels: np.ndarray) -> bool:
@@ -110,13 +111,25 @@ def false_alarm_rate(scores: np.ndarray, labels: np.ndarray, threshold: float) -
     return float((normal >= threshold).mean()) if len(normal) else math.nan
 
 
+def per_hour(count: int, seconds: float) -> float:
+    """A rate per hour; NaN where fewer than ten minutes were watched, which cannot tell one.
+
+    One alarm in a short clip would be "a thousand an hour".
+    """
+    return math.nan if seconds < _SHORTEST_FOR_A_RATE else count * 3600.0 / seconds
+
+
 @dataclass(frozen=True)
 class FalseAlarms:
-    """False alarms: their number, per hour of normal video, and normal frames in alarm per 1000."""
+    """False alarms: their number, per hour of normal video, normal frames in alarm per 1000.
+
+    ``seconds`` of normal video were there.
+    """
 
     count: int
     per_hour: float
     frames_per_thousand: float
+    seconds: float
 
 
 def false_alarms(scores: Videos, labels: Videos, threshold: float, fps: float) -> FalseAlarms:
@@ -135,8 +148,9 @@ def false_alarms(scores: Videos, labels: Videos, threshold: float, fps: float) -
         normal += int((~abnormal).sum())
         in_alarm += int((alarm & ~abnormal).sum())
     if not normal:
-        return FalseAlarms(count, math.nan, math.nan)
-    return FalseAlarms(count, count * 3600.0 * fps / normal, 1000.0 * in_alarm / normal)
+        return FalseAlarms(count, math.nan, math.nan, 0.0)
+    seconds = normal / fps
+    return FalseAlarms(count, per_hour(count, seconds), 1000.0 * in_alarm / normal, seconds)
 
 
 class Detections(NamedTuple):
@@ -175,8 +189,11 @@ def bootstrap_micro_auc(
     are left out.
 
     Returns:
-        (low, high) at confidence ``level``; NaN when no draw has both classes.
+        (low, high) at confidence ``level``; NaN when no draw has both classes, and of one video,
+        which can be drawn in one way only.
     """
+    if len(scores) < 2:
+        return math.nan, math.nan
     wins, abnormal, normal = _pairwise_wins(scores, labels)
     generator = np.random.default_rng(seed)
     num_videos = len(scores)

@@ -26,6 +26,11 @@ def is_turned(branch: Branch) -> bool:
     return branch.metrics.get("auc_micro", math.nan) < TURNED
 
 
+def has_interval(evaluation: Evaluation) -> bool:
+    """Whether there can be an interval: it says how much videos differ, so one video has none."""
+    return len(evaluation.primary.scores) > 1
+
+
 def remarks(evaluation: Evaluation) -> list[str]:
     """Sentences to stand beside the table; none without labels or where all is well."""
     if evaluation.labels is None:
@@ -45,6 +50,8 @@ def _undefined(evaluation: Evaluation) -> list[str]:
     values = evaluation.primary.metrics
     by_reason: dict[str, list[str]] = {}
     for key, name in METRICS.items():
+        if key == "auc_micro_low" and not has_interval(evaluation):
+            continue
         if math.isnan(values.get(key, 0.0)):
             by_reason.setdefault(_reason(evaluation, key), []).append(name)
     if math.isnan(evaluation.alarms.get("false_alarm_rate_abnormal_videos", 0.0)):

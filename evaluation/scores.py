@@ -103,7 +103,7 @@ class Term:
     weight: float
     scale: Scale
 
-    def __call__(self, errors: Mapping[str, np.ndarray]) -> np.ndarray:
+    def __call__(self, errors: Mapping[str, Any]) -> np.ndarray:
         """The error on its scale, (n,) float64."""
         return self.scale(np.asarray(errors[self.error], dtype=np.float64))
 

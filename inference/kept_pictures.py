@@ -11,10 +11,11 @@ from typing import Any
 import cv2
 import numpy as np
 
+from evaluation.alarms import Alarm
 from evaluation.highlights import peak_distance
 from evaluation.smoothing import Smoothing
 from inference.single_pass import ScoredFrame
-from visualization.gallery import MOST_PEAKS, Highlights
+from visualization.gallery import MOST_ALARMS, MOST_PEAKS, Highlights
 
 Explain = Callable[[np.ndarray, np.ndarray], Mapping[str, Any]]
 _QUALITY = 95  # of the JPEGs in which pictures are kept
@@ -50,19 +51,28 @@ class KeptPictures:
         self._cubes: dict[int, _Candidate] = {}
         self._frames: dict[tuple[str, int], bytes] = {}
         self._heap: list[tuple[float, int, _Candidate]] = []
+        self._alarms: dict[int, tuple[float, _Candidate]] = {}  # by first frame
         self._first_cubes: deque[tuple[ScoredFrame, int]] = deque()
 
     def start(self) -> None:
         """Begin a video."""
-        self._heap = []
+        self._heap, self._alarms = [], {}
         self._first_cubes = deque(maxlen=2 * self._half + 1)
 
     def push(self, frame: ScoredFrame, first_cube: int) -> None:
         """Take a frame; ``first_cube``: number of its first cube among those of all videos."""
         self._first_cubes.append((frame, first_cube))
 
-    def consider(self, index: int, smoothed: float) -> None:
-        """The smoothed score of a frame is known; the frames around it were pushed before."""
+    def consider(self, index: int, smoothed: float, alarm: Alarm | None = None) -> None:
+        """The smoothed score of a frame is known; the frames around it were pushed before.
+
+        Args:
+            index: of the frame.
+            smoothed: its score.
+            alarm: the one that the frame belongs to, as far as is known by now.
+        """
+        if alarm is not None and alarm.peak == index:
+            self._keep_peak(alarm)
         is_full = len(self._heap) == self._most
         if is_full and (smoothed, -index) <= self._heap[0][:2]:
             return
@@ -73,7 +83,9 @@ class KeptPictures:
 
     def finish(self, video: str) -> None:
         """End a video of this name."""
-        for _, _, candidate in self._heap:
+        kept = [candidate for _, _, candidate in self._heap]
+        kept += [candidate for _, candidate in self._alarms.values()]
+        for candidate in kept:
             self._cubes[candidate.cube] = candidate
             self._frames[video, candidate.frame] = candidate.picture
 
@@ -83,7 +95,8 @@ class KeptPictures:
             video: [peak for peak in each if peak.cube in self._cubes]
             for video, each in highlights.peaks.items()
         }
-        return Highlights(highlights.false_alarms, highlights.misses, peaks)
+        alarms = [alarm for alarm in highlights.alarms if alarm.cube in self._cubes]
+        return Highlights(highlights.false_alarms, highlights.misses, peaks, alarms)
 
     def explain(self, indices: np.ndarray) -> Mapping[str, Any]:
         """What the model expected of cubes (k,); see ``engine.scoring.explain``."""
@@ -99,6 +112,15 @@ class KeptPictures:
             if place in self._frames:
                 content = np.frombuffer(self._frames[place], np.uint8)
                 yield place, np.asarray(cv2.imdecode(content, cv2.IMREAD_COLOR))
+
+    def _keep_peak(self, alarm: Alarm) -> None:
+        """The picture of an alarm's peak, for the highest alarms of the video."""
+        candidate = self._highest_near(alarm.peak)
+        if candidate is None:
+            return
+        self._alarms[alarm.start] = alarm.score, candidate
+        if len(self._alarms) > MOST_ALARMS:
+            del self._alarms[min(self._alarms, key=lambda start: self._alarms[start][0])]
 
     def _highest_near(self, index: int) -> _Candidate | None:
         near = [

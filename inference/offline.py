@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -14,11 +13,21 @@ import numpy as np
 from tqdm import tqdm
 
 from datasets.manifest import VideoEntry
-from evaluation.alarms import Alarm, AlarmStats, alarm_list, find_alarms
+from evaluation.alarms import (
+    Alarm,
+    AlarmEvent,
+    AlarmRule,
+    AlarmStats,
+    AlarmTracker,
+    alarm_list,
+    find_alarms,
+    verdict,
+)
 from evaluation.calibration import Rate
 from evaluation.checkpoint import evaluate_checkpoint, origin
-from evaluation.evaluate import Evaluation, Threshold
+from evaluation.evaluate import Evaluation
 from evaluation.scores import Errors, error_names
+from inference.annotated import AnnotatedVideo, clip_name
 from inference.kept_pictures import KeptPictures
 from inference.predictor import Predictor
 from inference.single_pass import ScoredFrame, StreamedMedian, score_frames
@@ -26,10 +35,8 @@ from inference.video_cubes import VideoCubes
 from pre_process.cubes.settings import source_fingerprint
 from utils.console import echo
 from utils.files import digest, write_json
-from visualization.annotate import Annotator
 from visualization.gallery import choose_highlights
 from visualization.publish import publish
-from visualization.video_writer import VideoWriter
 
 
 def score_videos(
@@ -54,14 +61,22 @@ def score_videos(
     """
     threshold = predictor.threshold(threshold_spec, rates[0])
     pictures = KeptPictures(predictor.smoothing, predictor.explain)
-    folder = output / "annotated" if with_video else None
-    cubes, errors = _pass_through(predictor, entries, rates, threshold, pictures, folder)
+
+    def annotated(entry: VideoEntry, fps: float) -> AnnotatedVideo:
+        scale, alarms = predictor.scale(threshold), predictor.config.alarms
+        return AnnotatedVideo(output, entry.name, fps, scale, threshold, alarms, with_video)
+
+    rule = AlarmRule.of(threshold, predictor.config.alarms)
+    cubes, errors = _pass_through(predictor, entries, rates, rule, pictures, annotated)
     evaluation = evaluate_checkpoint(
         errors, cubes, predictor.path, predictor.checkpoint, predictor.config, None
     )
     evaluation = replace(evaluation, threshold=threshold)
-    alarms, stats = _find_alarms(evaluation, rates)
-    evaluation = replace(evaluation, raised=_rows(alarms, entries, rates), seen=stats.describe())
+    alarms, stats = _find_alarms(evaluation, rule, rates)
+    rows = [_row(alarm, output) for alarm in alarms]
+    scores = np.concatenate(evaluation.primary.scores)
+    told = verdict(threshold, stats, float(scores.max()) if len(scores) else None)
+    evaluation = replace(evaluation, raised=rows, seen=stats.describe(), verdict=told)
     fingerprint = digest([source_fingerprint(entry) for entry in entries])
     facts = origin(predictor.path, predictor.checkpoint, entries[0].source.parent, fingerprint)
     highlights = pictures.shown(choose_highlights(evaluation))
@@ -69,22 +84,22 @@ def score_videos(
         output, title, evaluation, facts, pictures.explain, pictures.stills, highlights=highlights
     )
     write_json(output / "alarms.json", alarm_list(threshold, stats, evaluation.raised))
-    echo(f"alarms: {output / 'alarms.json'}: {stats.describe()}")
+    echo(f"\n{told}\nalarms: {output / 'alarms.json'}: {stats.describe()}")
     if threshold is None:
         echo("  no threshold: the checkpoint has none for this score; pass --threshold VALUE")
     elif threshold.expected:
         echo(f"  to be expected on normal video: {threshold.expected}")
-    if folder is not None:
-        echo(f"annotated videos: {folder}")
+    if with_video:
+        echo(f"annotated videos: {output / 'annotated'}")
 
 
 def _pass_through(
     predictor: Predictor,
     entries: Sequence[VideoEntry],
     rates: Sequence[float],
-    threshold: Threshold | None,
+    rule: AlarmRule,
     pictures: KeptPictures,
-    folder: Path | None,
+    annotated: Callable[[VideoEntry, float], AnnotatedVideo],
 ) -> tuple[VideoCubes, Errors]:
     """Every video once: cubes and their errors; pictures are kept, annotated videos written."""
     cubes, statistics = VideoCubes(entries), predictor.checkpoint["statistics"]
@@ -94,16 +109,19 @@ def _pass_through(
     with tqdm(total=total, desc="scoring", unit="frame", file=sys.stderr, mininterval=1.0) as bar:
         for video, (entry, fps) in enumerate(zip(entries, rates, strict=True)):
             pictures.start()
+            tracker = AlarmTracker(entry.name, rule, 1 / fps)
 
             def take(frame: ScoredFrame, video: int = video) -> None:
                 pictures.push(frame, len(cubes))
                 _keep(cubes, parts, video, frame)
 
-            with _annotating(predictor, entry, fps, threshold, folder) as draw:
+            with annotated(entry, fps) as drawing:
                 for frame, smoothed in _with_smoothed(predictor, entry, names, take):
+                    events: list[AlarmEvent] = []
                     if smoothed is not None:
-                        pictures.consider(frame.index, smoothed)
-                    draw(frame, smoothed)
+                        events = tracker.push(frame.index, smoothed, frame.index / fps)
+                        pictures.consider(frame.index, smoothed, tracker.latest)
+                    drawing.draw(frame, smoothed, events)
                     bar.update(1)
             pictures.finish(entry.name)
     echo(f"{total} frames, {len(cubes)} cubes in {bar.format_dict['elapsed']:.1f} s")
@@ -138,42 +156,18 @@ def _keep(
             parts.setdefault(name, []).append(values)
 
 
-@contextlib.contextmanager
-def _annotating(
-    predictor: Predictor,
-    entry: VideoEntry,
-    fps: float,
-    threshold: Threshold | None,
-    folder: Path | None,
-) -> Iterator[Callable[[ScoredFrame, float | None], None]]:
-    """What draws the frames of a video into its annotated video; does nothing without a folder."""
-    if folder is None:
-        yield lambda frame, smoothed: None
-        return
-    annotator = Annotator(predictor.scale(threshold), threshold.value if threshold else None)
-    with VideoWriter(folder / f"{entry.name}.mp4", fps) as out:
-
-        def draw(frame: ScoredFrame, smoothed: float | None) -> None:
-            caption = f"{entry.name}  frame {frame.index}  {frame.index / fps:.1f} s"
-            boxes, scores = frame.cubes.boxes, frame.cube_scores
-            out.write(annotator.draw(frame.picture, boxes, scores, smoothed, caption))
-
-        yield draw
-
-
-def _find_alarms(evaluation: Evaluation, rates: Sequence[float]) -> tuple[list[Alarm], AlarmStats]:
-    value = evaluation.threshold.value if evaluation.threshold else None
-    alarms, seconds, frames, trim = [], 0.0, 0, evaluation.smoothing.trim
+def _find_alarms(
+    evaluation: Evaluation, rule: AlarmRule, rates: Sequence[float]
+) -> tuple[list[Alarm], AlarmStats]:
+    alarms, seconds, frames, over, trim = [], 0.0, 0, 0, evaluation.smoothing.trim
     pairs = zip(evaluation.cubes.videos, evaluation.primary.scores, rates, strict=True)
     for name, scores, fps in pairs:
-        alarms += find_alarms(name, scores, value, trim)
+        alarms += find_alarms(name, scores, rule, fps, trim)
         seconds, frames = seconds + len(scores) / fps, frames + len(scores)
-    in_alarm = sum(alarm.stop - alarm.start for alarm in alarms)
-    return alarms, AlarmStats(len(alarms), in_alarm, frames, seconds)
+        over += sum(map(rule.is_reached, scores.tolist()))
+    return alarms, AlarmStats(len(alarms), over, frames, seconds)
 
 
-def _rows(
-    alarms: Sequence[Alarm], entries: Sequence[VideoEntry], rates: Sequence[float]
-) -> list[dict[str, Any]]:
-    fps = {entry.name: rate for entry, rate in zip(entries, rates, strict=True)}
-    return [alarm.as_json(fps[alarm.video]) for alarm in alarms]
+def _row(alarm: Alarm, output: Path) -> dict[str, Any]:
+    clip = f"clips/{clip_name(alarm.video, alarm.start)}.mp4"
+    return alarm.as_json() | {"clip": clip if (output / clip).is_file() else None}

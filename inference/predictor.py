@@ -30,7 +30,7 @@ from visualization.annotate import ScoreScale
 
 logger = logging.getLogger(__name__)
 
-_BLOCKS = (*OVERRIDES, "pre_process")
+_BLOCKS = (*OVERRIDES, "alarms", "pre_process")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from datasets.image_folders import list_images
 from datasets.manifest import VideoEntry
 from datasets.video_files import read_header
 from datasets.videos import describe_video, find_videos
+from utils.addresses import without_secrets
 from utils.errors import UserError
 
 SPLIT = "testing"  # entries belong to one; nothing depends on which
@@ -26,7 +27,7 @@ def source_name(source: str) -> str:
     if source.isdecimal():
         return f"camera{source}"
     if is_stream(source):
-        address = source.partition("://")[2].rpartition("@")[2]  # without user and password
+        address = without_secrets(source).partition("://")[2].rpartition("@")[2]
         return re.sub(r"[^A-Za-z0-9._-]+", "_", address).strip("._") or "stream"
     path = Path(source).absolute()
     path = path.resolve() if path.name == ".." else path
@@ -45,12 +46,13 @@ def find_entries(source: str) -> list[VideoEntry]:
         UserError: a camera or stream, nothing there, or a video that is unreadable or empty.
     """
     if is_stream(source):
-        raise UserError(f"--source {source}: a camera or stream has no end; add --live")
+        shown = without_secrets(source)
+        raise UserError(f"--source {shown}: a camera or stream has no end; add --live")
     path = Path(source)
     if not path.exists():
         raise UserError(
-            f"--source {source}: no such file or folder; name a video, a folder of videos or "
-            "frames, a camera's number or a stream's address (rtsp://..., http://...)"
+            f"--source {without_secrets(source)}: no such file or folder; name a video, a folder "
+            "of videos or frames, a camera's number or a stream's address (rtsp://..., http://...)"
         )
     if path.is_dir() and not list_images(path):
         return [describe_video(each, SPLIT, allow_short=True) for each in find_videos(path)]

@@ -10,10 +10,12 @@ import argparse
 if not __package__:
     import _path  # noqa: F401
 
+from datasets.cubes.settings import zone_settings
 from datasets.manifest import load_dataset
 from pre_process.cluster import run_over_videos
 from pre_process.cubes.settings import box_settings, is_network
 from pre_process.detectors.extraction import BoxJob, draw_dataset, find_without_boxes
+from pre_process.detectors.zones import Zones
 from pre_process.work_arguments import add_work_arguments, pick_workers
 from utils.config.load import add_config_arguments, load_config
 from utils.console import echo, setup_logging
@@ -34,7 +36,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         type=int,
         default=0,
         metavar="N",
-        help="also draw the boxes on N frames of each video (PNG, in boxes/drawn)",
+        help="also draw boxes and zones on N frames of each video (PNG, in boxes/drawn)",
     )
     return parser.parse_args(arguments)
 
@@ -52,7 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
             "writes; set it to motion, yolox, torchvision or mmdet"
         )
     dataset = load_dataset(config.data.folder)
-    settings = box_settings(boxes, dataset)
+    settings = box_settings(boxes, dataset) | zone_settings(config.pre_process)
     entries = find_without_boxes(dataset, settings, options.overwrite)
     workers = pick_workers(options.workers, is_network(boxes.backend))
     echo(f"{dataset.root}: {len(dataset.entries)} videos, {len(entries)} to do")
@@ -61,7 +63,8 @@ def main(arguments: list[str] | None = None) -> None:
         BoxJob(config.pre_process, dataset, settings), entries, workers, "boxes", options.scheduler
     )
     if options.draw:
-        echo(f"drawn frames: {draw_dataset(dataset, options.draw)}")
+        zones = Zones.of(config.pre_process)
+        echo(f"drawn frames: {draw_dataset(dataset, options.draw, zones)}")
     echo(f"boxes: {dataset.root / 'boxes'}")
 
 

@@ -65,6 +65,22 @@ def setup_logging() -> None:
     logging.basicConfig(level=level, format="%(levelname)s %(message)s", stream=sys.stderr)
 
 
+def duration(seconds: float) -> str:
+    """A length of time as people say it: ``7.0 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, rest = divmod(round(seconds / 60), 60)
+    return f"{hours} h {rest} min"
+
+
+def number_of(count: int, thing: str) -> str:
+    """A count with its noun: ``no alarm``, ``1 alarm``, ``7 alarms``."""
+    return f"{count or 'no'} {thing}{'s' if count > 1 else ''}"
+
+
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Lay out a text table: first column left-aligned, the others right-aligned."""
     lines = [list(map(str, header)), *[list(map(str, row)) for row in rows]]
@@ -77,8 +93,3 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     rule = "  ".join("-" * width for width in widths)
     return "\n".join([layout(lines[0]), rule, *map(layout, lines[1:])])
-
-
-def duration(seconds: float) -> str:
-    """A time to wait, in words."""
-    return f"{seconds / 60:.0f} minutes" if seconds > 90 else f"{seconds:.0f} seconds"

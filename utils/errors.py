@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
+from utils.addresses import without_secrets
+
 _RESUME = "what was finished is kept; run the same command again to resume\n"
 
 
@@ -91,6 +93,6 @@ def describe_os_error(error: OSError) -> str:
         errno.EROFS: "the folder is read-only; choose another one",
         errno.ENOENT: "check the path",
     }
-    where = f"{error.filename}: " if error.filename else ""
+    where = f"{without_secrets(str(error.filename))}: " if error.filename else ""
     remedy = remedies.get(error.errno or 0, "mend that and run the same command again")
     return f"{where}{error.strerror}; {remedy}"

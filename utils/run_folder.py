@@ -65,8 +65,8 @@ class StopSignal:
 
 
 _RESULTS = (
-    "frame_scores*.csv", "cube_scores*.csv", "annotated*.mkv", "alarms.json*", "metrics.json",
-    "report.html", "annotated/*.mp4",
+    "frame_scores*.csv", "cube_scores*.csv", "annotated*.mp4", "annotated*.mkv", "alarms.json*",
+    "metrics.json", "report.html", "annotated/*.mp4", "clips/*.mp4",
 )  # fmt: skip
 
 
@@ -91,6 +91,6 @@ def claimed_folder(folder: Path, overwrite: bool) -> Iterator[None]:
             )
         for path in old:
             path.unlink()
-        for each in (folder, folder / "annotated"):
+        for each in (folder, folder / "annotated", folder / "clips"):
             remove_parts(each)
         yield

@@ -13,6 +13,7 @@ from evaluation.highlights import (
     Highlight,
     false_alarms,
     misses,
+    raised_alarms,
     video_peaks,
     videos_worst_first,
 )
@@ -24,22 +25,28 @@ Stills = Callable[[Iterable[Place]], Iterable[tuple[Place, np.ndarray]]]
 _WORST = 8  # false alarms and misses shown
 _MANY_VIDEOS = 40  # from here on fewer peaks a video, to keep the file small
 MOST_PEAKS = 3  # of a video
+MOST_ALARMS = 24
 _BATCH = 64
 
 
 @dataclass(frozen=True)
 class Highlights:
-    """What a report shows: worst false alarms, misses, and peaks of each video."""
+    """What a report shows: worst false alarms, misses, peaks of each video; alarms of watched ones.
+
+    False alarms and misses need labels.
+    """
 
     false_alarms: list[Highlight]
     misses: list[Highlight]
     peaks: dict[int, list[Highlight]]
+    alarms: list[Highlight] = field(default_factory=list)
 
     def all(self) -> list[Highlight]:
         """All of them; some stand for several."""
         return [
             *self.false_alarms,
             *self.misses,
+            *self.alarms,
             *(m for each in self.peaks.values() for m in each),
         ]
 
@@ -52,6 +59,7 @@ def choose_highlights(evaluation: Evaluation) -> Highlights:
         false_alarms(evaluation, _WORST),
         misses(evaluation, _WORST),
         {video: video_peaks(evaluation, video, count) for video in order},
+        raised_alarms(evaluation, MOST_ALARMS),
     )
 
 

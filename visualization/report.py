@@ -13,9 +13,11 @@ import numpy as np
 
 from evaluation.evaluate import Evaluation
 from evaluation.highlights import Highlight, error_rate, video_auc
-from evaluation.remarks import is_turned, remarks
+from evaluation.remarks import has_interval, is_turned, remarks
+from utils.console import duration
 from visualization import plots
 from visualization.gallery import Gallery, Highlights
+from visualization.reasons import why
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _BASELINES = {
@@ -66,6 +68,9 @@ def render_report(
         title=title,
         evaluation=evaluation,
         remarks=remarks(evaluation),
+        has_interval=has_interval(evaluation),
+        alarms=cards.of(highlights.alarms),
+        clips={(a["video"], a["start_frame"]): a.get("clip") for a in evaluation.raised},
         turned=[name for name, branch in evaluation.branches.items() if is_turned(branch)],
         facts={name: _plain(fact) for name, fact in facts.items()},
         ablation=ablation,
@@ -86,7 +91,10 @@ def load_template(name: str) -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "number": number, "interval": interval}
+    environment.filters |= {
+        "percent": percent, "number": number, "interval": interval, "duration": duration,
+        "clock": clock, "time_of_day": time_of_day,
+    }  # fmt: skip
     return environment.get_template(name)
 
 
@@ -104,6 +112,19 @@ def interval(metrics: Mapping[str, float]) -> str:
 def number(value: float) -> str:
     """A number with three meaningful digits, ``n/a`` when undefined."""
     return "n/a" if math.isnan(value) else f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def clock(seconds: float) -> str:
+    """A place in a video: ``0:07.5``, ``1:02:03.0``."""
+    tenths = round(10 * seconds)
+    hours, minutes = divmod(tenths // 600, 60)
+    start = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
+    return f"{start}:{tenths % 600 / 10:04.1f}"
+
+
+def time_of_day(text: str) -> str:
+    """``2026-05-04T10:21:07.120+00:00`` as ``2026-05-04 10:21:07 UTC``."""
+    return f"{text[:10]} {text[11:19]} UTC"
 
 
 def _plain(fact: Any) -> str:
@@ -163,12 +184,19 @@ class _Cards:
             "strip": data_uri(strip, "png") if strip else None,
             "captions": captions,
             "errors": {} if cube is None else self._errors(cube),
+            "why": "" if cube is None else self._why(cube),
             "box": self._box(cube),
         }
 
     def _box(self, cube: int | None) -> list[int] | None:
         boxes = self._evaluation.cubes.boxes
         return None if cube is None or boxes is None else [round(x) for x in boxes[cube].tolist()]
+
+    def _why(self, cube: int) -> str:
+        errors = self._evaluation.cubes.errors
+        return why(
+            self._evaluation.primary.rule, {name: float(v[cube]) for name, v in errors.items()}
+        )
 
     def _errors(self, cube: int) -> dict[str, float]:
         errors = self._evaluation.cubes.errors

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.evaluate import Evaluation
-from evaluation.remarks import is_turned, remarks
+from evaluation.remarks import has_interval, is_turned, remarks
 from evaluation.scores import DENSITIES
 from utils.console import format_table
 from utils.files import part_folder, write_json, write_text
@@ -105,12 +105,14 @@ def results_table(evaluation: Evaluation) -> str:
     if "rbdc" in evaluation.primary.metrics:
         columns |= {"RBDC": "rbdc", "TBDC": "tbdc"}
     rows = []
+    header = ["micro AUC", "95 % interval"] if has_interval(evaluation) else ["micro AUC"]
     for name, branch in evaluation.branches.items():
         metrics = branch.metrics
+        first = [percent(metrics["auc_micro"]), interval(metrics)][: len(header)]
         rest = [percent(metrics[key]) for key in columns.values()]
         name = f"{name} (turned round?)" if is_turned(branch) else name
-        rows.append([name, percent(metrics["auc_micro"]), interval(metrics), *rest])
-    table = format_table(["%", "micro AUC", "95 % interval", *columns], rows)
+        rows.append([name, *first, *rest])
+    table = format_table(["%", *header, *columns], rows)
     return "\n".join([table, *remarks(evaluation), f"protocol: {evaluation.protocol_line}"])
 
 

@@ -16,22 +16,23 @@ from utils.errors import UserError
 
 _CODEC = "libx264"
 _OPTIONS = {"preset": "veryfast", "crf": "23"}
-_CONTAINERS = {
-    ".mp4": {"movflags": "+faststart"},  # the index first: plays while it loads
-    ".mkv": {"cluster_time_limit": "1000"},  # ms: what a killed program loses
-}
+_WHOLE = {"movflags": "+faststart"}  # the index first: plays while it loads
+# An index in every fragment of a second: what a killed program has written plays; it loses some
+# seconds that the encoder still held.
+_IN_FRAGMENTS = {"movflags": "+frag_keyframe+empty_moov+default_base_moof"}
 
 
 class VideoWriter:
     """Writes pictures to a temporary name, which becomes ``path`` on ``close``.
 
     Args:
-        path: ``.mp4``, or ``.mkv``, of which even the temporary file of a killed program plays.
+        path: ``.mp4``.
         fps: frames per second.
+        in_fragments: for long runs: even the temporary file of a killed program plays.
     """
 
-    def __init__(self, path: Path, fps: float) -> None:
-        self.path = path
+    def __init__(self, path: Path, fps: float, in_fragments: bool = False) -> None:
+        self.path, self._in_fragments = path, in_fragments
         self._fps = Fraction(fps).limit_denominator(1001)
         self._temporary = path.with_name(f".{path.stem}.part{path.suffix}")
         self._container: Any = None
@@ -44,7 +45,7 @@ class VideoWriter:
 
         Raises:
             UserError: a video cannot be written there, or the disk is full; what there is of a
-                ``.mkv`` stays under its temporary name.
+                video in fragments stays under its temporary name.
         """
         if self._container is None:
             self._open(picture)
@@ -60,7 +61,7 @@ class VideoWriter:
         """Finish the file; without a picture there is none.
 
         Raises:
-            UserError: it is not whole; what there is of a ``.mkv`` stays under its temporary name.
+            UserError: it is not whole; see ``write``.
         """
         if self._container is None:
             return
@@ -95,7 +96,7 @@ class VideoWriter:
 
     def _refuse(self, error: OSError) -> None:
         self._abandon()
-        if self.path.suffix != ".mkv":
+        if not self._in_fragments:
             self._temporary.unlink(missing_ok=True)
         raise UserError(
             f"{self.path}: its {self._written} pictures were not written whole ({error.strerror}); "
@@ -112,9 +113,11 @@ class VideoWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._size, self._written = picture.shape[:2], 0
         try:
-            options = _CONTAINERS[self.path.suffix]
+            options = _IN_FRAGMENTS if self._in_fragments else _WHOLE
             self._container = av.open(str(self._temporary), "w", options=options)
             self._stream = self._container.add_stream(_CODEC, rate=self._fps, options=_OPTIONS)
+            if self._in_fragments:
+                self._stream.codec_context.gop_size = max(1, round(self._fps))
         except (OSError, KeyError, ValueError) as error:
             self._abandon()
             raise UserError(

@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 EXTRACTOR_VERSION = 1
 _FILES = ("weights", "model", "training_file", "testing_file")
 _NO_EFFECT = ("batch_size",)
+_ZONES = ("ignore_zones", "watch_zones")
 
 
 def flatten_settings(prefix: str, block: dict[str, Any]) -> dict[str, Any]:
@@ -33,6 +34,12 @@ def flatten_settings(prefix: str, block: dict[str, Any]) -> dict[str, Any]:
         elif key not in _NO_EFFECT:
             flat[name] = value
     return flat
+
+
+def zone_settings(config: PreProcessConfig) -> dict[str, Any]:
+    """The zones where there are any: cubes from before there were zones have no such keys."""
+    zones = {name: getattr(config, name) for name in _ZONES}
+    return {name: value for name, value in zones.items() if value}
 
 
 def changed_settings(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
@@ -75,8 +82,9 @@ def require_configured(
     configured |= {"extractor_version": EXTRACTOR_VERSION, **_inputs_now(folder, video)}
     common = set(configured) & set(extracted)
     differing = changed_settings(
-        {key: extracted[key] for key in common},
-        {key: unless_moved(configured[key], extracted[key]) for key in common},
+        {key: extracted[key] for key in common} | _zones_in(extracted),
+        {key: unless_moved(configured[key], extracted[key]) for key in common}
+        | zone_settings(config),
     )
     if differing:
         raise UserError(
@@ -99,7 +107,9 @@ def warn_of_other_cubes(
         **flatten_settings("flow", tree.get("flow", {})),
     }
     now = _flat(config)
-    differing = changed_settings(before, {key: now.get(key) for key in before})
+    differing = changed_settings(
+        before | _zones_in(tree), {key: now.get(key) for key in before} | zone_settings(config)
+    )
     if differing:
         logger.warning(
             "%s: was trained on cubes of other settings: %s; where that was not meant, train that "
@@ -107,6 +117,10 @@ def warn_of_other_cubes(
             source,
             "; ".join(differing),
         )
+
+
+def _zones_in(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: settings[name] for name in _ZONES if settings.get(name)}
 
 
 def _flat(config: PreProcessConfig) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from datasets.video_files import decode, is_cut_short
 from datasets.videos import read_frames
 from inference.live.frame_buffer import Camera, FrameBuffer
 from inference.sources import find_entries, frame_rate, is_stream, plausible_rate, source_name
+from utils.addresses import without_secrets
 from utils.errors import UserError
 
 _TIMEOUT_SECONDS = 10.0  # of opening a stream and of waiting for its next frame
@@ -111,21 +112,21 @@ def open_live(
     """
     if not is_stream(source):
         return _play_video(source, fps, default_fps, max_delay)
-    first = open_stream(source)
+    first, shown = open_stream(source), without_secrets(source)
     rate = fps or (plausible_rate(first.fps, default_fps) if first else default_fps)
     if isinstance(first, Stream) and first.num_frames > 0:
-        recording = PacedVideo(_read_recording(first, source), rate)
-        return FrameBuffer(lambda: recording, source, max_delay, fps=rate)
+        recording = PacedVideo(_read_recording(first, shown), rate)
+        return FrameBuffer(lambda: recording, shown, max_delay, fps=rate)
     opened = [first]
 
     def open_camera() -> Camera | None:
         return opened.pop() if opened else open_stream(source)
 
-    return FrameBuffer(open_camera, source, max_delay, give_up_after, rate)
+    return FrameBuffer(open_camera, shown, max_delay, give_up_after, rate)
 
 
-def _read_recording(recording: Stream, source: str) -> Iterator[np.ndarray]:
-    """The frames of a recording at an address.
+def _read_recording(recording: Stream, shown: str) -> Iterator[np.ndarray]:
+    """The frames of a recording at an address, ``shown`` in messages.
 
     Raises:
         UserError: it broke off before its end.
@@ -137,7 +138,7 @@ def _read_recording(recording: Stream, source: str) -> Iterator[np.ndarray]:
     recording.release()
     if is_cut_short(num_frames, declared):
         raise UserError(
-            f"{source}: broke off after {num_frames} of {declared:.0f} frames; all results so far "
+            f"{shown}: broke off after {num_frames} of {declared:.0f} frames; all results so far "
             "are kept. Start again, or download the recording and give the file as --source"
         )
 

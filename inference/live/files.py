@@ -47,7 +47,7 @@ class AppendedTable:
 
 
 class LiveResultFiles:
-    """``frame_scores.csv``, ``cube_scores.csv`` and ``annotated.mkv`` in a folder.
+    """``frame_scores.csv``, ``cube_scores.csv`` and ``annotated.mp4`` in a folder.
 
     ``roll`` ends the present part: its files get a number (``frame_scores.0001.csv``) and new ones
     are begun; the oldest parts are removed.
@@ -88,7 +88,7 @@ class LiveResultFiles:
         """End this part and begin the next."""
         self.close()
         self._part += 1
-        for name in ("frame_scores.csv", "cube_scores.csv", "annotated.mkv"):
+        for name in ("frame_scores.csv", "cube_scores.csv", "annotated.mp4"):
             path = self._folder / name
             if path.exists():
                 path.replace(numbered(path, self._part))
@@ -106,7 +106,7 @@ class LiveResultFiles:
     def _open(self) -> None:
         self._frames = AppendedTable(self._folder / "frame_scores.csv", FRAME_COLUMNS)
         self._cubes = AppendedTable(self._folder / "cube_scores.csv", CUBE_COLUMNS)
-        video = VideoWriter(self._folder / "annotated.mkv", self._fps)
+        video = VideoWriter(self._folder / "annotated.mp4", self._fps, in_fragments=True)
         self._video = video if self._with_video else None
 
 

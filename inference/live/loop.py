@@ -16,6 +16,7 @@ from inference.live.writer import LiveSettings, LiveWriter
 from inference.predictor import Predictor
 from utils.console import echo
 from utils.run_folder import StopSignal
+from visualization.reasons import why
 
 _MOST_AT_ONCE = 8  # waiting frames that are scored as one batch
 
@@ -48,7 +49,7 @@ def watch_live(
     )
     out = LiveWriter(
         output, name, frames, threshold, predictor.scale(threshold), predictor.smoothing.size,
-        predictor.explain, settings,
+        predictor.explain, lambda errors: why(predictor.rule, errors), settings,
     )  # fmt: skip
     try:
         with _old_objects_set_aside():

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from evaluation.alarms import AlarmStats, verdict
 from evaluation.evaluate import Threshold
 from inference.live.peak_curve import PeakCurve
 from visualization import plots
@@ -14,19 +15,20 @@ from visualization.report import data_uri, load_template
 
 @dataclass(frozen=True)
 class AlarmPicture:
-    """What an alarm looked like: the frame with the box, and the patches of the cube."""
+    """What an alarm looked like: the frame with the box, the patches of the cube, and why."""
 
     alarm: Mapping[str, Any]
     still: bytes
     captions: Sequence[str]
     strip: bytes
+    why: str = ""
 
 
 def render_live_report(
     title: str,
     facts: Mapping[str, str],
     threshold: Threshold | None,
-    seen: str,
+    seen: AlarmStats,
     curve: PeakCurve,
     alarms: Sequence[Mapping[str, Any]],
     pictures: Sequence[AlarmPicture],
@@ -35,9 +37,9 @@ def render_live_report(
 
     Args:
         title: heading.
-        facts: name -> text, shown first.
+        facts: of the run, name -> text.
         threshold: of the alarms, if there is one.
-        seen: the rate of alarms in words.
+        seen: the rate of alarms.
         curve: highest scores over time.
         alarms: the last ones, as they stand in ``alarms.json``.
         pictures: of the last ones.
@@ -54,7 +56,8 @@ def render_live_report(
         title=title,
         facts=facts,
         threshold=threshold,
-        seen=seen,
+        seen=seen.describe(),
+        verdict=verdict(threshold, seen, float(scores.max()) if len(scores) else None),
         curve=drawn,
         frames_per_bin=curve.frames_per_bin,
         raised=list(alarms),
@@ -64,6 +67,8 @@ def render_live_report(
                 "still": data_uri(each.still, "jpeg"),
                 "captions": each.captions,
                 "strip": data_uri(each.strip, "png"),
+                "why": each.why,
+                "clip": next((a["clip"] for a in alarms if a["id"] == each.alarm["id"]), None),
             }
             for each in reversed(pictures)
         ],

@@ -4,40 +4,55 @@ from __future__ import annotations
 
 import gc
 import time
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from evaluation.evaluate import Threshold
-from inference.live.alarm_log import AlarmLog, Explain
+from inference.clips import ClipRecorder
+from inference.live.alarm_log import AlarmLog, Explain, Why
 from inference.live.files import LiveResultFiles, time_text
 from inference.live.frame_buffer import FrameBuffer
 from inference.live.latency import LatencyMeter, Pace
+from inference.live.notify import Listener
 from inference.live.peak_curve import PeakCurve
 from inference.live.report import render_live_report
 from inference.live.scorer import ScoredFrame
-from utils.console import echo
+from inference.live.server.state import LiveState, Status
+from utils.config.alarms import AlarmConfig
+from utils.console import duration, echo
 from utils.files import write_text
 from visualization.annotate import Annotator, ScoreScale
+from visualization.report import time_of_day
+
+_SHOWN = 100  # alarms on the page
+_PUBLISH_SECONDS = 0.5
+_SILENCE = 10.0  # seconds without a frame after which a running alarm is over
 
 
 @dataclass(frozen=True)
 class LiveSettings:
-    """How a live run is written down.
+    """How a live run is written down, and who hears of its alarms.
 
     Attributes:
         with_video: write the annotated video.
         part_seconds: length of a part of the tables and the video.
         keep_parts: finished parts that are kept; 0: all.
         status_seconds: time between two lines on the screen.
+        alarms: what counts as one alarm, and its clip.
+        listeners: see ``AlarmLog``; closed at the end.
+        state: what a page shows, if there is one.
     """
 
     with_video: bool = True
     part_seconds: float = 3600.0
     keep_parts: int = 24
     status_seconds: float = 10.0
+    alarms: AlarmConfig = field(default_factory=AlarmConfig)
+    listeners: Sequence[Listener] = ()
+    state: LiveState | None = None
 
 
 class LiveWriter:
@@ -49,7 +64,7 @@ class LiveWriter:
         frames: where the frames come from, for their counts and rate.
         threshold, scale: of alarms and colours.
         window: frames that a smoothed score draws on.
-        explain: see ``AlarmLog``.
+        explain, why: see ``AlarmLog``.
     """
 
     def __init__(
@@ -61,16 +76,24 @@ class LiveWriter:
         scale: ScoreScale,
         window: int,
         explain: Explain,
+        why: Why,
         settings: LiveSettings,
     ) -> None:
         self._folder, self._name, self._frames = folder, name, frames
         self._threshold, self._settings = threshold, settings
         self._files = LiveResultFiles(folder, frames.fps, settings.with_video, settings.keep_parts)
-        self._alarms = AlarmLog(folder, name, threshold, window, explain)
+        self._clips: ClipRecorder | None = None
+        if settings.alarms.clips and threshold is not None:
+            self._clips = ClipRecorder(folder / "clips", frames.fps, settings.alarms, may_drop=True)
+        self._alarms = AlarmLog(
+            folder, name, threshold, settings.alarms, frames.fps, window, explain,
+            why, settings.listeners, self._clips,
+        )  # fmt: skip
         self._annotator = Annotator(scale, threshold.value if threshold else None)
         self._meter, self._curve = LatencyMeter(), PeakCurve()
         self._started = time.time()
-        self._told = self._part_began = time.monotonic()
+        self._told = self._part_began = self._added = time.monotonic()
+        self._published = -1.0
         self._judged = 0  # frames with a score
 
     def add(self, scored: ScoredFrame) -> None:
@@ -83,19 +106,33 @@ class LiveWriter:
         if score is not None:
             self._judged += 1
             self._curve.add(live.index, score)
-        self._alarms.add(scored)
         self._meter.add(live.arrived)
+        self._added = time.monotonic()
+        if self._settings.with_video or self._clips is not None or self._settings.state:
+            self._picture(scored)
+        self._alarms.add(scored)
+
+    def _picture(self, scored: ScoredFrame) -> None:
+        live, cubes = scored.live, scored.cubes
+        caption = f"{self._name}  frame {live.index}  {time_text(live.clock)}"
+        drawn = self._annotator.draw(
+            live.frame, cubes.boxes, scored.cube_scores, scored.score, caption
+        )
         if self._settings.with_video:
-            caption = f"{self._name}  frame {live.index}  {time_text(live.clock)}"
-            self._files.picture(
-                self._annotator.draw(
-                    live.frame, scored.cubes.boxes, scored.cube_scores, score, caption
-                )
-            )
+            self._files.picture(drawn)
+        if self._clips is not None:
+            self._clips.picture(live.clock, drawn)
+        if self._settings.state is not None:
+            self._settings.state.show(drawn, live.index, live.clock, scored.score)
 
     def tick(self) -> None:
         """Between frames: say how it goes and begin a new part when it is time."""
         now = time.monotonic()
+        if now - self._added >= max(_SILENCE, self._settings.alarms.merge_seconds):
+            self._alarms.close()
+        if now - self._published >= _PUBLISH_SECONDS:
+            self._published = now
+            self._publish()
         if now - self._told >= self._settings.status_seconds:
             self._told = now
             echo(f"{time_text(time.time())} {self._state(self._meter.since_mark())}")
@@ -109,9 +146,14 @@ class LiveWriter:
     def close(self) -> None:
         """Finish all files."""
         self._alarms.close()
+        if self._clips is not None:
+            self._clips.close()
         self._files.close()
+        self._publish()
         self._alarms.write(self._alarms.seen(self._judged, self._meter.seconds))
         self._write_report()
+        for listener in self._settings.listeners:
+            listener.close()
         echo(f"{time_text(time.time())} over: {self._state(self._meter.overall())}")
         echo(f"scores, alarms, video and report.html: {self._folder}")
 
@@ -123,22 +165,46 @@ class LiveWriter:
             f"{frames.reconnected} reconnections, {self._alarms.count} alarms"
         )
 
+    def _publish(self) -> None:
+        if self._settings.state is not None:
+            self._settings.state.publish(self._status(), self._alarms.records(_SHOWN))
+
+    def _status(self) -> Status:
+        frames, pace, threshold = self._frames, self._meter.lately(), self._threshold
+        return Status(
+            name=self._name,
+            started=self._started,
+            threshold=threshold.value if threshold else None,
+            threshold_source=threshold.source if threshold else "",
+            expected=threshold.expected if threshold else "",
+            captured=frames.captured,
+            scored=self._meter.frames,
+            dropped=frames.dropped,
+            reconnections=frames.reconnected,
+            alarms=self._alarms.count,
+            fps=pace.fps,
+            camera_fps=frames.fps,
+            latency_p50_ms=pace.p50,
+            latency_p99_ms=pace.p99,
+            in_alarm=self._alarms.running is not None,
+        )
+
     def _write_report(self) -> None:
         frames, overall, meter = self._frames, self._meter.overall(), self._meter
         facts = {
             "camera": self._name,
-            "started": time_text(self._started),
-            "length": str(timedelta(seconds=round(meter.seconds))),
+            "started": time_of_day(time_text(self._started)),
+            "length": duration(meter.seconds),
             "frames": f"{frames.captured} came, {meter.frames} scored, {frames.dropped} dropped, "
             f"{meter.frames - self._judged} without a score while a new history filled",
             "pace": f"{overall.fps:.1f} frames per second; from a frame's arrival to its score "
             f"{overall.p50:.0f} ms (p50), {overall.p99:.0f} ms (p99)",
             "reconnections": str(frames.reconnected),
         }
-        seen = self._alarms.seen(self._judged, meter.seconds).describe()
+        seen = self._alarms.seen(self._judged, meter.seconds)
         page = render_live_report(
             f"{self._name}, live", facts, self._threshold, seen,
-            self._curve, self._alarms.recent, self._alarms.pictures,
+            self._curve, self._alarms.records(), self._alarms.pictures,
         )  # fmt: skip
         write_text(self._folder / "report.html", page)
         gc.collect()  # drawings are garbage in circles, which would pile up

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from datasets.cubes.settings import EXTRACTOR_VERSION, flatten_settings
+from datasets.cubes.settings import EXTRACTOR_VERSION, flatten_settings, zone_settings
 from datasets.manifest import DataSet, VideoEntry
 from utils.config.hf2vad import BoxConfig, FlowConfig, PreProcessConfig
 from utils.errors import UserError
 
 
 def cube_settings(config: PreProcessConfig, dataset: DataSet) -> dict[str, Any]:
-    """What the cubes of a data set depend on: boxes, flow, and the content of files they name."""
+    """What cubes depend on: boxes, flow, the content of files they name, and zones if any."""
     return {
         "extractor_version": EXTRACTOR_VERSION,
         **box_settings(config.boxes, dataset),
         **flow_settings(config.flow, dataset),
+        **zone_settings(config),
     }
 
 

@@ -10,20 +10,25 @@ import numpy as np
 from datasets.manifest import DataSet, VideoEntry
 from pre_process.detectors.base import Detector
 from pre_process.detectors.boxes import blur, filter_detections, moving_regions, suppress_contained
+from pre_process.detectors.zones import Zones
 from utils.config.hf2vad import BoxConfig, MovingRegionConfig, PreProcessConfig
 
 
 class BoxSource:
-    """Foreground boxes of a stream of frames: kept detections, then moving regions.
+    """Foreground boxes of a stream of frames: kept detections, then moving regions; then zones.
+
+    Zones come last: a detection that is not watched still keeps regions from being sought in it.
 
     Args:
         detector: any object with the methods of ``Detector``.
         config: thresholds; moving regions only when enabled there.
+        zones: where boxes of either kind count.
     """
 
-    def __init__(self, detector: Detector, config: BoxConfig) -> None:
+    def __init__(self, detector: Detector, config: BoxConfig, zones: Zones | None = None) -> None:
         self.detector = detector
         self._config = config
+        self._zones = zones or Zones()
         self._regions: MovingRegionConfig | None = None
         if config.moving_regions.enabled and not getattr(detector, "has_regions", False):
             self._regions = config.moving_regions
@@ -57,10 +62,11 @@ class BoxSource:
         Returns:
             For each frame (n,4) float32 x1, y1, x2, y2 in pixels.
         """
-        kept = [self._post_process(each) for each in self.detector.detect(frames)]
-        if self._regions is None:
-            return kept
-        return self._add_regions(kept, frames, following)
+        found = [self._post_process(each) for each in self.detector.detect(frames)]
+        if self._regions is not None:
+            found = self._add_regions(found, frames, following)
+        sizes = [frame.shape[1::-1] for frame in frames]
+        return [self._zones.keep(each, *size) for each, size in zip(found, sizes, strict=True)]
 
     def _post_process(self, detections: np.ndarray) -> np.ndarray:
         if getattr(self.detector, "is_filtered", False):
@@ -101,7 +107,8 @@ class BoxSource:
 
 def build_box_source(config: PreProcessConfig, dataset: DataSet | None = None) -> BoxSource:
     """The box source of a configuration; ``dataset`` is needed by backend ``file`` only."""
-    return BoxSource(build_detector(config.boxes, config.device, dataset), config.boxes)
+    detector = build_detector(config.boxes, config.device, dataset)
+    return BoxSource(detector, config.boxes, Zones.of(config))
 
 
 def build_detector(config: BoxConfig, device: str, dataset: DataSet | None = None) -> Any:

@@ -17,7 +17,8 @@ from datasets.videos import read_frames
 from pre_process.cluster import Task
 from pre_process.detectors.box_files import box_file, load_box_settings, load_boxes, save_boxes
 from pre_process.detectors.build import BoxSource, build_box_source
-from pre_process.detectors.drawing import draw_boxes, spread
+from pre_process.detectors.drawing import draw_boxes, draw_zones, spread
+from pre_process.detectors.zones import Zones
 from utils.config.hf2vad import PreProcessConfig
 from utils.errors import UserError
 from utils.files import atomic_path
@@ -86,8 +87,8 @@ def find_without_boxes(
     return missing
 
 
-def draw_dataset(dataset: DataSet, count: int) -> Path:
-    """Draw the stored boxes on ``count`` frames of each video; gives the folder of the PNGs."""
+def draw_dataset(dataset: DataSet, count: int, zones: Zones) -> Path:
+    """Draw stored boxes and zones on ``count`` frames of each video; the folder of the PNGs."""
     folder = dataset.root / "boxes" / "drawn"
     for entry in tqdm(dataset.entries, desc="drawing", unit="video"):
         boxes = load_boxes(box_file(dataset.root, entry), entry.num_frames)
@@ -96,5 +97,6 @@ def draw_dataset(dataset: DataSet, count: int) -> Path:
             if index in chosen:
                 target = folder / f"{entry.split}_{entry.name}_{index:05d}.png"
                 with atomic_path(target) as temporary:
-                    cv2.imwrite(str(temporary), draw_boxes(frame, boxes[index]))
+                    picture = draw_boxes(draw_zones(frame, zones), boxes[index])
+                    cv2.imwrite(str(temporary), picture)
     return folder

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation.alarms import AlarmStats, AlarmTracker, find_alarms
+from evaluation.alarms import AlarmRule, AlarmStats, AlarmTracker, find_alarms
 from evaluation.calibration import (
     Rate,
     calibrate,
@@ -48,7 +48,7 @@ def test_causal_smoothing_is_that_of_whole_videos(scores, size):
 
 @given(SCORES, st.integers(-6, 6), st.integers(0, 100))
 def test_alarms_are_runs_with_their_peak(scores, threshold, first):
-    alarms = find_alarms("v", scores, threshold, first)
+    alarms = find_alarms("v", scores, AlarmRule(threshold), 10.0, first)
     assert [(a.start - first, a.stop - first) for a in alarms] == runs(scores >= threshold)
     for alarm in alarms:
         inside = scores[alarm.start - first : alarm.stop - first]
@@ -57,24 +57,68 @@ def test_alarms_are_runs_with_their_peak(scores, threshold, first):
 
 
 def test_a_running_alarm_is_seen_and_closed():
-    tracker = AlarmTracker("camera", 2.0)
-    assert tracker.push(7, 1.0) is None and tracker.running is None
-    assert tracker.push(8, 2.0) is None and tracker.running.start == 8
-    tracker.push(9, 5.0)
-    ended = tracker.push(10, 1.9)
+    tracker = AlarmTracker("camera", AlarmRule(2.0), frame_seconds=0.5)
+    assert tracker.push(7, 1.0, 3.5) == [] and tracker.running is None
+    ((kind, started),) = tracker.push(8, 2.0, 4.0)
+    assert kind == "started" and tracker.running == started and started.start == 8
+    assert tracker.push(9, 5.0, 4.5) == []
+    ((kind, ended),) = tracker.push(10, 1.9, 5.0)
+    assert kind == "ended" and tracker.running is None
     assert (ended.start, ended.stop, ended.peak, ended.score) == (8, 10, 9, 5.0)
-    assert tracker.close() is None
-    assert find_alarms("v", np.array([9.0]), None) == []
+    assert (ended.start_seconds, ended.end_seconds, ended.peak_seconds) == (4.0, 5.0, 4.5)
+    assert tracker.close() == []
+    assert find_alarms("v", np.array([9.0]), AlarmRule(None), 25.0) == []
+
+
+def plain_alarms(scores, threshold, merge, shortest):
+    """Runs of frames, those with a gap of fewer than ``merge`` frames joined, then short ones."""
+    joined = []
+    for start, stop in runs(scores >= threshold):
+        if joined and start - joined[-1][1] < merge:
+            joined[-1] = (joined[-1][0], stop)
+        else:
+            joined.append((start, stop))
+    return [(start, stop) for start, stop in joined if stop - start >= shortest]
+
+
+@settings(deadline=None)
+@given(SCORES, st.integers(-6, 6), st.integers(0, 6), st.integers(0, 6), st.integers(0, 99))
+def test_short_gaps_are_merged_and_short_alarms_dropped(scores, threshold, merge, shortest, first):
+    fps = 10.0
+    rule = AlarmRule(threshold, merge / fps, shortest / fps)
+    found = [(a.start - first, a.stop - first) for a in find_alarms("v", scores, rule, fps, first)]
+    assert found == plain_alarms(scores, threshold, merge, shortest)
+
+
+def test_an_alarm_starts_when_it_is_long_enough_and_ends_when_the_gap_is():
+    tracker = AlarmTracker("camera", AlarmRule(1.0, 0.3, 0.2), frame_seconds=0.1)
+    told = {}
+    for frame, score in enumerate([0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0]):
+        events = tracker.push(frame, score, frame / 10)
+        told |= {frame: [(kind, a.start, a.stop) for kind, a in events]} if events else {}
+    # The two frames behind each other start it, a gap of two frames is none; the last one is short.
+    assert told == {2: [("started", 1, 3)], 9: [("ended", 1, 6)]}
+
+
+def test_lost_frames_are_a_gap_as_long_as_they_lasted():
+    for lost, kinds in ((1.0, ["started"]), (5.0, ["started", "ended", "started"])):
+        tracker = AlarmTracker("camera", AlarmRule(1.0, 2.0), frame_seconds=0.1)
+        events = tracker.push(10, 2.0, 1.0) + tracker.push(40, 2.0, 1.1 + lost)
+        assert [kind for kind, _ in events] == kinds
 
 
 def test_an_alarm_as_json_counts_frames_and_seconds():
-    (alarm,) = find_alarms("v", np.array([0.0, 3.0, 4.0, 0.0]), 3.0, first_frame=4)
-    told = alarm.as_json(fps=2.0)
+    scores = np.array([0.0, 3.0, 4.0, 0.0])
+    (alarm,) = find_alarms("v", scores, AlarmRule(3.0), 2.0, first_frame=4)
+    told = alarm.as_json()
     assert (told["start_frame"], told["end_frame"], told["peak_frame"]) == (5, 6, 6)
     assert (told["start_seconds"], told["end_seconds"], told["peak_seconds"]) == (2.5, 3.5, 3.0)
     seen = AlarmStats(alarms=1, alarm_frames=2, frames=100, seconds=50.0)
-    assert (seen.alarms_per_hour, seen.frames_per_thousand) == (72.0, 20.0)
-    assert seen.describe().startswith("1 alarm(s) in 0.833 minutes (72 per hour, 20 frames")
+    assert (seen.alarms_per_hour, seen.frames_per_thousand) == (None, 20.0)
+    assert seen.describe() == "1 alarm in 50.0 s; 2 of 100 frames at or above the threshold"
+    hours = AlarmStats(alarms=3, alarm_frames=70, frames=90_000, seconds=5400.0)
+    assert hours.alarms_per_hour == 2.0 and hours.as_json()["alarms_per_hour"] == 2.0
+    assert hours.describe().startswith("3 alarms in 1 h 30 min, 2 an hour; 70 of 90000 frames")
 
 
 @settings(max_examples=30, deadline=None)
@@ -87,15 +131,17 @@ def test_a_threshold_keeps_the_stated_rate_on_the_videos_it_is_from(value, unit,
     scores = normal_scores()
     table = calibrate(scores, "s", "m")
     threshold = threshold_for(table, Rate(value, unit), fps)
-    alarms = [a for video in scores for a in find_alarms("v", video, threshold)]
+    alarms = [a for video in scores for a in find_alarms("v", video, AlarmRule(threshold), fps)]
     frames = sum(map(len, scores))
     seen = AlarmStats(len(alarms), sum(a.stop - a.start for a in alarms), frames, frames / fps)
-    assert getattr(seen, unit) <= value * (1 + 1e-9)
+    hourly = 3600 * seen.alarms / seen.seconds
+    observed = hourly if unit == "alarms_per_hour" else seen.frames_per_thousand
+    assert observed <= value * (1 + 1e-9)
     told = expected(table, threshold, fps)
     if told.is_extrapolated:
         assert seen.alarms == 0 and getattr(told, unit) <= value * (1 + 1e-6)
     else:
-        assert told.alarms_per_hour == pytest.approx(seen.alarms_per_hour)
+        assert told.alarms_per_hour == pytest.approx(hourly)
         assert told.frames_per_thousand == pytest.approx(seen.frames_per_thousand)
 
 

@@ -117,10 +117,16 @@ def test_false_alarms_by_hand():
     scores = [np.array([1, 1, 0, 1, 1, 1, 0, 1.0]), np.array([0, 1.0])]
     labels = [np.array([0, 0, 0, 0, 1, 0, 0, 0]), np.array([0, 0])]
     # runs: frames 0-1 (false), 3-5 (touches the abnormal frame), 7 (false); second video: 1
-    found = metrics.false_alarms(scores, labels, threshold=1.0, fps=3.0)
-    assert found.count == 3
-    assert found.per_hour == pytest.approx(3 * 3600 * 3 / 9)
+    found = metrics.false_alarms(scores, labels, threshold=1.0, fps=9 / 1200)
+    assert found.count == 3 and found.seconds == pytest.approx(1200)
+    assert found.per_hour == pytest.approx(9)
     assert found.frames_per_thousand == pytest.approx(1000 * 6 / 9)
+
+
+def test_a_few_seconds_tell_no_rate_per_hour():
+    found = metrics.false_alarms([np.ones(175)], [np.zeros(175)], 0.5, fps=25.0)
+    assert found.count == 1 and found.seconds == 7 and math.isnan(found.per_hour)
+    assert math.isnan(metrics.per_hour(1, 599)) and metrics.per_hour(1, 600) == 6
 
 
 def test_false_alarm_rate_without_normal_video_is_undefined():
@@ -157,6 +163,12 @@ def test_bootstrap_interval_is_seeded_and_holds_the_value():
     assert (low, high) == metrics.bootstrap_micro_auc(scores, labels)
     assert low < metrics.micro_auc(scores, labels) < high
     assert (low, high) != metrics.bootstrap_micro_auc(scores, labels, seed=1)
+
+
+def test_one_video_has_no_interval():
+    labels = np.repeat([0, 1], 30)
+    low, high = metrics.bootstrap_micro_auc([labels + 0.0], [labels])
+    assert math.isnan(low) and math.isnan(high)
 
 
 def test_bootstrap_over_equal_videos_has_no_width():

@@ -26,7 +26,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     """Serves the files of a folder and, at ``/stream``, motion JPEG that breaks off."""
 
     def do_GET(self):
-        if self.path != "/stream":
+        if self.path.partition("?")[0] != "/stream":
             super().do_GET()
             return
         self.send_response(200)
@@ -89,6 +89,61 @@ def test_a_stream_without_end_is_reconnected(address):
         taken += batch
     frames.close()
     assert frames.reconnected >= 2 and {live.gap for live in taken} == {"", "reconnected"}
+
+
+SECRETS = ("s3cret", "h1dden")
+
+
+def secret(address):
+    """The same with a user, a password and a token in it."""
+    return address.replace("://", "://me:s3cret@") + "?token=h1dden&pwd=s3cret"
+
+
+def test_passwords_of_an_address_are_nowhere(tmp_path, address, capsys, caplog):
+    """Not on the screen, not in a file's name, not in a file."""
+    write_video(tmp_path / "clip.avi", 20, fps=100.0)
+    model, output = write_checkpoint(tmp_path / "run" / "last.pth"), tmp_path / "run" / "live"
+    infer.main(["--model", str(model), "--source", secret(f"{address}/clip.avi"), "--live",
+                "--max_delay", "inf", "--threshold", "0"])  # fmt: skip
+    said = capsys.readouterr()
+    written = [path for path in output.rglob("*") if path.is_file()]
+    assert {"report.html", "alarms.jsonl", "frame_scores.csv"} <= {path.name for path in written}
+    everything = [said.out, said.err, caplog.text, *map(str, written)]
+    everything += [path.read_bytes().decode("latin-1") for path in written]
+    assert not [text for text in everything for word in SECRETS if word in text]
+
+
+@pytest.mark.parametrize("port", [1, None])
+def test_passwords_are_in_no_error_and_no_reconnect_line(tmp_path, address, capsys, caplog, port):
+    model = write_checkpoint(tmp_path / "run" / "last.pth")
+    if port:  # nobody is there
+        address, options = "http://127.0.0.1:1/stream", ["--live"]
+    else:
+        options = ["--live", "--give_up_after", "0.05", "--threshold", "0"]
+        (tmp_path / "cut.avi").write_bytes(
+            write_video(tmp_path / "whole.avi", 40, fps=1000.0).read_bytes()[:9000]
+        )
+        address = f"{address}/cut.avi"
+    with pytest.raises(SystemExit) as stopped:
+        infer.main(["--model", str(model), "--source", secret(address), *options])
+    assert stopped.value.code == 2
+    said = capsys.readouterr()
+    with pytest.raises(SystemExit):
+        infer.main(["--model", str(model), "--source", secret(address)])
+    said_too = capsys.readouterr()
+    text = said.out + said.err + said_too.out + said_too.err + caplog.text
+    assert "error: http://***@127.0.0.1" in said.err and "add --live" in said_too.err
+    assert not [word for word in SECRETS if word in text]
+
+
+def test_a_broken_stream_is_reconnected_without_its_password(address, caplog):
+    with caplog.at_level("WARNING"):
+        frames = open_live(secret(f"{address}/stream").replace("?", "?x="), None, 25, math.inf, 9)
+        while frames.reconnected < 1:
+            frames.take(4, timeout=30.0)
+        frames.close()
+    assert "no picture; reconnecting" in caplog.text
+    assert not [word for word in SECRETS if word in caplog.text]
 
 
 def test_infer_ends_with_the_recording(tmp_path, address, capsys):

@@ -100,7 +100,11 @@ def test_alarms_and_annotated_videos_tell_the_same(watched):
 
 def test_the_report_shows_alarms_and_pictures(watched):
     page = (watched / "report.html").read_text()
-    assert "alarm(s) in" in page and "given on the command line" in page
+    assert "of video; the highest score is" in page and "given on the command line" in page
+    assert 'class="card alarm"' in page and "why: " in page and "watch the clip" in page
+    told = json.loads((watched / "alarms.json").read_text())
+    assert told["alarms"] and all((watched / a["clip"]).is_file() for a in told["alarms"])
+    assert told["seen"]["alarms_per_hour"] is None  # from five seconds
     assert page.count("data:image/jpeg") >= 2 and "reconstructed flow" in page
     assert page.count('<th scope="row">01</th>') >= 1
     assert not list(watched.glob(".*part*"))
@@ -194,7 +198,7 @@ def test_wrong_models_are_refused(tmp_path, capsys, scene):
     assert "--set pre_process.boxes.backend=motion" in message
     assert "no such checkpoint" in fails(capsys, "--model", tmp_path / "none.pth", *source)
     wrong = ("--set", "model.memae.num_slots=3")
-    assert "only data, run, eval, density, pre_process" in fails(
+    assert "only data, run, eval, density, alarms, pre_process" in fails(
         capsys, "--model", scene[1], *source, *wrong
     )
 

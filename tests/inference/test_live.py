@@ -130,7 +130,8 @@ def test_a_reconnected_camera_may_have_another_size(predictor):
 def test_a_live_run_on_a_video_writes_what_the_video_gives(predictor, tmp_path):
     clip = write_video(tmp_path / "clip.avi", 30, fps=200.0)
     infer.main(["--model", str(predictor.path), "--source", str(clip), "--live", "--max_delay",
-                "inf", "--threshold", "0", "--output", str(tmp_path / "live")])  # fmt: skip
+                "inf", "--threshold", "0", "--output", str(tmp_path / "live"), "--set",
+                "alarms.min_seconds=0", "alarms.merge_seconds=0"])  # fmt: skip
     frames = table(tmp_path / "live" / "frame_scores.csv")
     assert [int(row["frame"]) for row in frames] == list(range(4, 30))
     assert all(row["video"] == "clip" and row["time"].endswith("+00:00") for row in frames)
@@ -148,11 +149,14 @@ def test_a_live_run_on_a_video_writes_what_the_video_gives(predictor, tmp_path):
     in_alarm = sum(float(row["score"]) >= 0 for row in frames)
     assert sum(a["end_frame"] - a["start_frame"] + 1 for a in told["alarms"]) == in_alarm > 0
     lines = (tmp_path / "live" / "alarms.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in lines] == told["alarms"]
+    ended = [record for record in map(json.loads, lines) if record["event"] == "ended"]
+    assert ended == told["alarms"] and len(lines) == 2 * len(ended)
     page = (tmp_path / "live" / "report.html").read_text()
     assert "30 came, 30 scored, 0 dropped" in page and "data:image/jpeg" in page
-    capture = cv2.VideoCapture(str(tmp_path / "live" / "annotated.mkv"))
+    capture = cv2.VideoCapture(str(tmp_path / "live" / "annotated.mp4"))
     assert sum(capture.grab() for _ in range(40)) == 30
+    clip = cv2.VideoCapture(str(tmp_path / "live" / ended[0]["clip"]))
+    assert ended[0]["clip"] == "clips/alarm-000001.mp4" and clip.grab()
 
 
 def test_output_is_whole_when_the_camera_stays_away(predictor, tmp_path):
@@ -186,6 +190,6 @@ def test_a_signal_stops_a_run_cleanly(predictor, tmp_path, number):
     watch_live(predictor, frames, None, tmp_path, "endless", LiveSettings())
     rows = table(tmp_path / "frame_scores.csv")
     assert rows and all(row["score"] for row in rows)
-    capture = cv2.VideoCapture(str(tmp_path / "annotated.mkv"))
+    capture = cv2.VideoCapture(str(tmp_path / "annotated.mp4"))
     assert capture.isOpened() and (tmp_path / "report.html").exists()
     assert signal.getsignal(number) == before

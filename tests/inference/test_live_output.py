@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,11 +25,13 @@ from inference.live.peak_curve import PeakCurve
 from inference.live.scorer import ScoredFrame
 from inference.live.writer import LiveSettings, LiveWriter
 from pre_process.cubes.extractor import FrameCubes
+from utils.config.alarms import AlarmConfig
 from utils.files import read_json
 from visualization.annotate import ScoreScale
 
 ROOT = Path(__file__).resolve().parents[2]
 ALARM = Threshold(2.0, "a test", "nothing")
+EACH = AlarmConfig(merge_seconds=0, min_seconds=0, clips=False)  # every run of frames is an alarm
 
 
 class NoCamera:
@@ -45,6 +48,10 @@ def explain(appearance, motion):
     assert appearance.shape == (1, 5, 32, 32, 3) and motion.shape == (1, 4, 32, 32, 2)
     flow = np.zeros((1, 2, 32, 32), np.float32)
     return {"frame_target": np.zeros((1, 3, 32, 32)), "flow": flow, "flow_recon": flow}
+
+
+def why(errors):
+    return f"flow error {errors['flow_error']:g}"
 
 
 def scored(index, score, num_cubes=2):
@@ -68,30 +75,39 @@ def table(path):
 
 
 def test_alarms_are_told_with_times_and_a_picture(tmp_path, capsys):
-    log = AlarmLog(tmp_path, "yard", ALARM, window=3, explain=explain)
+    heard = SimpleNamespace(records=[])
+    heard.tell = heard.records.append
+    log = AlarmLog(tmp_path, "yard", ALARM, EACH, 1.0, 3, explain, why, [heard])
     for index, score in enumerate([None, 1.0, 2.0, 4.0, 3.0, 1.0, 1.0, 2.5]):
         log.add(scored(index, score))
-    assert log.count == 1 and log.frames_in_alarm == 3
+    assert log.count == 2 and log.frames_in_alarm == 4
+    log.write(log.seen(frames=7, seconds=10.0))
+    first, running = read_json(tmp_path / "alarms.json")["alarms"]
+    assert (first["event"], running["event"], running["id"]) == ("ended", "started", 2)
     log.close()
     log.write(log.seen(frames=7, seconds=10.0))
     first, second = read_json(tmp_path / "alarms.json")["alarms"]
     assert (first["start_frame"], first["end_frame"], first["peak_frame"]) == (2, 4, 3)
-    assert (first["start_seconds"], first["end_seconds"], first["peak_seconds"]) == (2, 4, 3)
+    assert (first["start_seconds"], first["end_seconds"], first["peak_seconds"]) == (2, 5, 3)
     assert first["peak_time"] == "2001-09-09T01:46:43.000+00:00" and first["peak_score"] == 4.0
     assert (second["start_frame"], second["end_frame"]) == (7, 7)
     lines = (tmp_path / "alarms.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in lines] == [first, second]
+    assert [json.loads(line) for line in lines] == heard.records
+    assert [(each["event"], each["id"]) for each in heard.records] == [
+        ("started", 1), ("ended", 1), ("started", 2), ("ended", 2),
+    ]  # fmt: skip
+    assert [each for each in heard.records if each["event"] == "ended"] == [first, second]
     said = capsys.readouterr().out
-    assert said.count("ALARM: frame") == 2 and said.count("alarm over") == 2
+    assert "ALARM 1: frame 2, score 2.00" in said and "alarm 1 over: 3.0 s, peak 4.00" in said
     assert len(log.pictures) == 2 and log.pictures[0].still.startswith(b"\xff\xd8")
 
 
 def test_no_threshold_no_alarm_and_no_box_no_picture(tmp_path):
-    log = AlarmLog(tmp_path, "yard", None, window=3, explain=explain)
+    log = AlarmLog(tmp_path, "yard", None, EACH, 1.0, 3, explain, why)
     log.add(scored(0, 9.0))
     log.close()
     assert log.count == 0
-    log = AlarmLog(tmp_path, "yard", ALARM, window=3, explain=explain)
+    log = AlarmLog(tmp_path, "yard", ALARM, EACH, 1.0, 3, explain, why)
     log.add(scored(0, 9.0, num_cubes=0))
     log.close()
     assert log.count == 1 and not log.pictures
@@ -100,8 +116,8 @@ def test_no_threshold_no_alarm_and_no_box_no_picture(tmp_path):
 def test_memory_does_not_grow_with_the_length_of_a_run(tmp_path):
     frames = FrameBuffer(NoCamera, "none")
     out = LiveWriter(
-        tmp_path, "yard", frames, ALARM, ScoreScale(0, 2), 3, explain,
-        LiveSettings(with_video=False, part_seconds=math.inf, status_seconds=math.inf),
+        tmp_path, "yard", frames, ALARM, ScoreScale(0, 2), 3, explain, why,
+        LiveSettings(False, part_seconds=math.inf, status_seconds=math.inf, alarms=EACH),
     )  # fmt: skip
 
     def run(first, count):
@@ -152,7 +168,7 @@ def test_parts_are_numbered_and_old_ones_removed(tmp_path):
         "frame_scores.0004.csv", "frame_scores.0005.csv", "frame_scores.csv",
     ]  # fmt: skip
     assert table(tmp_path / "frame_scores.0005.csv")[0]["frame"] == "4"
-    assert (tmp_path / "annotated.0005.mkv").exists()
+    assert (tmp_path / "annotated.0005.mp4").exists()
 
 
 @given(st.lists(st.tuples(st.integers(1, 40), st.floats(-10, 10)), min_size=1, max_size=80))

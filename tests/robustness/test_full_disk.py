@@ -62,23 +62,23 @@ def test_a_full_quota_says_what_to_do():
     assert told.startswith("a: Disk quota exceeded; free some of your space")
 
 
-def write_video(path: Path) -> None:
-    with VideoWriter(path, 25.0) as out:
+def write_video(path: Path, in_fragments: bool) -> None:
+    with VideoWriter(path, 25.0, in_fragments) as out:
         for picture in PICTURES:
             out.write(picture)
 
 
-@pytest.mark.parametrize(("name", "left"), [("a.mp4", []), ("a.mkv", [".a.part.mkv"])])
+@pytest.mark.parametrize(("in_fragments", "left"), [(False, []), (True, [".a.part.mp4"])])
 @pytest.mark.parametrize("size", [1000, 60_000])
-def test_a_video_that_is_cut_short_is_noticed(tmp_path, name, left, size):
+def test_a_video_that_is_cut_short_is_noticed(tmp_path, in_fragments, left, size):
     with (
         longest_file(size),
         pytest.raises(UserError, match=r"pictures were not written whole \(File too large\)"),
     ):
-        write_video(tmp_path / name)
+        write_video(tmp_path / "a.mp4", in_fragments)
     assert [each.name for each in tmp_path.iterdir()] == left
-    write_video(tmp_path / name)
-    assert (tmp_path / name).exists()
+    write_video(tmp_path / "a.mp4", in_fragments)
+    assert (tmp_path / "a.mp4").exists()
 
 
 def test_programs_tell_a_full_disk_and_go_on_once_it_is_mended():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import cv2
@@ -12,14 +13,22 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from evaluation.evaluate import ablate, evaluate
+from evaluation.evaluate import Threshold, ablate, evaluate
 from evaluation.scored_cubes import ScoredCubes
 from evaluation.scores import error_statistics, score_rules
 from evaluation.smoothing import Smoothing
 from utils.config.hf2vad import EvalConfig
+from utils.console import duration
 from visualization import plots
 from visualization.gallery import Gallery, choose_highlights, make_gallery
-from visualization.report import curve_pictures, number, percent, render_report
+from visualization.report import (
+    clock,
+    curve_pictures,
+    number,
+    percent,
+    render_report,
+    time_of_day,
+)
 from visualization.results import json_ready, results_table
 from visualization.thumbnails import cube_strip, error_map, frame_with_box
 
@@ -130,6 +139,41 @@ def test_without_labels_there_are_scores_and_no_metrics():
     assert curve_pictures(evaluation) == {}
 
 
+def watched(**changes):
+    """Videos without labels, and two alarms in them."""
+    evaluation = fabricate(labelled=False)
+    trim = evaluation.smoothing.trim
+    raised = [
+        {"video": EVIL, "start_frame": start, "end_frame": start + 9, "peak_frame": start + 3,
+         "start_seconds": start / 25, "end_seconds": (start + 10) / 25,
+         "peak_score": float(evaluation.primary.scores[1][start + 3 - trim]), "clip": clip}
+        for start, clip in ((20, f"clips/{EVIL}-20.mp4"), (40, None))
+    ]  # fmt: skip
+    threshold = Threshold(1.5, "a test", "few")
+    return replace(evaluation, raised=raised, threshold=threshold, **changes)
+
+
+def test_a_report_of_watched_videos_leads_with_verdict_and_alarms():
+    html = render(watched(verdict="2 alarms in 4.8 s of video", seen="2 alarms"))
+    page = Page(html)
+    order = ["2 alarms in 4.8 s of video.", "The highest alarms", "watch the clip", "why: ",
+             "Threshold", "Videos, highest score first", "Protocol of every number"]  # fmt: skip
+    places = [page.text.index(words) for words in order]
+    assert places == sorted(places) and "AUC" not in page.text and "0:00.8" in page.text
+    links = [source for source in page.sources if not source.startswith("data:image/")]
+    assert links == ["clips/%3Cscript%3Ealert%28%27x%27%29%3C/script%3E%26%22-20.mp4"] * 2
+    assert EVIL not in html and page.open == [] and html.count('class="card alarm"') == 2
+
+
+def test_one_video_has_no_interval_and_few_seconds_no_rate():
+    evaluation = fabricate(names=("01",))
+    assert "95 %" not in render(evaluation) and "95 %" not in results_table(evaluation)
+    assert "an hour" not in render(evaluation) and " s of normal video" in render(evaluation)
+    long = fabricate(names=("01", "02"), length=12_000)
+    assert "95 % interval" in render(long) and "an hour" in render(long)
+    assert "95 % interval" in results_table(long)
+
+
 def test_without_pictures_the_report_still_tells_where_to_look():
     html = render(fabricate(), gallery=Gallery())
     assert "box " in html and 'class="strip"' not in html and 'class="still"' not in html
@@ -210,6 +254,11 @@ def test_curves_of_any_length_can_be_drawn(length):
 
 def test_numbers_are_written_for_readers():
     assert (percent(0.99312), percent(float("nan"))) == ("99.31", "n/a")
+    assert (clock(7.46), clock(59.97), clock(3723.0)) == ("0:07.5", "1:00.0", "1:02:03.0")
+    assert (duration(7.04), duration(59.96), duration(200), duration(7500)) == (
+        "7.0 s", "1 min 0 s", "3 min 20 s", "2 h 5 min",
+    )  # fmt: skip
+    assert time_of_day("2026-05-04T10:21:07.120+00:00") == "2026-05-04 10:21:07 UTC"
     assert (number(0.12345), number(12345.6), number(float("nan"))) == ("0.123", "12346", "n/a")
     ready = json_ready({"a": [float("nan"), np.float32(0.5), (np.int64(3),)]})
     assert ready == {"a": [None, 0.5, [3]]}

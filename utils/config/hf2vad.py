@@ -7,10 +7,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from utils.config.blocks import Block, Fraction, NonNegative, Positive, Skips
+from utils.config.alarms import AlarmConfig
+from utils.config.block import Block, Fraction, NonNegative, Positive
 from utils.config.names import NameInside, PlainName
 from utils.config.scoring import DensityConfig, EvalConfig
+from utils.config.zones import Zone
 from utils.distributed import TIMEOUT_SECONDS
+
+Skips = Annotated[list[Literal["none", "concat"]], Field(min_length=3, max_length=3)]
 
 
 class DataConfig(Block):
@@ -113,6 +117,8 @@ class PreProcessConfig(Block):
 
     boxes: BoxConfig = BoxConfig()
     flow: FlowConfig = FlowConfig()
+    ignore_zones: list[Zone] = []  # polygons: no box whose foot point is in one
+    watch_zones: list[Zone] = []  # no box whose foot point is in none; empty: the whole frame
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
 
 
@@ -219,3 +225,4 @@ class HF2VADConfig(SystemConfig):
     finetune: FinetuneStageConfig = FinetuneStageConfig()
     density: DensityConfig = DensityConfig()
     eval: EvalConfig = EvalConfig()
+    alarms: AlarmConfig = AlarmConfig()

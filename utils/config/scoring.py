@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from utils.config.blocks import Block, NonNegative, Positive
+from utils.config.block import Block, NonNegative, Positive
 
 
 class AppearanceConfig(Block):

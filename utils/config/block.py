@@ -1,15 +1,14 @@
-"""What every block of a configuration is, and the types of its values."""
+"""What every block of a configuration is built of."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Positive = Annotated[int, Field(ge=1)]
-NonNegative = Annotated[float, Field(ge=0)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Skips = Annotated[list[Literal["none", "concat"]], Field(min_length=3, max_length=3)]
 
 
 class Block(BaseModel):

@@ -1,0 +1,97 @@
+"""The drawn frames of a video: its annotated video, and a clip of each of its alarms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from evaluation.alarms import AlarmEvent
+from evaluation.evaluate import Threshold
+from inference.clips import ClipRecorder
+from inference.single_pass import ScoredFrame
+from utils.config.alarms import AlarmConfig
+from visualization.annotate import Annotator, ScoreScale
+from visualization.video_writer import VideoWriter
+
+
+def clip_name(video: str, start: int) -> str:
+    """Name of the clip of the alarm of a video that begins at a frame."""
+    return f"{video}-{start}"
+
+
+class AnnotatedVideo:
+    """Draws the frames of one video, in order; a context manager.
+
+    Args:
+        output: gets ``annotated/VIDEO.mp4`` and ``clips/VIDEO-FRAME.mp4``.
+        video: its name.
+        fps: frames per second.
+        scale: colours.
+        threshold: ``None``: there are no alarms, so no clips.
+        alarms: the configuration's block.
+        with_video: write the annotated video.
+    """
+
+    def __init__(
+        self,
+        output: Path,
+        video: str,
+        fps: float,
+        scale: ScoreScale,
+        threshold: Threshold | None,
+        alarms: AlarmConfig,
+        with_video: bool,
+    ) -> None:
+        self._video, self._fps = video, fps
+        self._annotator = Annotator(scale, threshold.value if threshold else None)
+        path = output / "annotated" / f"{video}.mp4"
+        self._out = VideoWriter(path, fps) if with_video else None
+        self._clips: ClipRecorder | None = None
+        if alarms.clips and threshold is not None:
+            self._clips = ClipRecorder(output / "clips", fps, alarms, may_drop=False)
+
+    def draw(
+        self, frame: ScoredFrame, smoothed: float | None, events: Sequence[AlarmEvent] = ()
+    ) -> None:
+        """Draw a frame.
+
+        Args:
+            frame: the next one.
+            smoothed: its score, if it has one.
+            events: the alarms that start or end with it.
+        """
+        if self._out is None and self._clips is None:
+            return
+        seconds = frame.index / self._fps
+        caption = f"{self._video}  frame {frame.index}  {seconds:.1f} s"
+        drawn = self._annotator.draw(
+            frame.picture, frame.cubes.boxes, frame.cube_scores, smoothed, caption
+        )
+        if self._out is not None:
+            self._out.write(drawn)
+        if self._clips is not None:
+            self._clips.picture(seconds, drawn)
+            self._cut(self._clips, events)
+
+    def _cut(self, clips: ClipRecorder, events: Sequence[AlarmEvent]) -> None:
+        for kind, alarm in events:
+            name = clip_name(self._video, alarm.start)
+            if kind == "started":
+                clips.start(name, alarm.start_seconds)
+            else:
+                clips.end(name, alarm.end_seconds)
+
+    def __enter__(self) -> AnnotatedVideo:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        try:
+            if self._out is not None:
+                self._out.__exit__(kind, error, trace)
+        finally:
+            if self._clips is not None:
+                self._clips.close()

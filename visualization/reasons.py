@@ -1,0 +1,48 @@
+"""Why a cube scores high: what each error adds to its score."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from evaluation.scores import ScoreRule
+
+# What a high error means to somebody who looks at the picture.
+_WORDS = {
+    "flow_error": "unfamiliar motion",
+    "frame_error": "unexpected appearance",
+    "energy": "fast motion",
+    "steady_energy": "fast, steady motion",
+    "appearance": "unlike any normal picture",
+    "velocity": "unusual speed or direction",
+}
+_SMALLEST = 0.005  # share that is told
+
+
+def shares(rule: ScoreRule, errors: Mapping[str, float]) -> list[tuple[str, float]]:
+    """What each error adds to a cube's score above that of a usual cube, largest first.
+
+    Args:
+        rule: of the score.
+        errors: of one cube.
+
+    Returns:
+        (error, share) of the errors above their mean, or, of surprises, each one's share in the
+        harmonic mean; shares sum to 1. Empty where there is none.
+    """
+    added = {term.error: term.weight * float(term(errors)) for term in rule.terms}
+    if rule.is_surprise:
+        added = {t.error: t.weight * math.exp(min(float(t(errors)), 600)) for t in rule.terms}
+    total = sum(value for value in added.values() if value > 0)
+    found = [(name, value / total) for name, value in added.items() if value > 0]
+    return sorted(found, key=lambda pair: -pair[1])
+
+
+def why(rule: ScoreRule, errors: Mapping[str, float]) -> str:
+    """The same in words: ``unfamiliar motion 84 %, unexpected appearance 16 %``."""
+    found = [(name, share) for name, share in shares(rule, errors) if share >= _SMALLEST]
+    if not found:
+        return "no error is above that of a usual cube"
+    return ", ".join(
+        f"{_WORDS.get(name, name.replace('_', ' '))} {100 * share:.0f} %" for name, share in found
+    )
