@@ -80,6 +80,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     if arguments.test_features:  # other features have other ranges, order and labels
         named = {"ranges": "", "list": "", "labels": "none", **named}
         named["features"] = arguments.test_features
+    if arguments.test_features and arguments.split == "testing":
+        arguments.set[:0] = ["data.root="]  # nothing of the checkpoint's data set is read
     arguments.set[:0] = [f"data.testing_{key}={value}" for key, value in named.items()]
     return arguments
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from utils.config.frd import FRDConfig
 from utils.config.hf2vad import HF2VADConfig
+from utils.config.named_files import require_named_by_user
 from utils.config.yaml_file import parse_yaml, read_yaml
 from utils.errors import UserError
 from utils.files import write_text
@@ -86,6 +87,7 @@ def scoring_config(
     overrides: Sequence[str] = (),
     system: str = "hf2vad",
     blocks: Sequence[str] = SCORING_BLOCKS,
+    opens: Sequence[str] = ("data",),
 ) -> Any:
     """The configuration to score with: the checkpoint's, with other data and evaluation merged in.
 
@@ -95,9 +97,11 @@ def scoring_config(
         cfg_file: a file whose ``data``, ``run`` and ``eval`` blocks replace the checkpoint's.
         overrides: ``key.sub=value`` strings for keys of ``blocks``.
         blocks: what may be overridden.
+        opens: blocks whose files the caller opens.
 
     Raises:
-        UserError: faults in the file, or an override of what the checkpoint fixes.
+        UserError: faults in the file, an override of what the checkpoint fixes, or a file that
+            the checkpoint names and the user does not.
     """
     tree = copy.deepcopy(tree)
     if cfg_file is not None:
@@ -110,7 +114,10 @@ def scoring_config(
                 f"only {', '.join(blocks)} can be set here"
             )
         apply_override(tree, override)
-    return build_config(tree, source, system)
+    config = build_config(tree, source, system)
+    own = [block for block in opens if cfg_file is None or block not in SCORING_BLOCKS]
+    require_named_by_user(config, own, overrides, source)
+    return config
 
 
 def save_config(resolved: dict[str, Any], path: Path) -> None:
