@@ -65,7 +65,9 @@ class DataSet:
 def natural_key(name: str) -> tuple:
     """Sort key under which numbers inside names count as numbers: ``v2`` before ``v10``."""
     parts = re.split(r"([0-9]+)", name)
-    return tuple(int(part) if index % 2 else part for index, part in enumerate(parts)), name
+    # Numbers by length and digits: Python refuses to make an integer of thousands of them.
+    numbers = [(len(part.lstrip("0")), part.lstrip("0")) for part in parts[1::2]]
+    return tuple(numbers.pop(0) if index % 2 else part for index, part in enumerate(parts)), name
 
 
 def load_dataset(root: str | Path) -> DataSet:

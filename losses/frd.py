@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from utils.distributed import broadcast, count, gather_dealt_rows, index
+from utils.errors import UserError
 
 # Term -> the key of its weight in the block ``frd`` of the configuration (``Lambda`` as published).
 WEIGHTS = {"recon": "lam_recon", "bank": "lam_bank", "score": "lam_score"}
@@ -140,6 +141,11 @@ class AnomalyBank:
         """``features`` (B, crops, K, D) followed by this process's share of the bank's items."""
         if self.items is None or not len(self):
             return features
+        if self.items.shape[1:] != features.shape[1:]:
+            raise UserError(
+                f"the memory bank that was resumed holds items {tuple(self.items.shape[1:])}, the "
+                f"features are {tuple(features.shape[1:])}; pass --restart"
+            )
         return torch.cat([features, self.items[index() :: count()].to(features)])
 
     def add(self, items: Tensor) -> None:

@@ -21,6 +21,7 @@ from utils.errors import UserError
 # What NumPy raises on damaged .npy and .npz files: the header is parsed as Python.
 DAMAGED_ARRAY = (
     ValueError, EOFError, OSError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
+    MemoryError, OverflowError, NotImplementedError, RecursionError,
 )  # fmt: skip
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -115,8 +116,11 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path}: not a JSON file ({error}); write it again") from None
+    except RecursionError:
+        raise UserError(f"{path}: nested too deeply for a JSON file; write it again") from None
+    except ValueError as error:  # no UTF-8, no JSON, or a number of thousands of digits
+        reason = str(error).partition(";")[0]
+        raise UserError(f"{path}: not a JSON file ({reason}); write it again") from None
 
 
 def sha256_file(path: Path) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from published.inputs import open_published
 from tests.helpers.published_files import (

@@ -7,19 +7,17 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from utils.config.kinds import (
+    MOST, Count, Device, Fraction, NonNegative, Positive, Seed, Skips, Width,
+)  # fmt: skip
 from utils.config.names import NameInside, PlainName
 from utils.distributed import TIMEOUT_SECONDS
-
-Positive = Annotated[int, Field(ge=1)]
-NonNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Skips = Annotated[list[Literal["none", "concat"]], Field(min_length=3, max_length=3)]
 
 
 class Block(BaseModel):
     """A block of the configuration; unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", validate_default=True)
+    model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class DataConfig(Block):
@@ -40,13 +38,13 @@ class RunConfig(Block):
 
     root: str = "runs"
     name: NameInside = ""  # empty: the data set's name
-    seed: Annotated[int, Field(ge=0)] = 0
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    seed: Seed = 0
+    device: Device = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
-    num_threads: Annotated[int, Field(ge=0)] = 0  # 0: as many as the machine has
+    num_threads: Annotated[int, Field(ge=0, le=4096)] = 0  # 0: as many as the machine has
     timeout_seconds: Annotated[float, Field(gt=0)] = TIMEOUT_SECONDS  # for a silent process
     log_every: Positive = 50  # steps between scalars
-    image_every: Annotated[int, Field(ge=0)] = 1  # epochs between pictures; 0: none
+    image_every: Count = 1  # epochs between pictures; 0: none
 
 
 class SystemConfig(Block):
@@ -69,7 +67,7 @@ class MovingRegionConfig(Block):
 
     enabled: bool = True
     binary_threshold: Annotated[int, Field(ge=0, le=255)] = 18
-    blur_size: Annotated[int, Field(ge=1)] = 3
+    blur_size: Annotated[int, Field(ge=1, le=1001)] = 3
     min_area: NonNegative = 100
     max_aspect: Annotated[float, Field(gt=0)] = 10.0
 
@@ -105,13 +103,13 @@ class FlowConfig(Block):
     backend: Literal["dis", "raft", "flownet2", "file"] = "dis"
     model: Literal["raft_small", "raft_large"] = "raft_small"  # raft
     weights: str = ""  # raft, flownet2
-    width: Annotated[int, Field(ge=0)] = 0  # 0: the frame's own size
-    height: Annotated[int, Field(ge=0)] = 0
+    width: Count = 0  # 0: the frame's own size
+    height: Count = 0
     preset: Literal["ultrafast", "fast", "medium"] = "medium"  # dis
-    patch_size: Annotated[int, Field(ge=0)] = 0  # dis; 0: the preset's
-    patch_stride: Annotated[int, Field(ge=0)] = 0
-    refinement_iterations: Annotated[int, Field(ge=-1)] = -1  # -1: the preset's
-    finest_scale: Annotated[int, Field(ge=-1)] = -1
+    patch_size: Count = 0  # dis; 0: the preset's
+    patch_stride: Count = 0
+    refinement_iterations: Annotated[int, Field(ge=-1, le=MOST)] = -1  # -1: the preset's
+    finest_scale: Annotated[int, Field(ge=-1, le=MOST)] = -1
     batch_size: Positive = 8
     precision: Literal["fp32", "bf16"] = "fp32"  # raft, flownet2
 
@@ -121,14 +119,14 @@ class PreProcessConfig(Block):
 
     boxes: BoxConfig = BoxConfig()
     flow: FlowConfig = FlowConfig()
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    device: Device = "auto"
 
 
 class MemAEConfig(Block):
     """ML-MemAE-SC (spec §2)."""
 
-    feature_root: Positive = 32
-    num_slots: Positive = 2000
+    feature_root: Width = 32
+    num_slots: Annotated[int, Field(ge=1, le=10_000_000)] = 2000
     shrink_threshold: NonNegative = 0.0005
     mem_usage: Annotated[list[bool], Field(min_length=4, max_length=4)] = [False, True, True, True]
     skip_ops: Skips = ["none", "concat", "concat"]
@@ -144,7 +142,7 @@ class VUnetConfig(Block):
     """CVAE frame predictor (spec §3)."""
 
     nf_max: Annotated[int, Field(ge=2)] = 128
-    nf_start: Positive = 64
+    nf_start: Width = 64
     dropout: Fraction = 0.1
     final_act: bool = False
 
@@ -172,8 +170,8 @@ class TrainingConfig(Block):
     lr_milestones: list[Positive] = [50]
     lr_gamma: Annotated[float, Field(gt=0)] = 0.8
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0  # 0: off, as published
-    save_every_steps: Annotated[int, Field(ge=0)] = 0  # 0: at the end of each epoch only
-    keep_every: Annotated[int, Field(ge=0)] = 0  # epochs; kept ones serve --select best-on-test
+    save_every_steps: Count = 0  # 0: at the end of each epoch only
+    keep_every: Count = 0  # epochs; kept ones serve --select best-on-test
 
 
 class StageConfig(TrainingConfig):
@@ -223,8 +221,8 @@ class EvalConfig(Block):
     w_frame: NonNegative = 0.1  # published name: w_p
     w_energy: NonNegative = 0.0  # ours: squared flow itself; 0 is the paper
     w_steady_energy: NonNegative = 0.0  # ours: the same, from the middle two of four flows
-    trim: Annotated[int, Field(ge=0)] = 4
-    median: Annotated[int, Field(ge=1)] = 17
+    trim: Count = 4
+    median: Annotated[int, Field(ge=1, le=100_001)] = 17
     false_frames_per_thousand: Annotated[float, Field(gt=0, lt=1000)] = 1.0  # of normal video
     batch_size: Positive = 128
     precision: Literal["fp32", "bf16"] = "fp32"  # of the network's products in eval.py

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import copy
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -137,7 +137,10 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
     try:
         value = parse_yaml(text) if text else ""
     except yaml.YAMLError as error:
-        raise UserError(f"--set {override}: the value is not readable as YAML: {error}") from None
+        raise UserError(
+            f"--set {_short(override)}: the value is not readable as YAML: {_short(error)}; a text "
+            "that looks like a number or date is written in quotes"
+        ) from None
     *parents, last = key.split(".")
     node = tree
     for parent in parents:
@@ -156,9 +159,17 @@ def _describe(fault: Mapping[str, Any], schema: type[BaseModel]) -> str:
         return f"  {key}: unknown key; {_suggest(location, schema)}"
     if fault["type"] == "missing":
         return f"  {key}: missing; add it"
-    value = repr(fault["input"])
-    value = value if len(value) <= 60 else value[:57] + "..."
-    return f"  {key}: {value} is not allowed: {fault['msg']}"
+    return f"  {_short(key)}: {_short(fault['input'], repr)} is not allowed: {fault['msg']}"
+
+
+def _short(value: Any, write: Callable[[Any], str] = str) -> str:
+    """A value in at most 300 characters (60 where it is one of many), whatever it is."""
+    try:
+        text = write(value)
+    except (ValueError, RecursionError):  # Python does not write integers of 5000 digits
+        return "a value of thousands of digits or levels"
+    most = 60 if write is repr else 300
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def _suggest(location: Sequence[str], schema: type[BaseModel]) -> str:
