@@ -11,6 +11,7 @@ from typing import Any
 from utils.errors import UserError
 from utils.files import read_json, write_json
 from utils.format_version import require_format
+from utils.text import safe_name
 
 FORMAT_VERSION = 1
 FILE_NAME = "dataset.json"
@@ -126,6 +127,7 @@ def _read_entry(video: Any, root: Path, path: Path) -> VideoEntry:
         isinstance(name, str)
         and name not in ("", ".", "..")
         and not set(name) & set("/\\\0")
+        and name == safe_name(name)
         and isinstance(video.get("source"), str)
         and video.get("split") in SPLITS
         and video.get("kind") in KINDS

@@ -55,6 +55,17 @@ def schedule_state(saved: Mapping[str, Any]) -> dict[str, Any]:
     return {key: saved[key] for key in _SCHEDULE}
 
 
+def optimizer_state(
+    saved: Mapping[str, Any], optimizer: torch.optim.Optimizer
+) -> dict[str, Any]:
+    """The saved values, in groups with the configuration's settings and the scheduled rate."""
+    groups = zip(optimizer.state_dict()["param_groups"], saved["param_groups"], strict=True)
+    return {
+        "state": saved["state"],
+        "param_groups": [own | {"lr": each["lr"]} for own, each in groups],
+    }
+
+
 def _require(condition: bool, source: str, fault: str) -> None:
     if not condition:
         raise UserError(
@@ -137,17 +148,10 @@ def _require_optimizer(saved: Any, optimizer: torch.optim.Optimizer, source: str
 
 
 def _is_same_group(saved: Any, own: Mapping[str, Any]) -> bool:
-    """Whether a group has this optimizer's keys and values, but for the scheduled rate."""
+    """Whether a group is of the same parameters and has a rate; the rest is the configuration's."""
     if not isinstance(saved, dict) or not {"params", "lr"} <= saved.keys():
         return False
-    free = ("lr", "fused")  # an older PyTorch knows fewer keys
-    same = all(_equal(saved.get(key, own[key]), own[key]) for key in own if key not in free)
-    return same and _is_rate(saved["lr"]) and type(saved.get("fused")) in (bool, type(None))
-
-
-def _equal(saved: Any, own: Any) -> bool:
-    plain = (bool, int, float, str, list, tuple, type(None))
-    return isinstance(saved, plain) and saved == own
+    return type(saved["params"]) is list and saved["params"] == own["params"] and _is_rate(saved["lr"])
 
 
 def _state_keys(optimizer: torch.optim.Optimizer) -> set[str]:

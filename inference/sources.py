@@ -10,6 +10,7 @@ from datasets.manifest import VideoEntry
 from datasets.video_files import read_header
 from datasets.videos import describe_video, find_videos
 from utils.errors import UserError
+from utils.text import safe_name
 
 SPLIT = "testing"  # entries belong to one; nothing depends on which
 _PLAUSIBLE_FPS = (0.5, 1000.0)
@@ -30,7 +31,7 @@ def source_name(source: str) -> str:
         return re.sub(r"[^A-Za-z0-9._-]+", "_", address).strip("._") or "stream"
     path = Path(source).absolute()
     path = path.resolve() if path.name == ".." else path
-    return path.name if path.is_dir() else path.stem
+    return safe_name(path.name if path.is_dir() else path.stem)
 
 
 def find_entries(source: str) -> list[VideoEntry]:

@@ -37,6 +37,7 @@ from utils.distributed import broadcast, is_first
 from utils.errors import UserError
 from utils.files import read_json, sha256_file, write_json
 from utils.runtime import pick_device
+from utils.text import safe_name
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ def published_labels(path: Path) -> dict[str, np.ndarray]:
     if raw.keys is None or any(isinstance(values, Intervals) for values in raw.values):
         raise UserError(f"{path}: must hold a dict, video -> one label (0 or 1) a frame")
     names = [
-        f"{key + 1:02d}" if isinstance(key, int) else str(key).removesuffix(".npy")
+        f"{key + 1:02d}" if isinstance(key, int) else safe_name(str(key).removesuffix(".npy"))
         for key in raw.keys
     ]
     lengths = {

@@ -18,7 +18,7 @@ import torch
 from utils.checkpoint_checks import require_stored, require_whole
 from utils.errors import UserError
 from utils.file_kind import describe_file, zip_names
-from utils.files import atomic_path
+from utils.files import atomic_path, require_file
 from utils.format_version import require_format
 
 FORMAT_VERSION = 1
@@ -110,6 +110,7 @@ def load_tensors(path: str | Path) -> Any:
     path = Path(path)
     if not path.exists():
         raise UserError(f"{path}: no such checkpoint; train that stage first or check the path")
+    require_file(path)
     if _is_torch_zip(path):
         require_stored(path)
     try:

@@ -8,13 +8,15 @@ import math
 import sys
 from collections.abc import Sequence
 
+from utils.text import printable
+
 _silent = False
 
 
 def echo(text: str = "") -> None:
     """Print a line for the user, unless another process speaks for this one."""
     if not _silent:
-        print(text, flush=True)
+        print(printable(text), flush=True)
 
 
 def silence() -> None:
@@ -62,7 +64,14 @@ def _number(text: str) -> float:
 def setup_logging() -> None:
     """Send the library's log records (warnings, mostly) to standard error."""
     level = logging.ERROR if _silent else logging.INFO
-    logging.basicConfig(level=level, format="%(levelname)s %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Printable("%(levelname)s %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
+
+
+class _Printable(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

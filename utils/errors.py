@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
+from utils.text import printable
+
 _RESUME = "what was finished is kept; run the same command again to resume\n"
 
 
@@ -22,7 +24,7 @@ class UserError(Exception):
 
 
 def _end(message: str, code: int) -> NoReturn:
-    sys.stderr.write(message)
+    sys.stderr.write(printable(message))
     sys.stderr.flush()
     raise SystemExit(code) from None
 

@@ -97,7 +97,7 @@ def remove_parts(folder: Path) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -112,6 +112,7 @@ def read_json(path: Path) -> Any:
         UserError: the file is missing or is not JSON.
     """
     path = Path(path)
+    require_file(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -121,6 +122,16 @@ def read_json(path: Path) -> Any:
     except ValueError as error:  # no UTF-8, no JSON, or a number of thousands of digits
         reason = str(error).partition(";")[0]
         raise UserError(f"{path}: not a JSON file ({reason}); write it again") from None
+
+
+def require_file(path: Path) -> None:
+    """Refuse a pipe or device, which might never end.
+
+    Raises:
+        UserError: it is there, and neither a file nor a folder.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise UserError(f"{path}: a pipe or device, not a file; name a file")
 
 
 def sha256_file(path: Path) -> str:

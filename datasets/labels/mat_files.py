@@ -24,9 +24,9 @@ from utils.errors import UserError
 
 _ROOT = Path(__file__).resolve().parents[2]
 _LONGEST = 300.0  # seconds
-_MOST_MEMORY = 4 * 2**30  # bytes of the other process
+_OWN_MEMORY = 2**30  # bytes of the other process before it reads
 _MOST_BYTES = 2**30  # of all arrays: the masks of Avenue's longest video are a third of it
-_TOO_LARGE = "unpacks to more than labels need (1 GiB); save the variables that are needed alone"
+_TOO_LARGE = "unpacks to more than labels need; save the variables that are needed alone"
 _NEWER = "a MATLAB 7.3 file; save it again with -v7"
 
 Variables = dict[str, np.ndarray | list[np.ndarray]]
@@ -54,6 +54,7 @@ def read_mat(path: str | Path, names: Sequence[str] = ()) -> Variables:
             "datasets.labels.mat_files",
             str(path),
             str(content),
+            str(_MOST_BYTES),
             *names,
         ]
         try:
@@ -86,11 +87,12 @@ def _unpack(content: Path) -> Variables:
         return variables
 
 
-def _pack(path: str, content: str, names: Sequence[str]) -> None:
+def _pack(path: str, content: str, most: int, names: Sequence[str]) -> None:
     """The other process: read with SciPy and write the arrays down."""
     import scipy.io
 
-    resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
+    memory = _OWN_MEMORY + 3 * most
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     variables = scipy.io.loadmat(path, variable_names=list(names) or None)
     listed: list[tuple[str, int | None]] = []
     arrays: dict[str, np.ndarray] = {}
@@ -106,7 +108,7 @@ def _pack(path: str, content: str, names: Sequence[str]) -> None:
             arrays[f"{place}.{number}" if is_cell else f"{place}"] = cell
         listed.append((name, len(cells) if is_cell else None))
     size = sum(array.nbytes for array in arrays.values())
-    if size > _MOST_BYTES:
+    if size > most:
         raise MemoryError(f"it holds {size / 2**20:.0f} MiB")
     everything: dict[str, Any] = {"names": np.array(json.dumps(listed)), **arrays}
     np.savez(content, **everything)
@@ -114,7 +116,7 @@ def _pack(path: str, content: str, names: Sequence[str]) -> None:
 
 def _main() -> None:
     try:
-        _pack(sys.argv[1], sys.argv[2], sys.argv[3:])
+        _pack(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4:])
     except NotImplementedError:
         sys.exit(_NEWER)
     except MemoryError:

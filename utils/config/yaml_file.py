@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from utils.errors import UserError
+from utils.files import require_file
 
 _LONGEST = 1_000_000  # characters of a text, values that it stands for
 
@@ -35,6 +36,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _read_text(path: Path) -> str:
+    require_file(path)
     with path.open(encoding="utf-8-sig") as handle:
         return handle.read(_LONGEST + 1)
 
