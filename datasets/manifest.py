@@ -11,7 +11,7 @@ from typing import Any
 from utils.errors import UserError
 from utils.files import read_json, write_json
 from utils.format_version import require_format
-from utils.text import safe_name
+from utils.untrusted.text import safe_name
 
 FORMAT_VERSION = 1
 FILE_NAME = "dataset.json"

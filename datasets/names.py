@@ -10,7 +10,7 @@ from typing import TypeVar
 from datasets.manifest import natural_key
 from utils.errors import UserError
 from utils.files import require_file
-from utils.text import safe_name
+from utils.untrusted.text import safe_name
 
 Value = TypeVar("Value")
 _ENDINGS = re.compile(r"(\.npy|\.npz|\.mat|\.mp4|\.avi|\.mkv|_i3d|_c3d|_x264)+$")

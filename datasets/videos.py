@@ -22,7 +22,7 @@ from datasets.image_folders import (
 from datasets.manifest import VideoEntry, natural_key
 from datasets.video_files import count_packets, decode, is_cut_short, open_video, read_header
 from utils.errors import UserError
-from utils.text import safe_name
+from utils.untrusted.text import safe_name
 
 # fmt: off
 VIDEO_SUFFIXES = (

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from utils.checkpoint import require_same_tensors
-from utils.checkpoint_checks import require_plain_tensors
 from utils.errors import UserError
+from utils.untrusted.checkpoint_checks import require_plain_tensors
 
 _PARTS = ("optimizer", "scheduler", "step_in_epoch", "loss_sums", "random")
 _SCHEDULE = ("last_epoch", "_step_count", "_last_lr")
@@ -39,12 +39,11 @@ def require_training_state(
     training = checkpoint.get("training", {})
     missing = [part for part in _PARTS if part not in training]
     _require(not missing, source, f"lacks {', '.join(missing)}")
-    for tensors in (checkpoint["model"], training.get("model")):
-        if tensors is not None:
-            _require(isinstance(tensors, dict), source, "holds weights that are no table")
-            require_plain_tensors(tensors, source)
-            require_same_tensors(model.state_dict(), tensors, source)
-            _require_same_dtypes(model.state_dict(), tensors, source)
+    for tensors in (checkpoint["model"], training.get("model", checkpoint["model"])):
+        _require(isinstance(tensors, dict), source, "holds weights that are no table")
+        require_plain_tensors(tensors, source)
+        require_same_tensors(model.state_dict(), tensors, source)
+        _require_same_dtypes(model.state_dict(), tensors, source)
     _require_counts(checkpoint, training, source)
     _require_schedule(training["scheduler"], checkpoint["epoch"], source)
     _require_optimizer(training["optimizer"], optimizer, source)
@@ -55,9 +54,7 @@ def schedule_state(saved: Mapping[str, Any]) -> dict[str, Any]:
     return {key: saved[key] for key in _SCHEDULE}
 
 
-def optimizer_state(
-    saved: Mapping[str, Any], optimizer: torch.optim.Optimizer
-) -> dict[str, Any]:
+def optimizer_state(saved: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """The saved values, in groups with the configuration's settings and the scheduled rate."""
     groups = zip(optimizer.state_dict()["param_groups"], saved["param_groups"], strict=True)
     return {
@@ -93,7 +90,9 @@ def _require_counts(
     )  # fmt: skip
     averaged = training.get("n_averaged", 0)
     whole = type(averaged) is int and ("model" in training) == ("n_averaged" in training)
-    _require(whole and averaged >= 0, source, "holds no count of averaged steps")
+    _require(
+        whole and 0 <= averaged <= checkpoint["step"], source, "holds no count of averaged steps"
+    )
     memory = training.get("memory", {})
     _require(isinstance(memory, dict), source, "holds a memory that is no table")
     require_plain_tensors(memory, source)
@@ -106,7 +105,8 @@ def _require_counts(
 
 def _require_schedule(saved: Any, epoch: int, source: str) -> None:
     whole = isinstance(saved, dict) and all(key in saved for key in _SCHEDULE)
-    whole = whole and saved["last_epoch"] == epoch and type(saved["_step_count"]) is int
+    whole = whole and all(type(saved[key]) is int for key in _SCHEDULE[:2])
+    whole = whole and saved["last_epoch"] == epoch
     rates = saved.get("_last_lr") if whole else None
     whole = isinstance(rates, list) and all(_is_rate(rate) for rate in rates)
     _require(whole, source, "holds a schedule that is not of its epoch")
@@ -151,7 +151,9 @@ def _is_same_group(saved: Any, own: Mapping[str, Any]) -> bool:
     """Whether a group is of the same parameters and has a rate; the rest is the configuration's."""
     if not isinstance(saved, dict) or not {"params", "lr"} <= saved.keys():
         return False
-    return type(saved["params"]) is list and saved["params"] == own["params"] and _is_rate(saved["lr"])
+    numbers = saved["params"]
+    whole = type(numbers) is list and all(type(number) is int for number in numbers)
+    return whole and numbers == own["params"] and _is_rate(saved["lr"])
 
 
 def _state_keys(optimizer: torch.optim.Optimizer) -> set[str]:

@@ -6,6 +6,7 @@ FRD-UVAD share it.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -80,12 +81,9 @@ class _Fit:
             save_config(self.stage.config, self.stage.folder / "config.yaml")
             log = StageLogger(self.stage.folder, self.state.step, self.state.epoch)
         wrapped = share_gradients(self.state.model, self.accelerator)
-        try:
+        with log or contextlib.nullcontext():
             while self.state.epoch < self.stage.settings.num_epochs:
                 self._train_epoch(wrapped, log)
-        finally:
-            if log is not None:
-                log.close()
         self._finish()
         return self.path
 

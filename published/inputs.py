@@ -37,7 +37,7 @@ from utils.distributed import broadcast, is_first
 from utils.errors import UserError
 from utils.files import read_json, sha256_file, write_json
 from utils.runtime import pick_device
-from utils.text import safe_name
+from utils.untrusted.text import safe_name
 
 logger = logging.getLogger(__name__)
 

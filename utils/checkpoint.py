@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 
-from utils.checkpoint_checks import require_stored, require_whole
 from utils.errors import UserError
 from utils.file_kind import describe_file, zip_names
 from utils.files import atomic_path, require_file
 from utils.format_version import require_format
+from utils.untrusted.checkpoint_checks import require_stored, require_whole
 
 FORMAT_VERSION = 1
 REQUIRED = ("system", "stage", "config", "model", "finished", "epoch", "step", "provenance")

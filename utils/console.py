@@ -8,7 +8,7 @@ import math
 import sys
 from collections.abc import Sequence
 
-from utils.text import printable
+from utils.untrusted.text import printable
 
 _silent = False
 
@@ -49,8 +49,15 @@ def finite_positive(text: str) -> float:
 
 def count(text: str) -> int:
     """A whole number from the command line, 0 or more."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number, 0 or more")
+    if not text.isdecimal() or len(text) > 18:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r}: must be a whole number, 0 or more")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """A seed from the command line: a whole number from 0 to 2^32 - 1, as NumPy takes it."""
+    if not text.isdecimal() or len(text) > 10 or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r}: must be a whole number below 2^32")
     return int(text)
 
 

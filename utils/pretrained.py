@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from utils.checkpoint import load_tensors
-from utils.checkpoint_checks import require_plain_tensors
 from utils.errors import UserError
+from utils.untrusted.checkpoint_checks import require_plain_tensors
 
 # Best scores and learning rates stand beside the weights as NumPy scalars; both module names of
 # NumPy 1 and 2 are in circulation.

@@ -21,7 +21,7 @@ import numpy as np
 
 from utils.decompress import ReadInPieces, open_maybe_compressed
 from utils.errors import UserError
-from utils.expansion import require_tree
+from utils.untrusted.expansion import require_tree
 
 _DTYPE_KINDS = "biufcSUO"
 

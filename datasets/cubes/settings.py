@@ -11,8 +11,8 @@ import numpy as np
 
 from utils.config.hf2vad import PreProcessConfig
 from utils.errors import UserError
-from utils.expansion import require_small_npz
 from utils.files import DAMAGED_ARRAY, read_json, sha256_file
+from utils.untrusted.expansion import require_small_npz
 
 logger = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ from datasets.features.files import (
 )
 from datasets.names import canonical_name, group_crops, read_video_list
 from utils.errors import UserError
-from utils.expansion import require_small_npz
 from utils.files import DAMAGED_ARRAY
+from utils.untrusted.expansion import require_small_npz
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from datasets.features.dataset import FeatureSet
 from datasets.features.files import explain
 from datasets.names import find_videos, is_order_open
 from utils.errors import UserError
-from utils.expansion import require_small_npz
 from utils.files import DAMAGED_ARRAY, atomic_path
+from utils.untrusted.expansion import require_small_npz
 
 
 def save_snippet_values(path: Path, features: FeatureSet, values: np.ndarray) -> None:

@@ -18,8 +18,8 @@ from datasets.labels.tables import HEADERS, read_table
 from datasets.manifest import natural_key
 from datasets.names import read_text
 from utils.errors import UserError
-from utils.expansion import require_small_npz
 from utils.safe_pickle import load_npy, load_pickle
+from utils.untrusted.expansion import require_small_npz
 
 
 def read_raw(path: Path) -> RawLabels:
@@ -154,7 +154,9 @@ def _matlab_range(text: str, path: Path) -> tuple[int, int]:
     """``5:90``, or one frame, from 1 and with the last one, as 0-based start and exclusive stop."""
     found = re.fullmatch(r"([0-9]{1,12})(?::([0-9]{1,12}))?", text)
     if not found:
-        raise UserError(f"{path}: gt_frame: {text[:40]!r} is no START:END of frames; mend that line")
+        raise UserError(
+            f"{path}: gt_frame: {text[:40]!r} is no START:END of frames; mend that line"
+        )
     return int(found[1]) - 1, int(found[2] or found[1])
 
 

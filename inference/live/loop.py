@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import time
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,7 @@ from inference.live.writer import LiveSettings, LiveWriter
 from inference.predictor import Predictor
 from models.hf2vad.from_checkpoint import explain
 from utils.console import echo
+from utils.errors import UserError
 from utils.run_folder import StopSignal
 
 _MOST_AT_ONCE = 8  # waiting frames that are scored as one batch
@@ -61,9 +63,13 @@ def watch_live(
             _score_until_stopped(scorer, frames, out)
             for scored in scorer.finish():
                 out.add(scored)
-    finally:
+    except BaseException:  # what ended the run is told, not what its end met
         frames.close()
-        out.close()
+        with contextlib.suppress(OSError, UserError):
+            out.close()
+        raise
+    frames.close()
+    out.close()
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from inference.live.peak_curve import PeakCurve
 from inference.live.report import render_live_report
 from inference.live.scorer import ScoredFrame
 from utils.console import echo
+from utils.errors import finish_all
 from utils.files import write_text
 from visualization.annotate import Annotator, ScoreScale
 
@@ -107,11 +108,13 @@ class LiveWriter:
             self._write_report()
 
     def close(self) -> None:
-        """Finish all files."""
-        self._alarms.close()
-        self._files.close()
-        self._alarms.write(self._alarms.seen(self._judged, self._meter.seconds))
-        self._write_report()
+        """Finish all files; one that cannot be written keeps none of the others from it."""
+        finish_all(
+            self._alarms.close,
+            self._files.close,
+            lambda: self._alarms.write(self._alarms.seen(self._judged, self._meter.seconds)),
+            self._write_report,
+        )
         echo(f"{time_text(time.time())} over: {self._state(self._meter.overall())}")
         echo(f"scores, alarms, video and report.html: {self._folder}")
 

@@ -12,9 +12,9 @@ import numpy as np
 from datasets.manifest import DataSet, VideoEntry
 from pre_process.detectors.box_checks import require_corners
 from utils.errors import UserError
-from utils.expansion import require_small_npz
 from utils.files import DAMAGED_ARRAY, atomic_path
 from utils.safe_pickle import load_npy
+from utils.untrusted.expansion import require_small_npz
 
 
 def box_file(root: Path, entry: VideoEntry) -> Path:

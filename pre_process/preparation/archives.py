@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from utils.errors import UserError
 from utils.files import atomic_folder, require_free_space, sha256_file
-from utils.text import printable
+from utils.untrusted.text import printable
 
 # zipfile and tarfile let the errors of many parts through: bad numbers, names, methods, passwords.
 _DAMAGED = (

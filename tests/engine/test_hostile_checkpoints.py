@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+import itertools
 
 import pytest
 import torch
@@ -47,7 +47,9 @@ WRONG = {
 @pytest.mark.parametrize("name", ["exp_avg", "exp_avg_sq"])
 def test_optimizer_values_of_another_kind(half, tmp_path, name, kind):
     state = half["training"]["optimizer"]["state"]
-    hostile = replaced(half, ("training", "optimizer", "state", 0, name), WRONG[kind](state[0][name]))
+    hostile = replaced(
+        half, ("training", "optimizer", "state", 0, name), WRONG[kind](state[0][name])
+    )
     with pytest.raises(UserError, match=r"last\.pth: .*(0|exp_avg)"):
         resume(tmp_path, hostile)
 
@@ -69,21 +71,8 @@ def test_optimizer_tables_that_do_not_fit(half, tmp_path, name):
         "step": replaced(half, (*at, "state", 0, "step"), torch.zeros(7)),
         "extra": replaced(half, (*at, "state", 0, "more"), torch.zeros(1)),
     }[name]
-    with pytest.raises(UserError, match="optimizer|parameter"):
+    with pytest.raises(UserError, match=r"optimizer|parameter"):
         resume(tmp_path, hostile)
-
-
-def cases(checkpoint: dict[str, Any]) -> list[tuple[tuple, Any]]:
-    """Every place but the weights' with every nasty value."""
-    parts = ("config", "data"), ("config", "cvae"), ("config", "run")  # two keys of each tell
-    seen: dict[tuple, int] = {}
-    kept = []
-    for at in places(checkpoint):
-        block = next((part for part in parts if at[:2] == part and len(at) > 2), None)
-        seen[block or at] = seen.get(block or at, 0) + 1
-        if block is None or seen[block] <= 2:
-            kept.append(at)
-    return [(at, value) for at in kept for value in NASTY]
 
 
 def test_every_edit_of_every_table_ends_well(half, tmp_path):
@@ -91,14 +80,14 @@ def test_every_edit_of_every_table_ends_well(half, tmp_path):
     refused = 0
     model = make_model()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01, eps=1e-7, fused=True)
-    for place, (at, value) in enumerate(cases(half)):
+    for at, value in itertools.product(places(half), NASTY):
         torch.save(replaced(half, at, value), tmp_path / "last.pth")
         try:
             restore(tmp_path / "last.pth", model, optimizer)
         except UserError:
             refused += 1
         except Exception as error:
-            raise AssertionError(f"{at} = {str(value)[:50]} ({place})") from error
+            raise AssertionError(f"{at} = {str(value)[:50]}") from error
     assert refused > 100
 
 

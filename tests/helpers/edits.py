@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,13 +21,13 @@ NASTY = (
 def places(tree: Any, at: tuple = ()) -> Iterator[tuple]:
     """Where there is a value: keys and indices from the root, tables and their parts alike.
 
-    Of many tensors in one table the first is enough.
+    Of many values of one kind in one table the first two are enough.
     """
     parts = tree.items() if isinstance(tree, dict) else enumerate(tree)
-    tensors = 0
+    seen: Counter[type] = Counter()
     for key, value in parts:
-        tensors += torch.is_tensor(value)
-        if torch.is_tensor(value) and tensors > 1:
+        seen[type(value)] += 1
+        if at and seen[type(value)] > 2:
             continue
         yield (*at, key)
         if isinstance(value, dict | list | tuple):

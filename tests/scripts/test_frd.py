@@ -183,8 +183,10 @@ def test_what_evaluation_refuses(data, trained, tmp_path, capsys):
     for command, words in (
         ([last, "--test_features", str(tmp_path)], "but the model takes 256"),
         ([str(tmp_path / "foreign.pth")], "not a checkpoint of FRD-UVAD"),
-        ([last, "--test_labels", str(labels), "--cfg_file", f"{data}/c.yaml"],
-         "no labels of video testi_000"),  # fmt: skip
+        (
+            [last, "--test_labels", str(labels), "--cfg_file", f"{data}/c.yaml"],
+            "no labels of video testi_000",
+        ),
         ([last, "--set", "frd.lr=1"], "only data, run, eval can be set"),
     ):
         with pytest.raises(SystemExit):

@@ -20,8 +20,8 @@ from utils.checkpoint import load_checkpoint, save_checkpoint
 from utils.config.load import load_config
 from utils.config.yaml_file import read_yaml
 from utils.errors import UserError
-from utils.expansion import require_tree
 from utils.files import read_json
+from utils.untrusted.expansion import require_tree
 
 
 def test_pickles_of_shared_lists(tmp_path):
@@ -61,7 +61,7 @@ def test_yaml_aliases(tmp_path):
     with pytest.raises(UserError, match="aliases"):
         read_yaml(tmp_path / "c.yaml")
     (tmp_path / "c.yaml").write_text("a: &a [*a]")
-    with pytest.raises(UserError, match="c.yaml"):
+    with pytest.raises(UserError, match=r"c\.yaml"):
         read_yaml(tmp_path / "c.yaml")
     (tmp_path / "c.yaml").write_text("a: &a {x: 1}\nb: *a\nc: {<<: *a, y: 2}")
     assert read_yaml(tmp_path / "c.yaml")["c"] == {"x": 1, "y": 2}
@@ -74,7 +74,7 @@ def test_yaml_aliases(tmp_path):
 )  # fmt: skip
 def test_texts_that_yaml_trips_over(tmp_path, text):
     (tmp_path / "c.yaml").write_text(text)
-    with pytest.raises(UserError, match="c.yaml") as caught:
+    with pytest.raises(UserError, match=r"c\.yaml") as caught:
         load_config(tmp_path / "c.yaml")
     assert len(str(caught.value)) < 2000
 
@@ -99,17 +99,19 @@ def test_overrides_that_are_no_values(tmp_path, override):
 def test_json_that_python_trips_over(tmp_path, text):
     (tmp_path / "a.json").write_text(text)
     for read in (read_json, read_raw):
-        with pytest.raises(UserError, match="a.json"):
+        with pytest.raises(UserError, match=r"a\.json"):
             read(tmp_path / "a.json")
 
 
 def test_npz_that_unpacks_to_more_than_labels(tmp_path):
-    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
-        with archive.open("v.npy", "w") as member:
-            header = {"descr": "<f8", "fortran_order": False, "shape": (300 * 2**17,)}
-            np.lib.format.write_array_header_1_0(member, header)
-            for _ in range(300):
-                member.write(bytes(2**20))
+    header = {"descr": "<f8", "fortran_order": False, "shape": (300 * 2**17,)}
+    with (
+        zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("v.npy", "w") as member,
+    ):
+        np.lib.format.write_array_header_1_0(member, header)
+        for _ in range(300):
+            member.write(bytes(2**20))
     assert (tmp_path / "a.npz").stat().st_size < 4 << 20
     for read in (read_raw, _read_npz):
         with pytest.raises(UserError, match="unpacks to 300 MiB"):
@@ -126,10 +128,12 @@ def test_mat_that_unpacks_to_more_than_labels(tmp_path, monkeypatch):
 
 def test_deflated_checkpoint(tmp_path):
     save_checkpoint(tmp_path / "stored.pth", content(model={"w": torch.zeros(2**22)}))
-    with zipfile.ZipFile(tmp_path / "stored.pth") as stored:
-        with zipfile.ZipFile(tmp_path / "a.pth", "w", zipfile.ZIP_DEFLATED) as deflated:
-            for name in stored.namelist():
-                deflated.writestr(name, stored.read(name))
+    with (
+        zipfile.ZipFile(tmp_path / "stored.pth") as stored,
+        zipfile.ZipFile(tmp_path / "a.pth", "w", zipfile.ZIP_DEFLATED) as deflated,
+    ):
+        for name in stored.namelist():
+            deflated.writestr(name, stored.read(name))
     with pytest.raises(UserError, match="compressed archive"):
         load_checkpoint(tmp_path / "a.pth")
     load_checkpoint(tmp_path / "stored.pth")

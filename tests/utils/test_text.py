@@ -17,7 +17,7 @@ from utils.config.yaml_file import read_yaml
 from utils.console import echo
 from utils.errors import UserError
 from utils.files import read_json, write_text
-from utils.text import printable, safe_name
+from utils.untrusted.text import printable, safe_name
 
 HOSTILE = {
     "a\x1b[31mred": "a%1B[31mred",
@@ -64,7 +64,7 @@ def test_results_of_a_hostile_name(tmp_path, capsys):
 
 def test_a_name_that_is_not_utf8(tmp_path, capsys):
     raw = os.fsencode(tmp_path) + b"/bad\xff.avi"
-    os.rename(write_video(tmp_path / "clip.avi", 12), raw)
+    write_video(tmp_path / "clip.avi", 12).rename(os.fsdecode(raw))
     with pytest.raises(UserError, match="is not UTF-8; rename it"):
         describe_video(os.fsdecode(raw), "testing")
     with pytest.raises(SystemExit) as ended:

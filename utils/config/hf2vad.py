@@ -7,9 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from utils.config.kinds import (
-    MOST, Count, Device, Fraction, NonNegative, Positive, Seed, Skips, Width,
-)  # fmt: skip
+from utils.config.kinds import Count, Device, Fraction, NonNegative, Positive, Seed, Skips, Width
 from utils.config.names import NameInside, PlainName
 from utils.distributed import TIMEOUT_SECONDS
 
@@ -108,8 +106,8 @@ class FlowConfig(Block):
     preset: Literal["ultrafast", "fast", "medium"] = "medium"  # dis
     patch_size: Count = 0  # dis; 0: the preset's
     patch_stride: Count = 0
-    refinement_iterations: Annotated[int, Field(ge=-1, le=MOST)] = -1  # -1: the preset's
-    finest_scale: Annotated[int, Field(ge=-1, le=MOST)] = -1
+    refinement_iterations: Annotated[int, Field(ge=-1, le=10_000)] = -1  # -1: the preset's
+    finest_scale: Annotated[int, Field(ge=-1, le=10_000)] = -1
     batch_size: Positive = 8
     precision: Literal["fp32", "bf16"] = "fp32"  # raft, flownet2
 

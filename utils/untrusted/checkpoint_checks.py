@@ -50,7 +50,9 @@ class _Calibration(_Table):
     def _one_row_a_threshold(self) -> _Calibration:
         if not len(self.thresholds) == len(self.frames) == len(self.alarms):
             raise ValueError("thresholds, frames and alarms must be of one length")
-        if any(low >= high for high, low in zip(self.thresholds, self.thresholds[1:], strict=False)):
+        if any(
+            low >= high for high, low in zip(self.thresholds, self.thresholds[1:], strict=False)
+        ):
             raise ValueError("thresholds must fall")
         return self
 

@@ -75,6 +75,6 @@ def require_small_npz(path: str | Path, most: int = 2**28) -> None:
         unpacked = sum(member.file_size for member in archive.infolist())
     if unpacked > most:
         raise UserError(
-            f"{path}: unpacks to {unpacked / 2**20:.0f} MiB, where {most / 2**20:.0f} MiB are the most "
-            "that can be right; write it again"
+            f"{path}: unpacks to {unpacked / 2**20:.0f} MiB, where {most / 2**20:.0f} MiB are the "
+            "most that can be right; write it again"
         )
