@@ -30,7 +30,7 @@ def open_maybe_compressed(handle: BinaryIO) -> BinaryIO:
     return handle
 
 
-def inflate(stream: BinaryIO, sink: BinaryIO, most: int) -> None:
+def inflate(stream: BinaryIO, sink: Any, most: int) -> None:
     """Copy a stream to a file.
 
     Raises:

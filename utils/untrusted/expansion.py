@@ -26,7 +26,8 @@ def require_tree(value: Any) -> Any:
     """
     whole: dict[int, int] = {}  # container -> parts that it stands for
     held, pending = [], [(value, False)]
-    stored, opened, arrays = 0, set(), {}
+    stored, opened = 0, set()
+    arrays: dict[int, int] = {}
     while pending:
         part, is_counted = pending.pop()
         children = _children(part)
