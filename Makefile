@@ -18,7 +18,7 @@ demo: $(VENV)/.run-ready
 	$(RUN) ml_memAE_sc_train.py $(DEMO)
 	$(RUN) train.py $(DEMO)
 	$(RUN) finetune.py $(DEMO)
-	$(RUN) eval.py --model_save_path runs/$(TOY)/finetune/last.pth
+	$(RUN) eval.py --model_save_path runs/$(TOY)/finetune/last.pth --set data.root=data/$(TOY)
 
 # The demo with several seeds, then mean and deviation.
 seeds: $(foreach s,$(SEEDS),seed_$(s))

@@ -73,8 +73,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     path = config.stage_folder(DENSITY_STAGE) / "last.pth"
     with sole_writer(path.parent):
         found = describe_normal_data(trained["stage"], model, *parts, config, device)
-        made_of = {"data": digest([part.fingerprint for part in parts if part is not None])}
-        trained["provenance"] |= {"densities": provenance() | made_of}
+        made_of = digest([part.fingerprint for part in parts if part is not None])
+        trained["provenance"] |= {"densities": made_of}
         save_checkpoint(path, trained | found)
     echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB; score with eval.py or infer.py")
 
@@ -98,7 +98,7 @@ def _trained(path: Path | None, config: Any) -> dict[str, Any]:
     warn_of_other_cubes(checkpoint, config.pre_process, path)
     changed = {block: tree[block] for block in ("data", "run", "density", "eval")}
     kept = {key: value for key, value in checkpoint.items() if key != "format_version"}
-    kept |= {"config": checkpoint["config"] | changed, "training": None}
+    kept |= {"config": checkpoint["config"] | changed, "training": {}}
     kept |= {"threshold": None, "calibration": None}  # of the score before
     kept["provenance"] = dict(checkpoint["provenance"])
     return kept

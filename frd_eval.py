@@ -65,9 +65,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="override a key of these blocks, for example --set eval.threshold=0.3")  # fmt: skip
     add("--test_features", help="folder of VIDEO.npy, or one array; then labels by --test_labels")
     add("--test_labels", help=".npz, UCF-Crime's annotation text, or any known label format")
-    add(
-        "--test_list", help="list of the test videos: the order of one array, or of labels in a row"
-    )
+    add("--test_list", help="list of the test videos: the order of one array, or labels in a row")
     add("--split", choices=("testing", "training"), default="testing",
         help="training: only write snippet scores, auxiliary scores of a later run")  # fmt: skip
     add("--output", type=Path, help="folder of the results; default: eval beside the checkpoint")
@@ -80,7 +78,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     if arguments.test_features:  # other features have other ranges, order and labels
         named = {"ranges": "", "list": "", "labels": "none", **named}
         named["features"] = arguments.test_features
-    arguments.set[:0] = [f"data.testing_{key}={value}" for key, value in named.items()]
+    of_data = [f"data.testing_{key}={value}" for key, value in named.items()]
+    unread = ["data.root="] if arguments.test_features and arguments.split == "testing" else []
+    arguments.set[:0] = unread + of_data  # features elsewhere: nothing of data.root is read
     return arguments
 
 

@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from datasets.frame_names import in_order, numbering, require_frame_names
 from utils.errors import UserError
 from utils.file_kind import describe_file
+from utils.files import require_file
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +91,7 @@ def read_image(path: Path) -> np.ndarray:
     Raises:
         UserError: missing, unreadable or cut short.
     """
+    require_file(path)
     data = path.read_bytes()
     # libjpeg fills the missing part of a cut file with grey and says so on stderr only.
     is_cut_jpeg = data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-4096:]

@@ -11,6 +11,7 @@ from typing import Any
 from utils.errors import UserError
 from utils.files import read_json, write_json
 from utils.format_version import require_format
+from utils.untrusted.text import safe_name
 
 FORMAT_VERSION = 1
 FILE_NAME = "dataset.json"
@@ -65,7 +66,9 @@ class DataSet:
 def natural_key(name: str) -> tuple:
     """Sort key under which numbers inside names count as numbers: ``v2`` before ``v10``."""
     parts = re.split(r"([0-9]+)", name)
-    return tuple(int(part) if index % 2 else part for index, part in enumerate(parts)), name
+    # Numbers by length and digits: Python refuses to make an integer of thousands of them.
+    numbers = [(len(part.lstrip("0")), part.lstrip("0")) for part in parts[1::2]]
+    return tuple(numbers.pop(0) if index % 2 else part for index, part in enumerate(parts)), name
 
 
 def load_dataset(root: str | Path) -> DataSet:
@@ -124,6 +127,7 @@ def _read_entry(video: Any, root: Path, path: Path) -> VideoEntry:
         isinstance(name, str)
         and name not in ("", ".", "..")
         and not set(name) & set("/\\\0")
+        and name == safe_name(name)
         and isinstance(video.get("source"), str)
         and video.get("split") in SPLITS
         and video.get("kind") in KINDS

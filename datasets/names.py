@@ -9,6 +9,8 @@ from typing import TypeVar
 
 from datasets.manifest import natural_key
 from utils.errors import UserError
+from utils.files import require_file
+from utils.untrusted.text import safe_name
 
 Value = TypeVar("Value")
 _ENDINGS = re.compile(r"(\.npy|\.npz|\.mat|\.mp4|\.avi|\.mkv|_i3d|_c3d|_x264)+$")
@@ -19,7 +21,7 @@ _HEADERS = ("path", "video", "name", "file", "filename", "video_name", "feature"
 
 def canonical_name(name: str) -> str:
     """A video's name without what circulating files add: ``_x264``, ``_i3d``, ``.npy``, ..."""
-    return _ENDINGS.sub("", name)
+    return safe_name(_ENDINGS.sub("", name))
 
 
 def canonical_without_crop(name: str) -> str:
@@ -112,6 +114,7 @@ def read_text(path: Path) -> str:
     Raises:
         UserError: missing, or not text.
     """
+    require_file(path)
     try:
         data = path.read_bytes()
         encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"

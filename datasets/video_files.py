@@ -15,6 +15,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from utils.errors import UserError
+from utils.files import require_file
 
 logger = logging.getLogger(__name__)
 
@@ -116,6 +117,9 @@ def open_video(path: Path) -> Iterator[Any]:
     """
     if not path.exists():
         raise UserError(f"{path}: no such video; was it moved since the data set was prepared?")
+    require_file(path)
+    if str(path) != str(path).encode("utf-8", "replace").decode():  # FFmpeg is given UTF-8
+        raise UserError(f"{path}: its name or a folder's is not UTF-8; rename it")
     try:
         container = av.open(f"file:{path.absolute()}", options=dict(_OPTIONS))
     except (av.error.FFmpegError, OSError) as error:

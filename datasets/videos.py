@@ -22,6 +22,7 @@ from datasets.image_folders import (
 from datasets.manifest import VideoEntry, natural_key
 from datasets.video_files import count_packets, decode, is_cut_short, open_video, read_header
 from utils.errors import UserError
+from utils.untrusted.text import safe_name
 
 # fmt: off
 VIDEO_SUFFIXES = (
@@ -113,8 +114,8 @@ def _refuse_mixed_folder(folder: Path) -> None:
 
 
 def video_name(path: Path) -> str:
-    """A video's name: the folder's name, or the file's without its suffix."""
-    return path.stem if is_video_file(path) else path.name
+    """A video's name: the folder's name, or the file's without its suffix, as ``safe_name``."""
+    return safe_name(path.stem if is_video_file(path) else path.name)
 
 
 def probe(path: str | Path) -> VideoInfo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from tensorboardX import SummaryWriter
 
-from utils.files import write_text
+from utils.files import naming, write_text
 
 
 class StageLogger:
@@ -26,7 +27,8 @@ class StageLogger:
         self._lines = folder / "log.jsonl"
         if self._lines.exists():
             write_text(self._lines, "".join(_lines_until(self._lines, epochs)))
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step)
+        self._folder = folder / "tensorboard"
+        self._board = SummaryWriter(str(self._folder), purge_step=first_step)
 
     def scalars(self, prefix: str, values: dict[str, float], step: int) -> None:
         """Write named numbers at a global step."""
@@ -40,12 +42,16 @@ class StageLogger:
 
     def epoch_line(self, record: dict[str, Any]) -> None:
         """Append one JSON line."""
-        with self._lines.open("a", encoding="utf-8") as handle:
+        with naming(self._lines), self._lines.open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(record) + "\n")
 
-    def close(self) -> None:
-        """Flush and close the event file."""
-        self._board.close()
+    def __enter__(self) -> StageLogger:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Flush and close the event file; what ended the training is not hidden by its fault."""
+        with contextlib.suppress(OSError) if kind else naming(self._folder):
+            self._board.close()
 
 
 def _lines_until(path: Path, epochs: int) -> Iterator[str]:

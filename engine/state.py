@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from engine.resumed import optimizer_state, require_training_state, schedule_state
 from utils import distributed
 from utils.errors import UserError
 from utils.runtime import random_states, restore_random_states, seed_apart
@@ -110,6 +111,7 @@ class TrainingState:
         Raises:
             UserError: the checkpoint holds another kind of training state.
         """
+        require_training_state(checkpoint, self.model, self.optimizer, source)
         training = checkpoint["training"]
         if ("model" in training) != (self.average is not None):
             raise UserError(f"{source}: written with another ema_decay; resume with the same one")
@@ -118,18 +120,24 @@ class TrainingState:
             self.average.module.load_state_dict(checkpoint["model"])
             self.average.count = training["n_averaged"]
         if self.memory is not None:
-            self.memory.load_state_dict(training["memory"])
-        self.optimizer.load_state_dict(training["optimizer"])
-        self.scheduler.load_state_dict(training["scheduler"])
+            self.memory.load_state_dict(training.get("memory", {}))
+        self.optimizer.load_state_dict(optimizer_state(training["optimizer"], self.optimizer))
+        self.scheduler.load_state_dict(schedule_state(training["scheduler"]))
         self.epoch, self.step = checkpoint["epoch"], checkpoint["step"]
         self.step_in_epoch = training["step_in_epoch"]
         self.loss_sums = dict(training["loss_sums"])
-        self._restore_random(training["random"])
+        self._restore_random(training["random"], source)
 
-    def _restore_random(self, saved: list[dict[str, Any]] | dict[str, Any]) -> None:
+    def _restore_random(self, saved: Any, source: str) -> None:
         """Each process its own; of other many processes only the first goes on as it was."""
         states = saved if isinstance(saved, list) else [saved]  # one dict: of older checkpoints
         if distributed.is_first() or len(states) == distributed.count():
-            restore_random_states(states[distributed.index()])
+            try:
+                restore_random_states(states[distributed.index()])
+            except (RuntimeError, TypeError, KeyError, IndexError, AttributeError) as error:
+                raise UserError(
+                    f"{source}: its random states are damaged ({str(error)[:200]}); take a kept "
+                    "epoch, or pass --restart"
+                ) from None
         else:
             seed_apart(self.step)

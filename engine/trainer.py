@@ -6,6 +6,7 @@ FRD-UVAD share it.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -72,12 +73,9 @@ class _Fit:
         wrapped = share_gradients(self.state.model, self.accelerator)
         fixed = self.task.memory is None  # what a loss keeps comes to its next batches
         networks = StepNetwork(wrapped, run.compile, device, run.precision, fixed)
-        try:
+        with log or contextlib.nullcontext():
             while self.state.epoch < self.stage.settings.num_epochs:
                 self._train_epoch(networks, log)
-        finally:
-            if log is not None:
-                log.close()
         self._finish()
         return self.path
 

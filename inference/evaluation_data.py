@@ -24,7 +24,7 @@ from pre_process.preparation.layouts import find_layout
 from published.chunks import ChunkSet
 from published.config import is_published_config
 from published.inputs import LABEL_FILE as PUBLISHED_LABELS
-from published.inputs import open_published, with_statistics
+from published.inputs import open_published, require_below, with_statistics
 from utils.checkpoint import load_finished
 from utils.config.hf2vad import PreProcessConfig
 from utils.config.load import load_config, scoring_config
@@ -119,12 +119,15 @@ def _extracted_with(config: Any, path: Path, cfg_file: str | None) -> PreProcess
 def _open_published(
     path: Path, cfg_file: str, overrides: Sequence[str], output: Path | None
 ) -> tuple[Any, TestData]:
-    run = open_published(path, cfg_file)
-    config = scoring_config(run.checkpoint["config"], str(cfg_file), None, overrides)
-    output = output or run.published.output_folder
+    run = open_published(path, cfg_file, overrides)
+    config = scoring_config(run.checkpoint["config"], cfg_file, None, overrides, opens=())
+    if output is None:
+        output = run.published.output_folder
+        require_below(output, f"{cfg_file}: eval_root", f"add --output {output}, or another folder")
 
     def load(wanted: Path) -> dict[str, Any]:
-        return with_statistics(run if wanted == path else open_published(wanted, cfg_file), output)
+        each = run if wanted == path else open_published(wanted, cfg_file, overrides)
+        return with_statistics(each, output)
 
     return config, TestData(
         name=run.published.dataset_name,

@@ -114,7 +114,9 @@ def load_predictor(
     overrides = list(overrides)
     if device is not None:
         overrides += [f"run.device={device}", f"pre_process.device={device}"]
-    config = scoring_config(checkpoint["config"], str(path), overrides=overrides, blocks=_BLOCKS)
+    config = scoring_config(
+        checkpoint["config"], str(path), None, overrides, blocks=_BLOCKS, opens=("pre_process",)
+    )
     _require_new_video(path, config.pre_process)
     _compare(checkpoint["config"]["pre_process"], config.pre_process.model_dump(mode="json"))
     if config.run.num_threads:

@@ -11,27 +11,33 @@ from datasets.video_files import read_header
 from datasets.videos import describe_video, find_videos
 from utils.addresses import without_secrets
 from utils.errors import UserError
+from utils.untrusted.text import safe_name
 
 SPLIT = "testing"  # entries belong to one; nothing depends on which
 _PLAUSIBLE_FPS = (0.5, 1000.0)
 _CONSTANT = 0.02  # how far the average may be from the declared rate
 
 
+def is_camera(source: str) -> bool:
+    """Whether it is a camera's number."""
+    return re.fullmatch(r"[0-9]{1,4}", source) is not None
+
+
 def is_stream(source: str) -> bool:
     """Whether it is a camera's number or a stream's address, which have no end."""
-    return source.isdecimal() or re.match(r"^[A-Za-z][A-Za-z0-9+.-]*://", source) is not None
+    return is_camera(source) or re.match(r"^[A-Za-z][A-Za-z0-9+.-]*://", source) is not None
 
 
 def source_name(source: str) -> str:
     """A name for files and tables: ``camera0``, the host of a stream, the name of a file."""
-    if source.isdecimal():
+    if is_camera(source):
         return f"camera{source}"
     if is_stream(source):
         address = without_secrets(source).partition("://")[2].rpartition("@")[2]
         return re.sub(r"[^A-Za-z0-9._-]+", "_", address).strip("._") or "stream"
     path = Path(source).absolute()
     path = path.resolve() if path.name == ".." else path
-    return path.name if path.is_dir() else path.stem
+    return safe_name(path.name if path.is_dir() else path.stem)
 
 
 def find_entries(source: str) -> list[VideoEntry]:

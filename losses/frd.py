@@ -19,6 +19,7 @@ from utils.distributed import (
     gather_rows,
     index,
 )
+from utils.errors import UserError
 from utils.transfer import read_later
 
 # Term -> the key of its weight in the block ``frd`` of the configuration (``Lambda`` as published).
@@ -159,6 +160,11 @@ class AnomalyBank:
         items = self.items
         if items is None or not len(items):
             return features
+        if items.shape[1:] != features.shape[1:]:
+            raise UserError(
+                f"the memory bank that was resumed holds items {tuple(items.shape[1:])}, the "
+                f"features are {tuple(features.shape[1:])}; pass --restart"
+            )
         return torch.cat([features, items[index() :: count()].to(features)])
 
     def offer(self, items: Tensor, chosen: Tensor) -> None:

@@ -67,7 +67,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             options.model_save_path, options.cfg_file, options.output, options.set
         )
         echo(f"{options.output}: stage {checkpoint['stage']}, {len(checkpoint['model'])} tensors")
-        echo(f"python eval.py --model_save_path {options.output}")
+        root = checkpoint["config"]["data"]["root"]
+        admitted = f" --set data.root={root}" if root else ""
+        echo(f"python eval.py --model_save_path {options.output}{admitted}")
     elif options.source:
         name = options.name or options.source.resolve().name
         for line in import_data(options.source, options.output, name, frame_size(options, name)):

@@ -17,7 +17,7 @@ if not __package__:
     import _path  # noqa: F401
 
 from datasets.toy.features import ToySettings, write_toy_features
-from utils.console import echo
+from utils.console import echo, seed
 from utils.errors import exit_on_user_error
 from utils.files import atomic_path
 
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--folder", type=Path, default=Path("data/frd_toy"))
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--videos", type=int, default=ToySettings.num_videos, help="a split")
     parser.add_argument("--strength", type=float, default=ToySettings.strength)
     arguments = parser.parse_args(argv)

@@ -18,7 +18,7 @@ from pre_process.preparation.archives import is_archive, unpack
 from pre_process.preparation.avenue19 import cut_avenue19
 from pre_process.preparation.layouts import find_layout
 from pre_process.preparation.prepare import bring_labels, collect_videos, summarise
-from utils.console import echo, format_table, setup_logging
+from utils.console import echo, format_table, seed, setup_logging
 from utils.errors import UserError, exit_on_user_error
 
 EXAMPLES = """examples:
@@ -64,7 +64,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="cut anomalies out of Avenue's training videos (implied by --name avenue19)",
     )
     parser.add_argument("--toy", action="store_true", help="write the synthetic toy scene")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the toy scene")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of the toy scene")
     return parser.parse_args(arguments)
 
 

@@ -14,7 +14,7 @@ from evaluation.calibration import calibrate_stage
 from evaluation.scores import STAGES, error_statistics
 from published.chunks import ChunkSet
 from published.config import load_published_config, to_published_config
-from published.inputs import published_checkpoint, training_errors
+from published.inputs import published_checkpoint, require_admitted, training_errors
 from published.state_dict_keys import to_published
 from utils.checkpoint import load_checkpoint, save_checkpoint
 from utils.config.load import build_config
@@ -42,6 +42,7 @@ def import_checkpoint(
         UserError: faults of the files, or no training cubes.
     """
     published = load_published_config(cfg_file)
+    require_admitted(published, str(cfg_file), overrides)
     checkpoint = published_checkpoint(path, published, str(cfg_file), overrides)
     if (published.data_folder / "training" / "chunked_samples").is_dir():
         cubes: ChunkSet | CubeSet = ChunkSet.open(published.data_folder, "training")

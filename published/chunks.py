@@ -11,7 +11,6 @@ import itertools
 import lzma
 import mmap
 import re
-import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from datasets.cubes.files import CUBE_SIZE, LAYOUT, NUM_FLOWS, NUM_FRAMES
-from utils.decompress import open_maybe_compressed
+from utils.decompress import inflate, open_maybe_compressed
 from utils.errors import UserError
 from utils.files import digest
 from utils.safe_pickle import load_joblib
@@ -188,8 +187,9 @@ def _load_compressed(path: Path) -> Any:
     with tempfile.NamedTemporaryFile(suffix=".pkl") as plain:
         try:
             with path.open("rb") as handle:
-                shutil.copyfileobj(open_maybe_compressed(handle), plain, 1 << 20)
-        except (EOFError, zlib.error, lzma.LZMAError) as error:
+                most = 2**26 + 100 * path.stat().st_size  # what pictures and flows shrink to
+                inflate(open_maybe_compressed(handle), plain, most)
+        except (EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
             _refuse_damaged(path, error)
         except OSError as error:
             if error.errno is not None:  # the disk's fault; without a number the stream's

@@ -57,6 +57,9 @@ _UNUSED_HERE = {
     "saveevery": 1,
     "num_workers": 0,
 }
+# Keys of a stage's block; stage 1 has the first four.
+_TRAINING = ("num_epochs", "lr", "lam_recon", "lam_sparse",
+             "lam_kl", "lam_frame", "lam_grad", "alpha", "intensity_loss_norm")  # fmt: skip
 _FULL_MODEL_PREFIXES = ("memAE.", "vunet.")
 
 
@@ -175,12 +178,11 @@ def to_our_config(
             f"{source}: w_r and w_p are needed to weigh the two errors; published are 1.0 and 0.1 "
             "(ped2), 0.05 and 1.0 (avenue), 0.02 and 1.0 (shanghaitech)"
         )
-    names: tuple[str, ...] = ("num_epochs", "lr", "lam_recon", "lam_sparse")
-    if stage != "ml_memae_sc":
-        names += ("lam_kl", "lam_frame", "lam_grad", "alpha", "intensity_loss_norm")
-    training = {name: getattr(published, name) for name in names}
+    names = _TRAINING[:4] if stage == "ml_memae_sc" else _TRAINING
+    training, folder = {name: getattr(published, name) for name in names}, published.data_folder
+    root = "" if folder == Path("data") / published.dataset_name else str(folder)
     tree = {
-        "data": {"name": published.dataset_name, "root": str(published.data_folder)},
+        "data": {"name": published.dataset_name, "root": root},
         "run": {"device": published.device, "name": published.exp_name},
         "model": _model_blocks(published.model_paras),
         stage: _stated({**training, "batch_size": published.batchsize}),
@@ -214,8 +216,6 @@ def to_published_config(config: HF2VADConfig, stage: str) -> dict[str, Any]:
     """A configuration of ours in published terms, for the published code to read."""
     memae, vunet, training = config.model.memae, config.model.vunet, getattr(config, stage)
     folder = config.data.folder
-    names: tuple[str, ...] = ("num_epochs", "lr", "lam_recon", "lam_sparse", "lam_kl", "lam_frame")
-    names += ("lam_grad", "alpha", "intensity_loss_norm")
     paras = PublishedModel(
         **memae.model_dump(exclude={"shrink_threshold"}),
         **vunet.model_dump(exclude={"dropout"}),
@@ -232,7 +232,7 @@ def to_published_config(config: HF2VADConfig, stage: str) -> dict[str, Any]:
         w_r=config.eval.w_flow,
         w_p=config.eval.w_frame,
         batchsize=training.batch_size,
-        **{name: getattr(training, name) for name in names if hasattr(training, name)},
+        **{key: getattr(training, key) for key in _TRAINING if hasattr(training, key)},
     )
     return {**published.model_dump(exclude_none=True), **_UNUSED_HERE}
 

@@ -37,6 +37,7 @@ from utils.distributed import broadcast, is_first
 from utils.errors import UserError
 from utils.files import read_json, sha256_file, write_json
 from utils.runtime import pick_device
+from utils.untrusted.text import safe_name
 
 logger = logging.getLogger(__name__)
 
@@ -62,18 +63,23 @@ class PublishedRun:
     testing: ChunkSet
 
 
-def open_published(model_save_path: str | Path, cfg_file: str | Path) -> PublishedRun:
+def open_published(
+    model_save_path: str | Path, cfg_file: str | Path, overrides: Sequence[str] = ()
+) -> PublishedRun:
     """Open everything that the published evaluation command names.
 
     Args:
         model_save_path: published ``.pth``, of the full model or of stage 1 alone.
         cfg_file: published ``.yaml``; it tells where the data set lies.
+        overrides: the user's ``key.sub=value`` strings; ``data.root`` admits a data set elsewhere
+            than below the working folder.
 
     Raises:
         UserError: faults of any of the files, a checkpoint of another architecture than
             configured, chunks and labels that do not fit each other, an unknown data set.
     """
     published = load_published_config(cfg_file)
+    require_admitted(published, str(cfg_file), overrides)
     require_data_folder(published, str(cfg_file))
     checkpoint = published_checkpoint(model_save_path, published, str(cfg_file))
     labels = published_labels(published.data_folder / LABEL_FILE)
@@ -136,13 +142,32 @@ def published_labels(path: Path) -> dict[str, np.ndarray]:
     if raw.keys is None or any(isinstance(values, Intervals) for values in raw.values):
         raise UserError(f"{path}: must hold a dict, video -> one label (0 or 1) a frame")
     names = [
-        f"{key + 1:02d}" if isinstance(key, int) else str(key).removesuffix(".npy")
+        f"{key + 1:02d}" if isinstance(key, int) else safe_name(str(key).removesuffix(".npy"))
         for key in raw.keys
     ]
     lengths = {
         name: len(np.asarray(values)) for name, values in zip(names, raw.values, strict=True)
     }
     return read_labels(path, {name: lengths[name] for name in sorted(lengths)})
+
+
+def require_admitted(published: PublishedConfig, source: str, overrides: Sequence[str]) -> None:
+    """Refuse a data set elsewhere than below the working folder, but for the user's ``data.root``.
+
+    ``source`` is the published file, for messages.
+    """
+    if not any(override.startswith("data.root=") for override in overrides):
+        remedy = f"if you trust it, add --set data.root={published.data_folder}"
+        require_below(published.data_folder, f"{source}: dataset_base_dir", remedy)
+
+
+def require_below(folder: Path, key: str, remedy: str) -> None:
+    """Refuse a folder out of a published file that leads out of the working folder."""
+    if folder.is_absolute() or ".." in folder.parts:
+        raise UserError(
+            f"{key}: {folder} is not below the working folder; what a published file names "
+            f"elsewhere is opened only when you name it, too: {remedy}"
+        )
 
 
 def require_data_folder(published: PublishedConfig, source: str) -> None:

@@ -17,8 +17,9 @@ import torch
 
 from utils.errors import UserError
 from utils.file_kind import describe_file, zip_names
-from utils.files import atomic_path
+from utils.files import atomic_path, require_file
 from utils.format_version import require_format
+from utils.untrusted.checkpoint_checks import require_stored, require_whole
 
 FORMAT_VERSION = 1
 REQUIRED = ("system", "stage", "config", "model", "finished", "epoch", "step", "provenance")
@@ -67,6 +68,7 @@ def load_checkpoint(
     missing = [key for key in REQUIRED if key not in checkpoint]
     if missing:
         raise UserError(f"{path}: checkpoint lacks {', '.join(missing)}; train that stage again")
+    require_whole(checkpoint, path)
     if checkpoint["system"] != system:
         raise UserError(
             f"{path}: a checkpoint of system '{checkpoint['system']}', but '{system}' is needed"
@@ -126,6 +128,9 @@ def load_tensors(path: str | Path) -> Any:
     path = Path(path)
     if not path.exists():
         raise UserError(f"{path}: no such checkpoint; train that stage first or check the path")
+    require_file(path)
+    if _is_torch_zip(path):
+        require_stored(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's reader lets errors of its many parts through

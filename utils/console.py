@@ -8,13 +8,15 @@ import math
 import sys
 from collections.abc import Sequence
 
+from utils.untrusted.text import printable
+
 _silent = False
 
 
 def echo(text: str = "") -> None:
     """Print a line for the user, unless another process speaks for this one."""
     if not _silent:
-        print(text, flush=True)
+        print(printable(text), flush=True)
 
 
 def silence() -> None:
@@ -47,8 +49,15 @@ def finite_positive(text: str) -> float:
 
 def count(text: str) -> int:
     """A whole number from the command line, 0 or more."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number, 0 or more")
+    if not text.isdecimal() or len(text) > 18:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r}: must be a whole number, 0 or more")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """A seed from the command line: a whole number from 0 to 2^32 - 1, as NumPy takes it."""
+    if not text.isdecimal() or len(text) > 10 or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r}: must be a whole number below 2^32")
     return int(text)
 
 
@@ -62,7 +71,14 @@ def _number(text: str) -> float:
 def setup_logging() -> None:
     """Send the library's log records (warnings, mostly) to standard error."""
     level = logging.ERROR if _silent else logging.INFO
-    logging.basicConfig(level=level, format="%(levelname)s %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Printable("%(levelname)s %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
+
+
+class _Printable(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 def duration(seconds: float) -> str:

@@ -30,6 +30,19 @@ def open_maybe_compressed(handle: BinaryIO) -> BinaryIO:
     return handle
 
 
+def inflate(stream: BinaryIO, sink: Any, most: int) -> None:
+    """Copy a stream to a file.
+
+    Raises:
+        ValueError: it gives more than ``most`` bytes, as hostile files do.
+    """
+    written = 0
+    while piece := stream.read(_CHUNK):
+        written += sink.write(piece)
+        if written > most:
+            raise ValueError(f"it inflates to more than {most} bytes")
+
+
 class ReadInPieces:
     """A stream whose long reads grow with what comes: a length only claimed takes no memory."""
 

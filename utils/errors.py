@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from utils.addresses import without_secrets
+from utils.untrusted.text import printable
 
 _RESUME = "what was finished is kept; run the same command again to resume\n"
 
@@ -24,7 +25,7 @@ class UserError(Exception):
 
 
 def _end(message: str, code: int) -> NoReturn:
-    sys.stderr.write(message)
+    sys.stderr.write(printable(message))
     sys.stderr.flush()
     raise SystemExit(code) from None
 
@@ -55,6 +56,22 @@ def exit_on_user_error(main: Callable[..., None]) -> Callable[..., None]:
             _end(f"error: {describe_os_error(error)}\n", 2)
 
     return guarded
+
+
+def finish_all(*steps: Callable[[], None]) -> None:
+    """Run every step, also after one that failed; then raise the first fault.
+
+    Raises:
+        OSError, UserError: of the first step that failed so.
+    """
+    faults: list[Exception] = []
+    for step in steps:
+        try:
+            step()
+        except (OSError, UserError) as fault:
+            faults.append(fault)
+    if faults:
+        raise faults[0]
 
 
 class _Terminated(BaseException):

@@ -21,6 +21,7 @@ from utils.errors import UserError
 # What NumPy raises on damaged .npy and .npz files: the header is parsed as Python.
 DAMAGED_ARRAY = (
     ValueError, EOFError, OSError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
+    MemoryError, OverflowError, NotImplementedError, RecursionError,
 )  # fmt: skip
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -96,7 +97,7 @@ def remove_parts(folder: Path) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -111,12 +112,26 @@ def read_json(path: Path) -> Any:
         UserError: the file is missing or is not JSON.
     """
     path = Path(path)
+    require_file(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path}: not a JSON file ({error}); write it again") from None
+    except RecursionError:
+        raise UserError(f"{path}: nested too deeply for a JSON file; write it again") from None
+    except ValueError as error:  # no UTF-8, no JSON, or a number of thousands of digits
+        reason = str(error).partition(";")[0]
+        raise UserError(f"{path}: not a JSON file ({reason}); write it again") from None
+
+
+def require_file(path: Path) -> None:
+    """Refuse a pipe or device, which might never end.
+
+    Raises:
+        UserError: it is there, and neither a file nor a folder.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise UserError(f"{path}: a pipe or device, not a file; name a file")
 
 
 def sha256_file(path: Path) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
+
+from utils.files import naming
 
 
 class NpyWriter:
@@ -24,21 +27,24 @@ class NpyWriter:
         self.row_shape = row_shape
         self.dtype = np.dtype(dtype)
         self.num_rows = 0
-        self._handle = Path(path).open("wb")  # noqa: SIM115 (closed by close and __exit__)
+        self._path = Path(path)
+        self._handle = self._path.open("wb")
         self._write_header()
 
     def append(self, rows: np.ndarray) -> None:
         """Add ``rows`` (n, *row_shape), converted to the file's element type."""
         if rows.shape[1:] != self.row_shape:
             raise ValueError(f"rows of shape {rows.shape[1:]} in an array of {self.row_shape}")
-        self._handle.write(np.ascontiguousarray(rows, self.dtype).data)
+        with naming(self._path):
+            self._handle.write(np.ascontiguousarray(rows, self.dtype).data)
         self.num_rows += len(rows)
 
     def close(self) -> None:
         """Write the header with the true count and close the file."""
-        self._handle.seek(0)
-        self._write_header()
-        self._handle.close()
+        with naming(self._path):
+            self._handle.seek(0)
+            self._write_header()
+            self._handle.close()
 
     def __enter__(self) -> NpyWriter:
         return self
@@ -49,7 +55,11 @@ class NpyWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close() if kind is None else self._handle.close()
+        if kind is None:
+            self.close()
+        else:
+            with contextlib.suppress(OSError):  # of what is thrown away
+                self._handle.close()
 
     def _write_header(self) -> None:
         np.lib.format.write_array_header_1_0(

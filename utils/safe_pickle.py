@@ -21,6 +21,7 @@ import numpy as np
 
 from utils.decompress import ReadInPieces, open_maybe_compressed
 from utils.errors import UserError
+from utils.untrusted.expansion import require_tree
 
 _DTYPE_KINDS = "biufcSUO"
 
@@ -241,4 +242,4 @@ def _check_values(value: Any) -> Any:
             pending += part
         elif isinstance(part, np.ndarray) and part.dtype.hasobject:
             pending += part.ravel().tolist()
-    return value
+    return require_tree(value)

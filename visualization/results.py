@@ -16,7 +16,7 @@ from evaluation.evaluate import Evaluation
 from evaluation.remarks import has_interval, is_turned, remarks
 from evaluation.scores import DENSITIES
 from utils.console import format_table
-from utils.files import part_folder, write_json, write_text
+from utils.files import naming, part_folder, write_json, write_text
 from visualization.report import interval, percent
 
 FILES = (
@@ -53,7 +53,8 @@ def write_results(
             write_cube_scores(part / "cube_scores.csv", evaluation)
         write_json(part / "metrics.json", json_ready(_numbers(evaluation, facts, ablation)))
         for name, picture in pictures.items():
-            (part / f"{name}.png").write_bytes(picture)
+            with naming(folder / f"{name}.png"):
+                (part / f"{name}.png").write_bytes(picture)
         write_text(part / "report.html", report)
 
 
@@ -155,7 +156,7 @@ def _numbers(
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as handle:
+    with naming(path), path.open("w", newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)

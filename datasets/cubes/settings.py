@@ -12,6 +12,7 @@ import numpy as np
 from utils.config.hf2vad import PreProcessConfig
 from utils.errors import UserError
 from utils.files import DAMAGED_ARRAY, read_json, sha256_file
+from utils.untrusted.expansion import require_small_npz
 
 logger = logging.getLogger(__name__)
 
@@ -148,6 +149,7 @@ def _inputs_now(folder: Path, video: str) -> dict[str, Any]:
     flow = root / "flows" / split / f"{video}.json"
     if flow.is_file():
         made_with |= flatten_settings("flow.made_with", read_json(flow))
+    require_small_npz(root / "boxes" / split / f"{video}.npz")
     try:
         with np.load(root / "boxes" / split / f"{video}.npz", allow_pickle=False) as content:
             settings = json.loads(str(content["settings"]))

@@ -23,6 +23,7 @@ from datasets.features.files import (
 from datasets.names import canonical_name, group_crops, read_video_list
 from utils.errors import UserError
 from utils.files import DAMAGED_ARRAY
+from utils.untrusted.expansion import require_small_npz
 
 logger = logging.getLogger(__name__)
 
@@ -158,6 +159,7 @@ def read_ranges(path: Path) -> tuple[list[str] | None, np.ndarray]:
     Raises:
         UserError: missing file or other contents.
     """
+    require_small_npz(path)
     try:
         loaded = np.load(path, allow_pickle=False)
         table = loaded if isinstance(loaded, np.ndarray) else loaded["ranges"]

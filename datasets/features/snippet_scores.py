@@ -11,7 +11,8 @@ from datasets.features.dataset import FeatureSet
 from datasets.features.files import explain
 from datasets.names import find_videos, is_order_open
 from utils.errors import UserError
-from utils.files import atomic_path
+from utils.files import DAMAGED_ARRAY, atomic_path
+from utils.untrusted.expansion import require_small_npz
 
 
 def save_snippet_values(path: Path, features: FeatureSet, values: np.ndarray) -> None:
@@ -36,6 +37,7 @@ def load_snippet_values(path: str | Path, features: FeatureSet) -> np.ndarray:
             outside [0, 1].
     """
     path = Path(path)
+    require_small_npz(path, 2**24 + 64 * len(features))
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
@@ -49,7 +51,7 @@ def load_snippet_values(path: str | Path, features: FeatureSet) -> np.ndarray:
             f"{path}: no such file of snippet values; make it with pre_process/"
             "make_pseudo_labels.py or frd_eval.py --split training, or correct the path"
         ) from None
-    except (ValueError, TypeError, EOFError, OSError) as error:
+    except (TypeError, *DAMAGED_ARRAY) as error:
         raise UserError(
             f"{path}: not readable as snippet values ({explain(path, error)})"
         ) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ import numpy as np
 from datasets.labels.annotations import read_annotations
 from datasets.labels.masks import has_masks, read_masks, split_volume
 from datasets.labels.mat_files import read_mat
-from datasets.labels.raw import Intervals, RawLabels, matlab_intervals, row_intervals
+from datasets.labels.raw import MOST_FRAMES, Intervals, RawLabels, matlab_intervals, row_intervals
 from datasets.labels.tables import HEADERS, read_table
 from datasets.manifest import natural_key
 from datasets.names import read_text
 from utils.errors import UserError
 from utils.safe_pickle import load_npy, load_pickle
+from utils.untrusted.expansion import require_small_npz
 
 
 def read_raw(path: Path) -> RawLabels:
@@ -97,6 +99,7 @@ def _read_npy(path: Path) -> RawLabels:
 
 
 def _read_npz(path: Path) -> RawLabels:
+    require_small_npz(path)
     try:
         with np.load(path, allow_pickle=False) as archive:
             return from_tree({name: archive[name] for name in archive.files}, path)
@@ -110,7 +113,12 @@ def _read_json(path: Path) -> RawLabels:
     """JSON, or a pickle, which the circulating ``gt_label.json`` are."""
     try:
         tree = json.loads(path.read_bytes())
-    except (UnicodeDecodeError, json.JSONDecodeError):
+    except RecursionError:
+        raise UserError(f"{path}: nested too deeply for labels; write it again") from None
+    except ValueError as error:  # also of numbers of thousands of digits
+        if path.read_bytes()[:1] in b"{[ \n":
+            reason = str(error).partition(";")[0]
+            raise UserError(f"{path}: not a JSON file ({reason}); write it again") from None
         tree = load_pickle(path)
     return from_tree(tree, path)
 
@@ -135,11 +143,21 @@ def _read_matlab_script(path: Path) -> RawLabels:
     text = re.sub(r"%.*", "", path.read_text(encoding="utf-8", errors="replace"))
     values = []
     for stretch in re.findall(r"gt_frame\s*=\s*\[([^\]]*)\]", text):
-        spans = [[int(part) for part in pair.split(":")] for pair in re.findall(r"[\d:]+", stretch)]
-        values.append(Intervals(np.array([[s[0] - 1, s[-1]] for s in spans]).reshape(-1, 2)))
+        spans = [_matlab_range(text, path) for text in re.split(r"[\s,;]+", stretch) if text]
+        values.append(Intervals(np.array(spans, np.int64).reshape(-1, 2)))
     if not values:
         raise UserError(f"{path}: no line 'gt_frame = [start:end]' in this MATLAB file")
     return RawLabels(None, values)
+
+
+def _matlab_range(text: str, path: Path) -> tuple[int, int]:
+    """``5:90``, or one frame, from 1 and with the last one, as 0-based start and exclusive stop."""
+    found = re.fullmatch(r"([0-9]{1,12})(?::([0-9]{1,12}))?", text)
+    if not found:
+        raise UserError(
+            f"{path}: gt_frame: {text[:40]!r} is no START:END of frames; mend that line"
+        )
+    return int(found[1]) - 1, int(found[2] or found[1])
 
 
 def _read_csv(path: Path) -> RawLabels:
@@ -162,6 +180,7 @@ def from_tree(tree: Any, path: Path) -> RawLabels:
     """
     if isinstance(tree, dict):
         keys, items = list(tree), list(tree.values())
+        _require_names(keys, path)
     elif isinstance(tree, list | tuple) and any(np.ndim(item) for item in tree):
         keys, items = None, list(tree)
     else:
@@ -172,13 +191,23 @@ def from_tree(tree: Any, path: Path) -> RawLabels:
     )
 
 
+def _require_names(keys: Sequence[Any], path: Path) -> None:
+    for key in keys:
+        is_number = isinstance(key, int) and abs(key) <= MOST_FRAMES
+        if not (is_number or (isinstance(key, str) and len(key) <= 4096)):
+            raise UserError(f"{path}: videos are named by texts or numbers; write it again")
+
+
 def _as_values(item: Any, path: Path, name: Any) -> np.ndarray | Intervals:
+    is_text = isinstance(item, list | tuple) and any(isinstance(each, str | bytes) for each in item)
+    if is_text or isinstance(item, str | bytes):
+        raise UserError(f"{path}: video {name}: labels must be numbers, one a frame")
     try:
         values = np.asarray(item)
         if isinstance(item, list) and values.ndim == 2 and values.shape[1] == 2:
             return row_intervals(values, f"{path}: video {name}")
         return values.astype(np.float64)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError, MemoryError):
         raise UserError(f"{path}: video {name}: labels must be numbers, one a frame") from None
 
 

@@ -164,13 +164,13 @@ def match_names(
         if len(by_name) == len(names) and len(set(matched.values())) == len(keys):
             return matched
     if len(keys) == len(names) and all(re.fullmatch(r"\d+", str(key)) for key in keys):
-        ordered = sorted(keys, key=lambda key: int(key))
+        ordered = sorted(keys, key=lambda key: natural_key(str(key)))
         return dict(zip(ordered, order or sorted(names, key=natural_key), strict=True))
     return None
 
 
-def _numbers(name: str) -> tuple[int, ...]:
-    return tuple(int(digits) for digits in re.findall(r"\d+", name))
+def _numbers(name: str) -> tuple[str, ...]:
+    return tuple(digits.lstrip("0") for digits in re.findall(r"\d+", name))
 
 
 def _match(raw: RawLabels, names: list[str], path: Path) -> dict[str, np.ndarray | Intervals]:

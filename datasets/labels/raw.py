@@ -13,7 +13,7 @@ import numpy as np
 from utils.errors import UserError
 
 logger = logging.getLogger(__name__)
-MOST_FRAMES = 2**40  # of any video; larger numbers are damage
+MOST_FRAMES = 2**36  # of any video; larger numbers are damage
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from datasets.labels.raw import MOST_FRAMES
 from utils.errors import UserError
 from utils.files import write_text
 
@@ -68,6 +69,8 @@ def _parse(row: list[str], path: Path, line: int) -> Region:
         region = Region(video, int(frame), int(track), *map(float, box))
     except (ValueError, TypeError):
         raise UserError(f"{path}: line {line}: must hold {','.join(HEADER)}, not {row}") from None
+    if max(region.frame, abs(region.track)) > MOST_FRAMES:
+        raise UserError(f"{path}: line {line}: no video has so many frames or tracks")
     if not (region.x1 < region.x2 and region.y1 < region.y2 and region.frame >= 0):
         raise UserError(f"{path}: line {line}: the box is empty or the frame negative: {row}")
     return region

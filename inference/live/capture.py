@@ -18,6 +18,8 @@ from inference.sources import find_entries, frame_rate, is_stream, plausible_rat
 from utils.addresses import without_secrets
 from utils.errors import UserError
 
+# What an address may lead to, playlists behind it included: the network, never a local file.
+_PROTOCOLS = "rtsp,rtsps,rtp,srtp,udp,tcp,tls,http,https,httpproxy"
 _TIMEOUT_SECONDS = 10.0  # of opening a stream and of waiting for its next frame
 
 
@@ -84,7 +86,11 @@ def open_stream(source: str) -> Stream | CameraByNumber | None:
         capture.release()
         return None
     try:
-        container = av.open(source, timeout=(_TIMEOUT_SECONDS, _TIMEOUT_SECONDS))
+        container = av.open(
+            source,
+            options={"protocol_whitelist": _PROTOCOLS},
+            timeout=(_TIMEOUT_SECONDS, _TIMEOUT_SECONDS),
+        )
     except (OSError, ValueError):
         return None
     if container.streams.video and container.streams.video[0].codec_context is not None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from utils.errors import finish_all
+from utils.files import naming
 from visualization.video_writer import VideoWriter
 
 FRAME_COLUMNS = ("video", "frame", "score", "label", "time")
@@ -30,20 +32,22 @@ class AppendedTable:
         # Line buffering hands every row to the system at once: killing the program loses none.
         self._handle = path.open("w", buffering=1, newline="", encoding="utf-8")
         self._writer = csv.writer(self._handle, lineterminator="\n")
-        self._writer.writerow(columns)
+        self.rows([columns])
 
     def rows(self, rows: Iterable[Sequence[Any]]) -> None:
         """Append rows."""
-        self._writer.writerows(rows)
+        with naming(self.path):
+            self._writer.writerows(rows)
 
     def sync(self) -> None:
         """Have the disk hold all rows, in case the power goes."""
-        os.fsync(self._handle.fileno())
+        with naming(self.path):
+            os.fsync(self._handle.fileno())
 
     def close(self) -> None:
         """Sync and close."""
-        self.sync()
-        self._handle.close()
+        with naming(self.path):
+            finish_all(self.sync, self._handle.close)
 
 
 class LiveResultFiles:
@@ -98,10 +102,8 @@ class LiveResultFiles:
 
     def close(self) -> None:
         """End the files."""
-        self._frames.close()
-        self._cubes.close()
-        if self._video is not None:
-            self._video.close()
+        video = [self._video.close] if self._video is not None else []
+        finish_all(self._frames.close, self._cubes.close, *video)
 
     def _open(self) -> None:
         self._frames = AppendedTable(self._folder / "frame_scores.csv", FRAME_COLUMNS)

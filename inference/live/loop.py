@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from inference.live.scorer import LiveScorer
 from inference.live.writer import LiveSettings, LiveWriter
 from inference.predictor import Predictor
 from utils.console import echo
+from utils.errors import UserError
 from utils.run_folder import StopSignal
 from visualization.reasons import why
 
@@ -56,9 +58,13 @@ def watch_live(
             _score_until_stopped(scorer, frames, out)
             for scored in scorer.finish():
                 out.add(scored)
-    finally:
+    except BaseException:  # what ended the run is told, not what its end met
         frames.close()
-        out.close()
+        with contextlib.suppress(OSError, UserError):
+            out.close()
+        raise
+    frames.close()
+    out.close()
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from inference.live.scorer import ScoredFrame
 from inference.live.server.state import LiveState, Status
 from utils.config.alarms import AlarmConfig
 from utils.console import duration, echo
+from utils.errors import finish_all
 from utils.files import write_text
 from visualization.annotate import Annotator, ScoreScale
 from visualization.report import time_of_day
@@ -144,16 +145,16 @@ class LiveWriter:
             self._write_report()
 
     def close(self) -> None:
-        """Finish all files."""
-        self._alarms.close()
-        if self._clips is not None:
-            self._clips.close()
-        self._files.close()
-        self._publish()
-        self._alarms.write(self._alarms.seen(self._judged, self._meter.seconds))
-        self._write_report()
-        for listener in self._settings.listeners:
-            listener.close()
+        """Finish all files; one that cannot be written keeps none of the others from it."""
+        finish_all(
+            self._alarms.close,
+            lambda: self._clips.close() if self._clips is not None else None,
+            self._files.close,
+            self._publish,
+            lambda: self._alarms.write(self._alarms.seen(self._judged, self._meter.seconds)),
+            self._write_report,
+            *(listener.close for listener in self._settings.listeners),
+        )
         echo(f"{time_text(time.time())} over: {self._state(self._meter.overall())}")
         echo(f"scores, alarms, video and report.html: {self._folder}")
 

@@ -14,6 +14,7 @@ from pre_process.detectors.box_checks import require_corners
 from utils.errors import UserError
 from utils.files import DAMAGED_ARRAY, atomic_path
 from utils.safe_pickle import load_npy
+from utils.untrusted.expansion import require_small_npz
 
 
 def box_file(root: Path, entry: VideoEntry) -> Path:
@@ -134,6 +135,7 @@ def common_box_settings(dataset: DataSet) -> dict[str, Any]:
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    require_small_npz(path)
     try:
         with np.load(path, allow_pickle=False) as content:
             arrays = {key: content[key] for key in content.files}

@@ -18,7 +18,8 @@ from typing import Any
 from tqdm import tqdm
 
 from utils.errors import UserError
-from utils.files import atomic_folder, require_free_space
+from utils.files import atomic_folder, require_free_space, sha256_file
+from utils.untrusted.text import printable
 
 # zipfile and tarfile let the errors of many parts through: bad numbers, names, methods, passwords.
 _DAMAGED = (
@@ -43,21 +44,23 @@ def is_archive(path: Path) -> bool:
 
 
 def unpack(archive: Path, parent: Path) -> Path:
-    """Unpack an archive into a folder of its name in ``parent``; reuse one unpacked before.
+    """Unpack an archive into a folder of its name and content in ``parent``; reuse that folder.
+
+    Another archive of the same name, or the same one with other content, has another folder.
 
     Raises:
         UserError: damaged archive, a member that would land outside the folder or is no plain
             file (then nothing is left behind), or too little disk.
     """
-    folder = parent / archive.name.split(".")[0]
-    if folder.is_dir() and folder.stat().st_mtime >= archive.stat().st_mtime:
+    folder = parent / f"{archive.name.split('.')[0]}-{sha256_file(archive)[:12]}"
+    if folder.is_dir():
         return folder
     try:
         with _open(archive) as opened:
             members = list(_members(opened, archive))
             require_free_space(parent, sum(member.size for member in members), "unpacking")
             with atomic_folder(folder) as temporary:
-                for member in tqdm(members, desc=f"unpack {archive.name}", unit="file"):
+                for member in tqdm(members, desc=f"unpack {printable(archive.name)}", unit="file"):
                     _extract(member, temporary, archive)
     except OSError as error:
         if error.errno in _OF_THE_DISK:

@@ -69,11 +69,24 @@ def training(folder: Path, runs: Path) -> list[tuple[str, list[str]]]:
     return [*hf2vad, *frd]
 
 
-def scoring(runs: Path, output: Path) -> list[tuple[str, list[str]]]:
+def scoring(folder: Path, runs: Path, output: Path) -> list[tuple[str, list[str]]]:
     finetune, frd = f"{runs}/scene/finetune/last.pth", f"{runs}/toy/frd/last.pth"
     return [
-        ("eval", ["--model_save_path", finetune, "--output", f"{output}/finetune"]),
-        ("frd_eval", ["--ckpt_path", frd, "--output", f"{output}/frd"]),
+        (
+            "eval",
+            [
+                "--model_save_path",
+                finetune,
+                "--cfg_file",
+                f"{folder}/hf2vad.yaml",
+                "--output",
+                f"{output}/finetune",
+            ],
+        ),
+        (
+            "frd_eval",
+            ["--ckpt_path", frd, "--cfg_file", f"{folder}/frd.yaml", "--output", f"{output}/frd"],
+        ),
     ]
 
 
@@ -83,8 +96,10 @@ def run_by_one_and_two(folder: Path) -> Runs:
     one, two = folder / "one", folder / "two"
     run_here(training(folder, one))
     again = [training(folder, folder / "again")[place] for place in (0, 3, 4)]
-    printed = run_launched(2, [*training(folder, two), *scoring(two, folder / "by_two"), *again])
-    run_here(scoring(two, folder / "by_one"))
+    printed = run_launched(
+        2, [*training(folder, two), *scoring(folder, two, folder / "by_two"), *again]
+    )
+    run_here(scoring(folder, two, folder / "by_one"))
     return one, two, printed
 
 

@@ -81,11 +81,11 @@ def run_stage(
     seed_everything(0)
     config = StageConfig(num_epochs=epochs, lr=0.01, lr_milestones=[1], **settings)
     run = RunConfig(seed=seed, log_every=2, precision=precision, compile=compiled)
-    tree = {"run": run.model_dump(), "toy": config.model_dump(), "model": {}}
+    tree = {"data": {"name": "toy"}, "run": run.model_dump(), "cvae": config.model_dump()}
     task = task or Autoencoding()
     task.model, task.loader, task.fingerprint = make_model(), loader or Batches(), "data"
     task.optimizer = adam(task.model.parameters(), config, torch.device("cpu"))
-    stage = Stage("hf2vad", "toy", folder, tree, config, run, task)
+    stage = Stage("hf2vad", "cvae", folder, tree, config, run, task)
     return load_checkpoint(fit(stage, make_accelerator(torch.device("cpu")), restart))
 
 
@@ -163,7 +163,7 @@ def test_other_settings_are_refused_unless_restarted(tmp_path):
     run_stage(tmp_path, epochs=1)
     with pytest.raises(UserError, match=r"run\.seed.*--restart"):
         run_stage(tmp_path, epochs=2, seed=1)
-    with pytest.raises(UserError, match=r"toy\.adam_eps"):
+    with pytest.raises(UserError, match=r"cvae\.adam_eps"):
         run_stage(tmp_path, epochs=2, adam_eps=1e-3)
     assert run_stage(tmp_path, epochs=1, seed=1, restart=True)["config"]["run"]["seed"] == 1
 

@@ -59,8 +59,9 @@ def watched(scene, tmp_path_factory):
 
 
 def test_scores_are_those_of_evaluation(scene, watched, tmp_path):
-    _, path = scene
-    eval_script.main(["--model_save_path", str(path), "--output", str(tmp_path)])
+    dataset, path = scene
+    eval_script.main(["--model_save_path", str(path), "--output", str(tmp_path), "--set",
+                      f"data.root={dataset.root}"])  # fmt: skip
     for name, keys, values in (
         ("frame_scores.csv", ("video", "frame"), ("score",)),
         ("cube_scores.csv", ("video", "frame", "x1", "y1", "x2", "y2"),

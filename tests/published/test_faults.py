@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from published.inputs import open_published
 from tests.helpers.published_files import (
@@ -102,3 +103,13 @@ def test_malicious_files_do_not_run(files, where):
     with pytest.raises(UserError, match="refused"):
         open_published(files / "model.pth", files / "cfg.yaml")
     assert not (files / "trace").exists()
+
+
+@pytest.mark.parametrize("folder", ["/somewhere/else", "../elsewhere"])
+def test_folders_elsewhere_need_the_users_word(files, folder):
+    tree = yaml.safe_load((files / "cfg.yaml").read_text())
+    (files / "cfg.yaml").write_text(yaml.safe_dump(tree | {"dataset_base_dir": folder}))
+    with pytest.raises(UserError, match=rf"dataset_base_dir: {folder}/ped2 .* data\.root="):
+        open_published(files / "model.pth", files / "cfg.yaml")
+    with pytest.raises(UserError, match=f"no folder {folder}/ped2"):
+        open_published(files / "model.pth", files / "cfg.yaml", [f"data.root={folder}/ped2"])

@@ -32,7 +32,8 @@ def scene(tmp_path):
 
 
 def run(path, *arguments):
-    main(["--model_save_path", str(path), *map(str, arguments)])
+    data = next((each / "data" for each in path.parents if (each / "data").is_dir()), "")
+    main(["--model_save_path", str(path), "--set", f"data.root={data}", *map(str, arguments)])
 
 
 def refused(capsys, path, *arguments):

@@ -56,7 +56,8 @@ def trained(data, tmp_path_factory):
 
 def test_variants_with_an_auxiliary_scorer(data, trained, tmp_path, capsys):
     scorer, model = trained
-    frd_eval.main(["--ckpt_path", str(model), "--split", "training", "--output", str(tmp_path)])
+    frd_eval.main(["--ckpt_path", str(model), "--split", "training", "--output", str(tmp_path),
+                   "--cfg_file", f"{data}/c.yaml"])  # fmt: skip
     scores = tmp_path / "snippet_scores.npz"
     with np.load(scores, allow_pickle=False) as archive:
         assert len(archive.files) == 6
@@ -101,8 +102,9 @@ def test_stopped_inside_an_epoch_with_a_filled_bank_it_resumes_exactly(data, tmp
     assert len(kept[0]) == 4 and torch.equal(*kept)
 
 
-def test_evaluation_writes_aligned_scores_and_metrics(trained, tmp_path, capsys):
-    frd_eval.main(["--ckpt_path", str(trained[1]), "--output", str(tmp_path), "--plot"])
+def test_evaluation_writes_aligned_scores_and_metrics(data, trained, tmp_path, capsys):
+    frd_eval.main(["--ckpt_path", str(trained[1]), "--output", str(tmp_path), "--plot",
+                   "--cfg_file", f"{data}/c.yaml"])  # fmt: skip
     printed = capsys.readouterr().out
     assert "videos with an anomaly only: AUC" in printed and "frd, last epoch 1" in printed
     assert len(list((tmp_path / "plots").glob("testi_*.png"))) == 6
@@ -118,9 +120,9 @@ def test_evaluation_writes_aligned_scores_and_metrics(trained, tmp_path, capsys)
     assert metrics["threshold"]["value"] == 0.5
 
 
-def test_best_on_test_is_marked(trained, tmp_path, capsys):
-    command = ["--ckpt_path", str(trained[1]), "--output", str(tmp_path)]
-    frd_eval.main([*command, "--select", "best-on-test"])
+def test_best_on_test_is_marked(data, trained, tmp_path, capsys):
+    command = ["--ckpt_path", str(trained[1]), "--output", str(tmp_path), "--cfg_file"]
+    frd_eval.main([*command, f"{data}/c.yaml", "--select", "best-on-test"])
     assert "best on test of 2 checkpoints" in capsys.readouterr().out
 
 
@@ -173,7 +175,7 @@ def test_what_training_refuses(data, tmp_path, overrides, words, capsys):
     assert stopped.value.code == 2 and words in capsys.readouterr().err
 
 
-def test_what_evaluation_refuses(trained, tmp_path, capsys):
+def test_what_evaluation_refuses(data, trained, tmp_path, capsys):
     np.save(tmp_path / "a.npy", np.ones((3, 2, 512), np.float32))
     torch.save({"conv.weight": torch.ones(1)}, tmp_path / "foreign.pth")
     last, labels = str(trained[1]), tmp_path / "labels.npz"
@@ -181,7 +183,10 @@ def test_what_evaluation_refuses(trained, tmp_path, capsys):
     for command, words in (
         ([last, "--test_features", str(tmp_path)], "but the model takes 256"),
         ([str(tmp_path / "foreign.pth")], "not a checkpoint of FRD-UVAD"),
-        ([last, "--test_labels", str(labels)], "no labels of video testi_000"),
+        (
+            [last, "--test_labels", str(labels), "--cfg_file", f"{data}/c.yaml"],
+            "no labels of video testi_000",
+        ),
         ([last, "--set", "frd.lr=1"], "only data, run, eval can be set"),
     ):
         with pytest.raises(SystemExit):

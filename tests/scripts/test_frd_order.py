@@ -143,7 +143,8 @@ def test_training_reads_a_file_a_crop_in_the_order_of_a_list(files, capsys):
     frd_train.main([*configured, "--stage", "c2fpl"])
     frd_train.main(configured)
     last = f"{files}/runs/ucf/frd/last.pth"
-    frd_eval.main(["--ckpt_path", last, "--split", "training", "--output", f"{files}/out"])
+    frd_eval.main([*configured, "--ckpt_path", last, "--split", "training", "--output",
+                   f"{files}/out"])  # fmt: skip
     with np.load(files / "out" / "snippet_scores.npz", allow_pickle=False) as scores:
         assert scores.files == AS_LISTED
         assert [len(scores[name]) for name in AS_LISTED] == [SNIPPETS[n][0] for n in AS_LISTED]

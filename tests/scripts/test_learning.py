@@ -47,7 +47,7 @@ def run_all(folder: Path, seed: int) -> tuple[dict, dict, CubeSet]:
         AcceleratorState._reset_state(True)  # each script is a process of its own
         script.main(["--cfg_file", str(config)])
     path = folder / "runs" / "directions" / "finetune" / "last.pth"
-    evaluation.main(["--model_save_path", str(path)])
+    evaluation.main(["--model_save_path", str(path), "--cfg_file", str(config)])
     metrics = json.loads((path.parent / "eval" / "metrics.json").read_text())
     return metrics, load_checkpoint(path)["statistics"], CubeSet.open(data, "training")
 

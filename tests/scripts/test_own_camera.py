@@ -54,7 +54,8 @@ def numbers(folder, name):
 
 def test_its_model_watches_new_video_as_evaluation_does(camera):
     folder, model = camera
-    eval_script.main(["--model_save_path", str(model), "--output", str(folder / "eval")])
+    eval_script.main(["--model_save_path", str(model), "--output", str(folder / "eval"), "--set",
+                      f"data.root={folder / 'data'}"])  # fmt: skip
     infer.main(["--model", str(model), "--output", str(folder / "infer"), "--no_video",
                 "--source", str(folder / "videos" / "testing" / "monday.avi")])  # fmt: skip
     for name in ("frame_scores.csv", "cube_scores.csv"):

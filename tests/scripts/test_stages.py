@@ -82,7 +82,7 @@ def test_three_stages_then_evaluation(configure, tmp_path, capsys):
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     assert {"kl", "frame", "grad", "recon", "sparsity", "total"} <= set(lines[-1])
     assert (folder / "config.yaml").is_file() and list((folder / "tensorboard").iterdir())
-    evaluation.main(["--model_save_path", str(folder / "last.pth")])
+    evaluation.main(["--model_save_path", str(folder / "last.pth"), "--cfg_file", cfg])
     metrics = json.loads((folder / "eval" / "metrics.json").read_text())
     assert 0 <= metrics["auc_micro"] <= 1
     assert "hybrid" in capsys.readouterr().out

@@ -18,7 +18,7 @@ def content(**changes):
     base = {
         "system": "hf2vad",
         "stage": "cvae",
-        "config": {},
+        "config": {"data": {"name": "a"}},
         "model": {"weight": torch.ones(2)},
         "finished": True,
         "epoch": 1,

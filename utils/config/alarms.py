@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from utils.config.block import Block, NonNegative
+from utils.config.block import Block
+from utils.config.kinds import NonNegative
 
 
 class AlarmConfig(Block):

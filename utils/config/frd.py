@@ -7,15 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from utils.config.hf2vad import (
-    Block,
-    DataConfig,
-    Fraction,
-    NonNegative,
-    Positive,
-    SystemConfig,
-    TrainingConfig,
-)
+from utils.config.hf2vad import Block, DataConfig, SystemConfig, TrainingConfig
+from utils.config.kinds import Device, Fraction, NonNegative, Positive
 
 Rate = Annotated[float, Field(gt=0)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
@@ -63,7 +56,7 @@ class FeatureConfig(Block):
     weights: str = ""  # file, or a name of torchvision's such as KINETICS400_V1; hof needs none
     crops: Literal[1, 10] = 10  # centre; and the corners, and all five mirrored
     batch_size: Positive = 8  # snippets of one crop a pass
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    device: Device = "auto"
 
 
 class PseudoLabelConfig(Block):
@@ -86,7 +79,7 @@ class FRDPreProcessConfig(Block):
 class FRDModelConfig(Block):
     """The network; argument names of ``models.frd.frd.FRD``."""
 
-    feature_size: Annotated[int, Field(ge=256, multiple_of=256)] = 2048
+    feature_size: Annotated[int, Field(ge=256, le=65_536, multiple_of=256)] = 2048
     num_blocks: Literal[0, 1, 2, 4, 6, 8] = 8  # 0: plain autoencoder
     disruption: Probability = 0.5
     dropout: Probability = 0.7  # of the scorer

@@ -8,13 +8,12 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from utils.config.alarms import AlarmConfig
-from utils.config.block import Block, Fraction, NonNegative, Positive
+from utils.config.block import Block
+from utils.config.kinds import Count, Device, Fraction, NonNegative, Positive, Seed, Skips, Width
 from utils.config.names import NameInside, PlainName
 from utils.config.scoring import DensityConfig, EvalConfig
 from utils.config.zones import Zone
 from utils.distributed import TIMEOUT_SECONDS
-
-Skips = Annotated[list[Literal["none", "concat"]], Field(min_length=3, max_length=3)]
 
 
 class DataConfig(Block):
@@ -37,15 +36,15 @@ class RunConfig(Block):
 
     root: str = "runs"
     name: NameInside = ""  # empty: the data set's name
-    seed: Annotated[int, Field(ge=0)] = 0
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    seed: Seed = 0
+    device: Device = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
     tf32: bool = True  # GPUs: float32 products in TF32 while training; scores are float32
     compile: Literal["auto", "on", "off"] = "auto"  # auto: on a GPU, where a trial is faster
-    num_threads: Annotated[int, Field(ge=0)] = 0  # 0: as many as the machine has
+    num_threads: Annotated[int, Field(ge=0, le=4096)] = 0  # 0: as many as the machine has
     timeout_seconds: Annotated[float, Field(gt=0)] = TIMEOUT_SECONDS  # for a silent process
     log_every: Positive = 50  # steps between scalars
-    image_every: Annotated[int, Field(ge=0)] = 1  # epochs between pictures; 0: none
+    image_every: Count = 1  # epochs between pictures; 0: none
 
 
 class SystemConfig(Block):
@@ -68,7 +67,7 @@ class MovingRegionConfig(Block):
 
     enabled: bool = True
     binary_threshold: Annotated[int, Field(ge=0, le=255)] = 18
-    blur_size: Annotated[int, Field(ge=1)] = 3
+    blur_size: Annotated[int, Field(ge=1, le=1001)] = 3
     min_area: NonNegative = 100
     max_aspect: Annotated[float, Field(gt=0)] = 10.0
 
@@ -101,13 +100,13 @@ class FlowConfig(Block):
     backend: Literal["dis", "raft", "flownet2", "file"] = "dis"
     model: Literal["raft_small", "raft_large"] = "raft_small"  # raft
     weights: str = ""  # raft, flownet2
-    width: Annotated[int, Field(ge=0)] = 0  # 0: the frame's own size
-    height: Annotated[int, Field(ge=0)] = 0
+    width: Count = 0  # 0: the frame's own size
+    height: Count = 0
     preset: Literal["ultrafast", "fast", "medium"] = "medium"  # dis
-    patch_size: Annotated[int, Field(ge=0)] = 0  # dis; 0: the preset's
-    patch_stride: Annotated[int, Field(ge=0)] = 0
-    refinement_iterations: Annotated[int, Field(ge=-1)] = -1  # -1: the preset's
-    finest_scale: Annotated[int, Field(ge=-1)] = -1
+    patch_size: Count = 0  # dis; 0: the preset's
+    patch_stride: Count = 0
+    refinement_iterations: Annotated[int, Field(ge=-1, le=10_000)] = -1  # -1: the preset's
+    finest_scale: Annotated[int, Field(ge=-1, le=10_000)] = -1
     batch_size: Positive = 8
     precision: Literal["fp32", "bf16"] = "fp32"  # raft, flownet2
 
@@ -119,14 +118,14 @@ class PreProcessConfig(Block):
     flow: FlowConfig = FlowConfig()
     ignore_zones: list[Zone] = []  # polygons: no box whose foot point is in one
     watch_zones: list[Zone] = []  # no box whose foot point is in none; empty: the whole frame
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    device: Device = "auto"
 
 
 class MemAEConfig(Block):
     """ML-MemAE-SC (spec §2)."""
 
-    feature_root: Positive = 32
-    num_slots: Positive = 2000
+    feature_root: Width = 32
+    num_slots: Annotated[int, Field(ge=1, le=10_000_000)] = 2000
     shrink_threshold: NonNegative = 0.0005
     mem_usage: Annotated[list[bool], Field(min_length=4, max_length=4)] = [False, True, True, True]
     skip_ops: Skips = ["none", "concat", "concat"]
@@ -142,7 +141,7 @@ class VUnetConfig(Block):
     """CVAE frame predictor (spec §3)."""
 
     nf_max: Annotated[int, Field(ge=2)] = 128
-    nf_start: Positive = 64
+    nf_start: Width = 64
     dropout: Fraction = 0.1
     final_act: bool = False
 
@@ -170,8 +169,8 @@ class TrainingConfig(Block):
     lr_milestones: list[Positive] = [50]
     lr_gamma: Annotated[float, Field(gt=0)] = 0.8
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0  # 0: off, as published
-    save_every_steps: Annotated[int, Field(ge=0)] = 0  # 0: at the end of each epoch only
-    keep_every: Annotated[int, Field(ge=0)] = 0  # epochs; kept ones serve --select best-on-test
+    save_every_steps: Count = 0  # 0: at the end of each epoch only
+    keep_every: Count = 0  # epochs; kept ones serve --select best-on-test
 
 
 class StageConfig(TrainingConfig):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import copy
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from utils.config.frd import FRDConfig
 from utils.config.hf2vad import HF2VADConfig
+from utils.config.named_files import require_named_by_user
 from utils.config.yaml_file import parse_yaml, read_yaml
 from utils.errors import UserError
 from utils.files import write_text
@@ -87,6 +88,7 @@ def scoring_config(
     overrides: Sequence[str] = (),
     system: str = "hf2vad",
     blocks: Sequence[str] = OVERRIDES,
+    opens: Sequence[str] = ("data",),
 ) -> Any:
     """The configuration to score with: the checkpoint's, with other data and evaluation merged in.
 
@@ -96,9 +98,11 @@ def scoring_config(
         cfg_file: a file whose ``data``, ``run`` and ``eval`` blocks replace the checkpoint's.
         overrides: ``key.sub=value`` strings for keys of ``blocks``.
         blocks: what may be overridden.
+        opens: blocks whose files the caller opens.
 
     Raises:
-        UserError: faults in the file, or an override of what the checkpoint fixes.
+        UserError: faults in the file, an override of what the checkpoint fixes, or a file that
+            the checkpoint names and the user does not.
     """
     tree = copy.deepcopy(tree)
     if cfg_file is not None:
@@ -111,7 +115,10 @@ def scoring_config(
                 f"only {', '.join(blocks)} can be set here"
             )
         apply_override(tree, override)
-    return build_config(tree, source, system)
+    config = build_config(tree, source, system)
+    own = [block for block in opens if cfg_file is None or block not in SCORING_BLOCKS]
+    require_named_by_user(config, own, overrides, source)
+    return config
 
 
 def save_config(resolved: dict[str, Any], path: Path) -> None:
@@ -131,7 +138,10 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
     try:
         value = parse_yaml(text) if text else ""
     except yaml.YAMLError as error:
-        raise UserError(f"--set {override}: the value is not readable as YAML: {error}") from None
+        raise UserError(
+            f"--set {_short(override)}: the value is not readable as YAML: {_short(error)}; a text "
+            "that looks like a number or date is written in quotes"
+        ) from None
     *parents, last = key.split(".")
     node = tree
     for parent in parents:
@@ -150,9 +160,17 @@ def _describe(fault: Mapping[str, Any], schema: type[BaseModel]) -> str:
         return f"  {key}: unknown key; {_suggest(location, schema)}"
     if fault["type"] == "missing":
         return f"  {key}: missing; add it"
-    value = repr(fault["input"])
-    value = value if len(value) <= 60 else value[:57] + "..."
-    return f"  {key}: {value} is not allowed: {fault['msg']}"
+    return f"  {_short(key)}: {_short(fault['input'], repr)} is not allowed: {fault['msg']}"
+
+
+def _short(value: Any, write: Callable[[Any], str] = str) -> str:
+    """A value in at most 300 characters (60 where it is one of many), whatever it is."""
+    try:
+        text = write(value)
+    except (ValueError, RecursionError):  # Python does not write integers of 5000 digits
+        return "a value of thousands of digits or levels"
+    most = 60 if write is repr else 300
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def _suggest(location: Sequence[str], schema: type[BaseModel]) -> str:

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from utils.config.block import Block, NonNegative, Positive
+from utils.config.block import Block
+from utils.config.kinds import Count, NonNegative, Positive
 
 
 class AppearanceConfig(Block):
@@ -43,8 +44,8 @@ class EvalConfig(Block):
     # z: weighted sum of (error - mean) / deviation, the paper's. surprise: how rare an error is
     # among normal cubes, combined as a harmonic mean of the terms' probabilities.
     normalisation: Literal["z", "surprise"] = "z"
-    trim: Annotated[int, Field(ge=0)] = 4
-    median: Annotated[int, Field(ge=1)] = 17
+    trim: Count = 4
+    median: Annotated[int, Field(ge=1, le=100_001)] = 17
     false_frames_per_thousand: Annotated[float, Field(gt=0, lt=1000)] = 1.0  # of normal video
     batch_size: Positive = 128
     precision: Literal["fp32", "bf16"] = "fp32"  # of the network's products in eval.py

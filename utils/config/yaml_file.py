@@ -9,6 +9,9 @@ from typing import Any
 import yaml
 
 from utils.errors import UserError
+from utils.files import require_file
+
+_LONGEST = 1_000_000  # characters of a text, values that it stands for
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -18,18 +21,24 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UserError: missing, not YAML, not ``key: value`` lines, or a key given twice.
     """
     try:
-        tree = parse_yaml(path.read_text(encoding="utf-8-sig"))
+        tree = parse_yaml(_read_text(path))
     except FileNotFoundError:
         raise UserError(f"{path}: no such configuration file; cfgs/ holds those shipped") from None
     except IsADirectoryError:
         raise UserError(f"{path}: is a folder; name a YAML file") from None
     except _GivenTwice as error:
         raise UserError(f"{path}: {error}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"{path}: not readable as YAML: {error}") from None
     if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
         raise UserError(f"{path}: must hold 'key: value' lines, such as 'data: {{name: ped2}}'")
     return tree
+
+
+def _read_text(path: Path) -> str:
+    require_file(path)
+    with path.open(encoding="utf-8-sig") as handle:
+        return handle.read(_LONGEST + 1)
 
 
 def parse_yaml(text: str) -> Any:
@@ -39,13 +48,44 @@ def parse_yaml(text: str) -> Any:
     twice loses its first half.
 
     Raises:
-        yaml.YAMLError: not YAML, or a key given twice.
+        yaml.YAMLError: not YAML, a key given twice, nested too deeply, a date or number that there
+            is not, or aliases that stand for far more than is written.
     """
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
-    doubled = list(_doubled_keys(root, "", set())) if root is not None else []
-    if doubled:
-        raise _GivenTwice("; ".join(doubled) + "; keep one of them")
-    return yaml.safe_load(text)
+    if len(text) > _LONGEST:
+        raise yaml.YAMLError(f"{len(text)} characters are no configuration")
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        if root is None:
+            return None
+        _require_small(root)
+        doubled = list(_doubled_keys(root, "", set()))
+        if doubled:
+            raise _GivenTwice("; ".join(doubled) + "; keep one of them")
+        return yaml.safe_load(text)
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply") from None
+    except (ValueError, OverflowError) as error:  # of dates and numbers that there are not
+        raise yaml.YAMLError(str(error)) from None
+
+
+def _require_small(root: yaml.Node) -> None:
+    """Refuse aliases of aliases, which stand for more than any memory holds."""
+    sizes: dict[int, int] = {}
+    open_nodes: set[int] = set()
+
+    def size(node: yaml.Node) -> int:
+        if id(node) in open_nodes:
+            raise yaml.YAMLError("a block holds itself")
+        if id(node) not in sizes:
+            open_nodes.add(id(node))
+            parts = node.value if isinstance(node, yaml.CollectionNode) else []
+            flat = [each for part in parts for each in (part if type(part) is tuple else (part,))]
+            sizes[id(node)] = 1 + sum(map(size, flat))
+            open_nodes.discard(id(node))
+        return sizes[id(node)]
+
+    if size(root) > _LONGEST:
+        raise yaml.YAMLError("its aliases stand for more than a configuration can hold")
 
 
 class _GivenTwice(yaml.YAMLError):

@@ -93,7 +93,8 @@ def evaluating(root: Path) -> Scene:
     data, output = root / "scored", root / "eval"
     write_scene(data)
     write_checkpoint(root / "model" / "last.pth", data)
-    argv = ("--model_save_path", str(root / "model" / "last.pth"), "--output", str(output))
+    argv = ("--model_save_path", str(root / "model" / "last.pth"), "--output", str(output),
+            "--set", f"data.root={data}")  # fmt: skip
     return Scene(evaluation.main, argv, output, score_tables)
 
 

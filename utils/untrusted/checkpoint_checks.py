@@ -1,0 +1,142 @@
+"""What a checkpoint must hold, checked once when it is read, as strictly as a configuration."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from utils.config.load import SYSTEMS, build_config, validate
+from utils.errors import UserError
+
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+Text = Annotated[str, Field(max_length=1000)]
+
+
+class _Table(BaseModel):
+    """A block of plain values; keys of newer code are left alone."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+
+class _ErrorStatistics(_Table):
+    mean: float
+    std: Annotated[float, Field(ge=0)]
+    quantiles: Annotated[list[float], Field(min_length=1, max_length=1000)]
+
+
+class _HeldOut(_Table):
+    videos: Count
+    frames: Count
+    seconds: Annotated[float, Field(ge=0)]
+
+
+class _Tail(_Table):
+    start: float
+    frames: Count
+    alarms: Count
+    frames_scale: Annotated[float, Field(ge=0)]
+    alarms_scale: Annotated[float, Field(ge=0)]
+
+
+class _Calibration(_Table):
+    score: Text
+    smoothing: Text
+    num_frames: Annotated[int, Field(ge=1, lt=2**53)]
+    thresholds: Annotated[list[float], Field(min_length=1, max_length=100_000)]
+    frames: list[Count]
+    alarms: list[Count]
+    tail: _Tail
+
+    @model_validator(mode="after")
+    def _one_row_a_threshold(self) -> _Calibration:
+        if not len(self.thresholds) == len(self.frames) == len(self.alarms):
+            raise ValueError("thresholds, frames and alarms must be of one length")
+        if any(
+            low >= high for high, low in zip(self.thresholds, self.thresholds[1:], strict=False)
+        ):
+            raise ValueError("thresholds must fall")
+        return self
+
+
+class _Checkpoint(_Table):
+    """Everything but weights and training state, which are compared with the network's own."""
+
+    system: Text
+    stage: Text
+    config: dict[str, Any]
+    model: dict[str, Any]
+    finished: bool
+    epoch: Count
+    step: Count
+    provenance: Annotated[dict[str, Text], Field(max_length=100)]
+    statistics: dict[str, Any] | None = None
+    threshold: float | None = None
+    calibration: _Calibration | None = None
+    selection: Text | None = None
+    training: dict[str, Any] = {}
+
+
+def require_whole(checkpoint: dict[str, Any], path: Path) -> None:
+    """Refuse a checkpoint whose parts are of another kind than this project writes.
+
+    Raises:
+        UserError: all faults of its tables at once; a configuration that would not be accepted
+            from a file; weights that are no plain tensors in memory.
+    """
+    source = f"{path}: not a whole checkpoint, train that stage again"
+    validate(checkpoint, _Checkpoint, source)
+    system, stage = checkpoint["system"], checkpoint["stage"]
+    config = checkpoint["config"]
+    if system not in SYSTEMS or stage not in SYSTEMS[system].model_fields:
+        raise UserError(f"{path}: of system {system!r} and stage {stage!r}, which are not known")
+    build_config(config, f"{path}: its configuration", system)
+    _require_statistics(checkpoint.get("statistics"), source)
+    require_plain_tensors(checkpoint["model"], str(path))
+
+
+def require_plain_tensors(tensors: Mapping[Any, Any], source: str) -> None:
+    """Refuse what is no named, dense tensor with all its values in memory.
+
+    Raises:
+        UserError: naming it.
+    """
+    for name, tensor in tensors.items():
+        fault = None
+        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
+            fault = f"a {type(tensor).__name__}, no tensor"
+        elif tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
+            fault = f"a tensor of layout {tensor.layout} on {tensor.device}, not a dense one"
+        elif tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            fault = f"a tensor of shape {tuple(tensor.shape)}, but holds fewer values"
+        if fault:
+            raise UserError(f"{source}: {str(name)[:100]} is {fault}; save it again")
+
+
+def require_stored(path: Path) -> None:
+    """Refuse a zip archive that unpacks to more than itself: ``torch.save`` never compresses.
+
+    Raises:
+        UserError: its members are together larger than the file.
+    """
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    size = path.stat().st_size
+    if unpacked > size:
+        raise UserError(
+            f"{path}: a compressed archive of {size} bytes that unpacks to {unpacked}; torch.save "
+            "does not compress: load it where you trust it, and save it again"
+        )
+
+
+def _require_statistics(statistics: dict[str, Any] | None, source: str) -> None:
+    for name, entry in (statistics or {}).items():
+        if isinstance(entry, dict):
+            table = _HeldOut if name == "held_out" else _ErrorStatistics
+            validate(entry, table, f"{source}: statistics of {str(name)[:100]}")
+        elif name == "num_cubes" and (type(entry) is not int or entry < 0):
+            raise UserError(f"{source}: statistics: num_cubes is {entry!r}, not a count")
