@@ -6,100 +6,14 @@ python frd_train.py --cfg_file cfgs/frd_toy.yaml --set frd.num_epochs=5
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import torch
-from torch import Tensor, nn
 from torch.distributed.elastic.multiprocessing.errors import record
 
-from datasets.features.dataset import FeatureSet
 from datasets.features.labels import open_split
-from datasets.features.loader import FeatureBatch, FeatureLoader, InOrder
 from datasets.features.settings import require_configured
-from datasets.features.snippet_scores import load_snippet_values
-from engine.setup import StageSetup, start_stage, train_stage
-from engine.snippets import auxiliary_scores
-from engine.stage import LossTerms, StageTask
-from evaluation.distributed import score_distributed
-from evaluation.scores import error_statistics
-from losses.frd import WEIGHTS, AnomalyBank
-from losses.frd_step import FRDStep, scorer_loss
-from models.frd.c2fpl import C2FPLScorer
-from models.frd.frd import FRD
+from engine.feature_tasks import C2FPLTask, FRDTask
+from engine.setup import start_stage, train_stage
 from utils.errors import exit_on_user_error
-
-
-class FeatureTask(StageTask):
-    """What both stages share: batches of snippets, statistics of the scorer's output."""
-
-    def __init__(self, setup: StageSetup, features: FeatureSet, model: nn.Module) -> None:
-        config, settings = setup.config, setup.settings
-        self.setup, self.features, self.settings = setup, features, settings
-        self.model = model.to(setup.device)
-        self.fingerprint = features.fingerprint
-        self.loader = FeatureLoader(
-            features,
-            settings.batch_size,
-            snippets=getattr(settings, "cross_clip", 1),
-            seed=config.run.seed,
-            pool_mb=config.data.pool_mb,
-            block=config.data.block,
-            **setup.share,
-        )
-
-    def describe_normal(self, model: nn.Module) -> dict[str, Any]:
-        """Statistics of the scores of all training snippets."""
-        scorer = getattr(model, "scorer", model)
-
-        def score(batch: FeatureBatch) -> dict[str, Tensor]:
-            return {"score": scorer(batch.features.to(self.setup.device))[:, 0]}
-
-        in_order = InOrder(self.features, self.setup.config.eval.batch_size)
-        return {"statistics": error_statistics(score_distributed(in_order, score))}
-
-
-class FRDTask(FeatureTask):
-    """FRD-UVAD's own stage."""
-
-    def __init__(self, setup: StageSetup, features: FeatureSet) -> None:
-        config, settings, device = setup.config, setup.settings, setup.device
-        super().__init__(setup, features, FRD(**config.model.model_dump()))
-        auxiliary, bank = settings.auxiliary, settings.bank
-        scorer = config.stage_folder("c2fpl") / "last.pth"
-        self.step = FRDStep(
-            AnomalyBank(int(bank.beta * settings.batch_size)) if bank.enabled else None,
-            bank.kind,
-            bank.delta,
-            {term: getattr(settings, key) for term, key in WEIGHTS.items()},
-            auxiliary.threshold,
-            auxiliary_scores(auxiliary, scorer, features, config.eval.batch_size, device),
-        )
-        self.memory = self.step.bank
-        numbers = settings.model_dump(include={"lr", "betas", "weight_decay"})
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), **numbers, fused=True)
-
-    def loss(self, model: nn.Module, batch: FeatureBatch) -> LossTerms:
-        """Terms of ``losses.frd.frd_loss``."""
-        return self.step(model, batch.rows, batch.features.to(self.setup.device, non_blocking=True))
-
-
-class C2FPLTask(FeatureTask):
-    """C2FPL's scorer on its pseudo labels."""
-
-    def __init__(self, setup: StageSetup, features: FeatureSet) -> None:
-        settings = setup.settings
-        super().__init__(setup, features, C2FPLScorer(features.feature_size, settings.dropout))
-        labels = load_snippet_values(setup.config.pseudo_label_file, features)
-        self.labels = torch.from_numpy(labels)
-        numbers = settings.model_dump(include={"lr", "momentum", "weight_decay"})
-        nesterov = settings.momentum > 0  # it is not defined without
-        self.optimizer = torch.optim.SGD(self.model.parameters(), **numbers, nesterov=nesterov)
-
-    def loss(self, model: nn.Module, batch: FeatureBatch) -> LossTerms:
-        """Terms of ``losses.frd_step.scorer_loss``."""
-        device = self.setup.device
-        scores = model(batch.features.to(device, non_blocking=True))
-        return scorer_loss(scores, self.labels[batch.rows].to(device))
 
 
 @exit_on_user_error
@@ -112,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     features, _ = open_split(data, "training")
     features.require_size(setup.config.model.feature_size)
     task = {"frd": FRDTask, "c2fpl": C2FPLTask}[setup.stage](setup, features)
+    task.diagnose(task.model, trained=False)
     train_stage(setup, task)
 
 

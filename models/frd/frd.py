@@ -39,6 +39,20 @@ class FRD(nn.Module):
             self.decoder = DisruptedDecoder(feature_size, num_blocks, disruption)
         self.scorer = Scorer(feature_size, dropout)
 
+    @property
+    def gain(self) -> float | None:
+        """Mean gain of the LayerNorm that ends the reconstruction; the autoencoder has none."""
+        return float(self.decoder.norm.weight.detach().mean()) if hasattr(self, "decoder") else None
+
+    def start_at_scale(self, rms: float) -> None:
+        """Let the reconstruction begin at the features' root mean square.
+
+        It ends in a LayerNorm of gain 1. AdamW moves a gain by about the learning rate a step, and
+        until it has arrived, larger features have smaller errors.
+        """
+        if hasattr(self, "decoder"):
+            nn.init.constant_(self.decoder.norm.weight, rms)
+
     def reconstruct(self, features: Tensor) -> Tensor:
         """Disrupt (in train mode) and reconstruct ``features`` (B, crops, K, D)."""
         reconstruct: nn.Module = self.decoder if hasattr(self, "decoder") else self.AE

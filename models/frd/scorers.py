@@ -54,7 +54,11 @@ def scorer_from_checkpoint(checkpoint: Mapping[str, Any], source: str) -> nn.Mod
         UserError: no scorer in it, or weights of another architecture.
     """
     if checkpoint["stage"] == "c2fpl":
-        return _load(C2FPLScorer, checkpoint["model"], "", source)
+        scorer = _load(C2FPLScorer, checkpoint["model"], "", source)
+        mean = checkpoint.get("feature_mean")  # where it was trained on centred features
+        if mean is not None:
+            scorer.get_buffer("mean").copy_(mean)
+        return scorer
     return _load(Scorer, checkpoint["model"], "scorer.", source)
 
 

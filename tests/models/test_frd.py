@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from models.frd.blocks import Block, SnippetAttention, sinusoid_table
+from models.frd.c2fpl import C2FPLScorer
 from models.frd.frd import BLOCK_COUNTS, FRD
 from utils.errors import UserError
 
@@ -104,3 +105,28 @@ def test_position_table_and_initial_weights():
     weight = model.decoder.decoder_blocks[0].attn.qkv.weight  # Xavier over the whole (3e, e)
     assert weight.abs().max().item() == pytest.approx(math.sqrt(6 / (16 + 48)), rel=0.05)
     assert not any(p.any() for name, p in model.named_parameters() if name.endswith("c1.bias"))
+
+
+def test_reconstructions_start_at_the_scale_of_the_features():
+    features = 0.4 * items()
+    for blocks in (1, 2):
+        model = FRD(256, blocks).eval()
+        keys = list(model.state_dict())
+        model.start_at_scale(0.4)
+        assert list(model.state_dict()) == keys and model.gain == pytest.approx(0.4)
+        started = model.reconstruct(features)
+        assert started.square().mean().sqrt().item() == pytest.approx(0.4, rel=1e-3)
+    plain = FRD(256, 0)
+    before = plain.reconstruct(features)
+    plain.start_at_scale(0.4)
+    assert plain.gain is None and torch.equal(plain.reconstruct(features), before)
+
+
+def test_a_centred_scorer_sees_features_less_their_mean():
+    scorer = C2FPLScorer(256).eval()
+    keys, features = list(scorer.state_dict()), items()
+    published = scorer(features)
+    scorer.mean.fill_(3.0)
+    assert list(scorer.state_dict()) == keys and "mean" not in keys
+    torch.testing.assert_close(scorer(features + 3), published)
+    assert not torch.allclose(scorer(features), published)

@@ -18,6 +18,7 @@ from datasets.features.settings import feature_settings
 from datasets.toy.features import ToySettings, write_toy_features
 from models.frd.c2fpl import C2FPLScorer
 from models.frd.frd import FRD
+from models.frd.scorers import read_frd_checkpoint, scorer_from_checkpoint
 from pre_process.make_pseudo_labels import main as make_pseudo_labels
 from utils.checkpoint import load_checkpoint
 from utils.config.frd import FeatureConfig
@@ -116,6 +117,27 @@ def test_evaluation_writes_aligned_scores_and_metrics(trained, tmp_path, capsys)
     assert set(metrics["branches"]) == {"scorer", "reconstruction", "no learning"}
     assert metrics["branches"]["no learning"]["auc_micro"] > 0.8
     assert metrics["threshold"]["value"] == 0.5
+
+
+def test_what_the_options_change_is_kept_with_the_checkpoint(data, trained, tmp_path):
+    """The mean of the training features, and the gain in the weights; neither without them."""
+    features = [np.load(path) for path in (data / "data" / "features" / "training").glob("*.npy")]
+    rows = np.concatenate(features)
+    ours = load_checkpoint(trained[0], "frd")
+    np.testing.assert_allclose(ours["feature_mean"], rows.mean((0, 1)), rtol=1e-3, atol=1e-5)
+    assert set(ours["model"]) == set(C2FPLScorer(256).state_dict())
+    scorer = scorer_from_checkpoint(read_frd_checkpoint(trained[0]), "ours")
+    assert torch.equal(scorer.mean, ours["feature_mean"])
+    options = ["c2fpl.centred=false", "c2fpl.balanced=false"]
+    published = load_checkpoint(train(data, tmp_path, *options, stage="c2fpl"), "frd")
+    assert "feature_mean" not in published
+    rms, still = np.sqrt(np.square(rows).mean()), ["frd.lr=1e-9", "frd.weight_decay=0"]
+    for scale, expected in (("rms", rms), ("none", 1.0)):
+        path = train(data, tmp_path / scale, f"model.feature_scale={scale}", *still)
+        checkpoint = load_checkpoint(path, "frd")
+        assert checkpoint["config"]["model"]["feature_scale"] == scale
+        gain = checkpoint["model"]["decoder.norm.weight"]
+        torch.testing.assert_close(gain, torch.full_like(gain, expected), rtol=1e-4, atol=0)
 
 
 def test_best_on_test_is_marked(trained, tmp_path, capsys):

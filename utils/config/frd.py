@@ -73,7 +73,11 @@ class PseudoLabelConfig(Block):
     bag_ratio: Rate = 1.0  # abnormal videos to normal ones, at which the coarse stage stops
     moved_share: Annotated[float, Field(gt=0, lt=1)] = 0.03  # of the normal bag, a round
     window_share: Annotated[float, Field(gt=0, lt=1)] = 0.2  # of a video's snippets
-    rule: Literal["log_p_differences", "p_differences", "lowest_log_p"] = "log_p_differences"
+    centred: bool = True  # distances to the mean feature; false: norms, as published
+    tail: Literal["upper", "both"] = "upper"  # of the videos; both: as published
+    rule: Literal[
+        "lowest_log_survival", "log_p_differences", "p_differences", "lowest_log_p"
+    ] = "lowest_log_survival"  # fmt: skip
 
 
 class FRDPreProcessConfig(Block):
@@ -90,6 +94,9 @@ class FRDModelConfig(Block):
     num_blocks: Literal[0, 1, 2, 4, 6, 8] = 8  # 0: plain autoencoder
     disruption: Probability = 0.5
     dropout: Probability = 0.7  # of the scorer
+    # Where reconstructions start. rms: at the training features' root mean square; none, as
+    # published: at 1.
+    feature_scale: Literal["rms", "none"] = "rms"
 
 
 class BankConfig(Block):
@@ -126,6 +133,8 @@ class C2FPLStageConfig(TrainingConfig):
     lr_milestones: list[Positive] = Field(default=[15, 25])
     lr_gamma: Rate = 0.1
     dropout: Probability = 0.6
+    centred: bool = True  # features less their training mean; false: as published
+    balanced: bool = True  # loss: both labels weigh a half; false: as published
 
 
 class FRDStageConfig(TrainingConfig):
