@@ -14,10 +14,10 @@ from datasets.features.dataset import FeatureSet
 from datasets.features.loader import FeatureBatch, FeatureLoader, InOrder
 from datasets.features.snippet_scores import load_snippet_values
 from datasets.features.statistics import feature_statistics
+from engine.diagnosis import describe, diagnose, remedies
 from engine.setup import StageSetup
 from engine.snippets import auxiliary_scores
 from engine.stage import LossTerms, StageTask
-from evaluation.diagnosis import describe, diagnose, remedies
 from evaluation.distributed import score_distributed
 from evaluation.scores import error_statistics
 from losses.frd import WEIGHTS, AnomalyBank, threshold
@@ -68,7 +68,7 @@ class FeatureTask(StageTask):
             trained: whether training is over.
 
         Returns:
-            As ``evaluation.diagnosis.diagnose``.
+            As ``engine.diagnosis.diagnose``.
         """
         was_training = model.training
         batches = _Spread(InOrder(self.features, self.setup.config.eval.batch_size))
