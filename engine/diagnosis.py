@@ -142,3 +142,31 @@ def _labelled(diagnosis: Mapping[str, Any]) -> list[str]:
             "be the rarer: add normal videos"
         )
     return found
+
+
+def report_facts(
+    checkpoint: Mapping[str, Any], values: Mapping[str, np.ndarray]
+) -> dict[str, dict[str, str]]:
+    """The diagnosis of a checkpoint and of the videos it has scored, for a report.
+
+    Args:
+        checkpoint: ours or a published one, which has no diagnosis of its training.
+        values: of the scored snippets, each (n,), as ``models.frd.scorers.score_batch`` names them.
+
+    Returns:
+        Heading -> name -> text; a heading where there is something to say.
+    """
+    facts: dict[str, dict[str, str]] = {}
+    diagnosis, stage = checkpoint.get("diagnosis"), checkpoint["stage"]
+    if diagnosis:
+        steps, lr = checkpoint["step"], checkpoint["config"][stage]["lr"]
+        facts["diagnosis of the training"] = describe(diagnosis, steps, stage)
+        found = remedies(diagnosis, steps, lr, True, stage)
+        if found:
+            numbered = {str(number): text for number, text in enumerate(found, 1)}
+            facts["diagnosis: warnings"] = numbered
+    error, norms = values.get("reconstruction"), values["feature_norm"]
+    if error is not None and min(float(error.std()), float(norms.std())) > 0:
+        text = f"correlation {np.corrcoef(error, norms)[0, 1]:+.2f}"
+        facts["diagnosis of these videos"] = {"reconstruction error and feature norm": text}
+    return facts

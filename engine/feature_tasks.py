@@ -118,7 +118,7 @@ class FRDTask(FeatureTask):
         config, settings, device = setup.config, setup.settings, setup.device
         model = FRD(**config.model.model_dump(exclude={"feature_scale"}))
         if config.model.feature_scale == "rms":
-            model.start_at_scale(feature_statistics(features).rms)
+            model.set_scale(feature_statistics(features).rms)
         super().__init__(setup, features, model)
         auxiliary, bank = settings.auxiliary, settings.bank
         scorer = config.stage_folder("c2fpl") / "last.pth"
@@ -137,6 +137,10 @@ class FRDTask(FeatureTask):
     def loss(self, model: nn.Module, batch: FeatureBatch) -> LossTerms:
         """Terms of ``losses.frd.frd_loss``."""
         return self.step(model, batch.rows, batch.features.to(self.setup.device, non_blocking=True))
+
+    def describe_normal(self, model: nn.Module) -> dict[str, Any]:
+        """As ``FeatureTask``, and the features' scale, which is no part of the state dict."""
+        return super().describe_normal(model) | {"feature_scale": float(model.get_buffer("scale"))}
 
     def pseudo_labels(self, values: Mapping[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
         """Errors over their mean plus a deviation, confirmed by the auxiliary scorer."""
@@ -171,7 +175,8 @@ class C2FPLTask(FeatureTask):
 
     def describe_normal(self, model: nn.Module) -> dict[str, Any]:
         """As ``FeatureTask``, and the mean feature, which is no part of the state dict."""
-        mean = {"feature_mean": self.model.mean.cpu()} if self.settings.centred else {}
+        centred = self.settings.centred
+        mean = {"feature_mean": model.get_buffer("mean").cpu()} if centred else {}
         return super().describe_normal(model) | mean
 
     def pseudo_labels(self, values: Mapping[str, np.ndarray], rows: np.ndarray) -> np.ndarray:

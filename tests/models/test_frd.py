@@ -107,19 +107,16 @@ def test_position_table_and_initial_weights():
     assert not any(p.any() for name, p in model.named_parameters() if name.endswith("c1.bias"))
 
 
-def test_reconstructions_start_at_the_scale_of_the_features():
-    features = 0.4 * items()
-    for blocks in (1, 2):
-        model = FRD(256, blocks).eval()
-        keys = list(model.state_dict())
-        model.start_at_scale(0.4)
-        assert list(model.state_dict()) == keys and model.gain == pytest.approx(0.4)
-        started = model.reconstruct(features)
-        assert started.square().mean().sqrt().item() == pytest.approx(0.4, rel=1e-3)
-    plain = FRD(256, 0)
-    before = plain.reconstruct(features)
-    plain.start_at_scale(0.4)
-    assert plain.gain is None and torch.equal(plain.reconstruct(features), before)
+@pytest.mark.parametrize("blocks", [0, 1, 2])
+def test_features_are_read_at_the_scale_of_the_training_features(blocks):
+    features, model = items(), FRD(256, blocks).eval()
+    keys, published = list(model.state_dict()), model(features)
+    model.set_scale(0.4)
+    assert list(model.state_dict()) == keys and not any("scale" in key for key in keys)
+    scaled = model(0.4 * features)
+    torch.testing.assert_close(scaled["scores"], published["scores"])
+    torch.testing.assert_close(scaled["reconstruction"], 0.4 * published["reconstruction"])
+    assert model.gain == (None if blocks == 0 else pytest.approx(0.4))
 
 
 def test_a_centred_scorer_sees_features_less_their_mean():

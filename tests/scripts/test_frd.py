@@ -18,7 +18,11 @@ from datasets.features.settings import feature_settings
 from datasets.toy.features import ToySettings, write_toy_features
 from models.frd.c2fpl import C2FPLScorer
 from models.frd.frd import FRD
-from models.frd.scorers import read_frd_checkpoint, scorer_from_checkpoint
+from models.frd.scorers import (
+    read_frd_checkpoint,
+    reconstructor_from_checkpoint,
+    scorer_from_checkpoint,
+)
 from pre_process.make_pseudo_labels import main as make_pseudo_labels
 from utils.checkpoint import load_checkpoint
 from utils.config.frd import FeatureConfig
@@ -120,7 +124,7 @@ def test_evaluation_writes_aligned_scores_and_metrics(trained, tmp_path, capsys)
 
 
 def test_what_the_options_change_is_kept_with_the_checkpoint(data, trained, tmp_path):
-    """The mean of the training features, and the gain in the weights; neither without them."""
+    """Mean and scale of the training features, beside the weights; neither as published."""
     features = [np.load(path) for path in (data / "data" / "features" / "training").glob("*.npy")]
     rows = np.concatenate(features)
     ours = load_checkpoint(trained[0], "frd")
@@ -131,13 +135,15 @@ def test_what_the_options_change_is_kept_with_the_checkpoint(data, trained, tmp_
     options = ["c2fpl.centred=false", "c2fpl.balanced=false"]
     published = load_checkpoint(train(data, tmp_path, *options, stage="c2fpl"), "frd")
     assert "feature_mean" not in published
-    rms, still = np.sqrt(np.square(rows).mean()), ["frd.lr=1e-9", "frd.weight_decay=0"]
-    for scale, expected in (("rms", rms), ("none", 1.0)):
-        path = train(data, tmp_path / scale, f"model.feature_scale={scale}", *still)
+    rms = float(np.sqrt(np.square(rows).mean()))
+    plain = train(data, tmp_path, "model.feature_scale=none")
+    for path, expected in ((trained[1], rms), (plain, 1.0)):
         checkpoint = load_checkpoint(path, "frd")
-        assert checkpoint["config"]["model"]["feature_scale"] == scale
-        gain = checkpoint["model"]["decoder.norm.weight"]
-        torch.testing.assert_close(gain, torch.full_like(gain, expected), rtol=1e-4, atol=0)
+        assert checkpoint["feature_scale"] == pytest.approx(expected, rel=1e-5)
+        assert set(checkpoint["model"]) == set(FRD(256, 1).state_dict())
+        assert float(scorer_from_checkpoint(checkpoint, "s").scale) == checkpoint["feature_scale"]
+        model = reconstructor_from_checkpoint(checkpoint, "s")
+        assert float(model.scale) == checkpoint["feature_scale"]
 
 
 def test_best_on_test_is_marked(trained, tmp_path, capsys):

@@ -94,8 +94,7 @@ class FRDModelConfig(Block):
     num_blocks: Literal[0, 1, 2, 4, 6, 8] = 8  # 0: plain autoencoder
     disruption: Probability = 0.5
     dropout: Probability = 0.7  # of the scorer
-    # Where reconstructions start. rms: at the training features' root mean square; none, as
-    # published: at 1.
+    # What features are divided by. rms: the training features' root mean square; none: as published
     feature_scale: Literal["rms", "none"] = "rms"
 
 
