@@ -1,4 +1,4 @@
-"""Score any video with a trained HF2-VAD checkpoint: scores, alarms, a report, annotated videos.
+"""Score any video with a trained checkpoint: scores, alarms, a report, annotated videos (HF2-VAD).
 
 The source is a video file, a folder of videos or of frames or, with --live, a camera's number or a
 stream's address.
@@ -12,16 +12,23 @@ import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from engine.scoring.build import BACKENDS
 from evaluation.calibration import Rate
+from inference.live.arguments import add_live_arguments
 from inference.live.capture import open_live
 from inference.live.loop import warm_up, watch_live
 from inference.live.writer import LiveSettings
 from inference.offline import score_videos
 from inference.predictor import Predictor, load_predictor
+from inference.snippets import (
+    is_snippet_checkpoint,
+    load_snippet_predictor,
+    score_snippet_videos,
+)
 from inference.sources import find_entries, frame_rate, source_name
-from utils.console import count, echo, finite, finite_positive, positive, setup_logging
+from utils.console import echo, finite, finite_positive, setup_logging
 from utils.errors import exit_on_user_error
 from utils.run_folder import claimed_folder
 
@@ -45,7 +52,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="override data, run, eval or pre_process of the checkpoint's configuration, "
         "for example --set pre_process.boxes.backend=motion")  # fmt: skip
     _add_threshold_arguments(parser)
-    _add_live_arguments(parser)
+    add_live_arguments(parser)
     return parser.parse_args(argv)
 
 
@@ -59,21 +66,6 @@ def _add_threshold_arguments(parser: argparse.ArgumentParser) -> None:
         help="the threshold that gave R alarms per hour of normal training video")  # fmt: skip
     add("--false_frames_per_thousand", type=Rate.per_thousand, dest="wanted", metavar="R",
         help="the threshold that R of 1000 normal training frames reached")  # fmt: skip
-
-
-def _add_live_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("live").add_argument
-    add("--live", action="store_true",
-        help="judge frames as they come, never looking ahead; a video is played at its own speed; "
-        "Ctrl-C ends it")  # fmt: skip
-    add("--max_delay", type=positive, default=2.0, metavar="SECONDS",
-        help="drop frames that wait longer; inf drops none (default: %(default)s)")  # fmt: skip
-    add("--give_up_after", type=positive, default=300.0, metavar="SECONDS",
-        help="end when the camera is gone for so long (default: %(default)s)")  # fmt: skip
-    add("--part_minutes", type=positive, default=60.0, metavar="M",
-        help="begin new tables and a new video so often (default: %(default)s)")  # fmt: skip
-    add("--keep_parts", type=count, default=24, metavar="N",
-        help="remove older parts; 0 keeps all (default: %(default)s)")  # fmt: skip
 
 
 def run_live(predictor: Predictor, arguments: argparse.Namespace, name: str) -> None:
@@ -94,16 +86,14 @@ def run_live(predictor: Predictor, arguments: argparse.Namespace, name: str) -> 
         watch_live(predictor, frames, arguments.wanted, output, name, settings)
 
 
-def run_offline(predictor: Predictor, arguments: argparse.Namespace, name: str) -> None:
-    """Score a video or a folder of them."""
+def run_offline(predictor: Any, arguments: argparse.Namespace, name: str, score: Any) -> None:
+    """Score a video or a folder of them with ``score``, which fits the predictor."""
     output = arguments.output or arguments.model.parent / f"infer/{name}"
     entries = find_entries(arguments.source)
     rates = [arguments.fps or frame_rate(each, predictor.config.data.fps) for each in entries]
     with claimed_folder(output, arguments.overwrite):
         echo(f"{arguments.source}: {len(entries)} video(s), {rates[0]:g} frames per second")
-        score_videos(
-            predictor, entries, rates, arguments.wanted, output, name, not arguments.no_video
-        )
+        score(predictor, entries, rates, arguments.wanted, output, name, not arguments.no_video)
 
 
 @exit_on_user_error
@@ -111,9 +101,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Score a source."""
     arguments = parse_arguments(argv)
     setup_logging()
-    predictor = load_predictor(arguments.model, arguments.set, arguments.backend, arguments.device)
-    run = run_live if arguments.live else run_offline
-    run(predictor, arguments, source_name(arguments.source))
+    path, name = arguments.model, source_name(arguments.source)
+    ways = arguments.set, arguments.backend, arguments.device
+    if is_snippet_checkpoint(path):
+        snippets = load_snippet_predictor(path, *ways, arguments.live)
+        run_offline(snippets, arguments, name, score_snippet_videos)
+        return
+    predictor = load_predictor(path, *ways)
+    if arguments.live:
+        run_live(predictor, arguments, name)
+    else:
+        run_offline(predictor, arguments, name, score_videos)
 
 
 if __name__ == "__main__":

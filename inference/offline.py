@@ -8,24 +8,23 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from datasets.manifest import VideoEntry
-from evaluation.alarms import Alarm, AlarmStats, alarm_list, find_alarms
 from evaluation.calibration import Rate
 from evaluation.checkpoint import evaluate_checkpoint, origin
-from evaluation.evaluate import Evaluation, Threshold
+from evaluation.evaluate import Threshold
 from evaluation.scores import Errors
 from inference.kept_pictures import KeptPictures
 from inference.predictor import Predictor
+from inference.raised import with_alarms, write_alarms
 from inference.single_pass import ScoredFrame, StreamedMedian, score_frames
 from inference.video_cubes import VideoCubes
 from pre_process.cubes.settings import source_fingerprint
 from utils.console import echo
-from utils.files import digest, write_json
+from utils.files import digest
 from visualization.annotate import Annotator
 from visualization.gallery import choose_highlights
 from visualization.publish import publish
@@ -60,20 +59,14 @@ def score_videos(
         errors, cubes, predictor.path, predictor.checkpoint, predictor.config, None
     )
     evaluation = replace(evaluation, threshold=threshold)
-    alarms, stats = _find_alarms(evaluation, rates)
-    evaluation = replace(evaluation, raised=_rows(alarms, entries, rates), seen=stats.describe())
+    evaluation, stats = with_alarms(evaluation, entries, rates)
     fingerprint = digest([source_fingerprint(entry) for entry in entries])
     facts = origin(predictor.path, predictor.checkpoint, entries[0].source.parent, fingerprint)
     highlights = pictures.shown(choose_highlights(evaluation))
     publish(
         output, title, evaluation, facts, pictures.explain, pictures.stills, highlights=highlights
     )
-    write_json(output / "alarms.json", alarm_list(threshold, stats, evaluation.raised))
-    echo(f"alarms: {output / 'alarms.json'}: {stats.describe()}")
-    if threshold is None:
-        echo("  no threshold: the checkpoint has none for this score; pass --threshold VALUE")
-    elif threshold.expected:
-        echo(f"  to be expected on normal video: {threshold.expected}")
+    write_alarms(output, evaluation, stats)
     if folder is not None:
         echo(f"annotated videos: {folder}")
 
@@ -159,21 +152,3 @@ def _annotating(
             out.write(annotator.draw(frame.picture, boxes, scores, smoothed, caption))
 
         yield draw
-
-
-def _find_alarms(evaluation: Evaluation, rates: Sequence[float]) -> tuple[list[Alarm], AlarmStats]:
-    value = evaluation.threshold.value if evaluation.threshold else None
-    alarms, seconds, frames, trim = [], 0.0, 0, evaluation.smoothing.trim
-    pairs = zip(evaluation.cubes.videos, evaluation.primary.scores, rates, strict=True)
-    for name, scores, fps in pairs:
-        alarms += find_alarms(name, scores, value, trim)
-        seconds, frames = seconds + len(scores) / fps, frames + len(scores)
-    in_alarm = sum(alarm.stop - alarm.start for alarm in alarms)
-    return alarms, AlarmStats(len(alarms), in_alarm, frames, seconds)
-
-
-def _rows(
-    alarms: Sequence[Alarm], entries: Sequence[VideoEntry], rates: Sequence[float]
-) -> list[dict[str, Any]]:
-    fps = {entry.name: rate for entry, rate in zip(entries, rates, strict=True)}
-    return [alarm.as_json(fps[alarm.video]) for alarm in alarms]
