@@ -26,6 +26,7 @@ PUBLISHED = (
     "pre_process.pseudo_labels.centred=false",
     "pre_process.pseudo_labels.tail=both",
     "pre_process.pseudo_labels.rule=p_differences",
+    "frd.auxiliary.threshold=0.5",
 )
 VARIANTS = ("alone", "one_crop", "c2fpl_scorer", "c2fpl")
 

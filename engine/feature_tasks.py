@@ -122,13 +122,14 @@ class FRDTask(FeatureTask):
         super().__init__(setup, features, model)
         auxiliary, bank = settings.auxiliary, settings.bank
         scorer = config.stage_folder("c2fpl") / "last.pth"
+        table, limit = auxiliary_scores(auxiliary, scorer, features, config.eval.batch_size, device)
         self.step = FRDStep(
             AnomalyBank(int(bank.beta * settings.batch_size)) if bank.enabled else None,
             bank.kind,
             bank.delta,
             {term: getattr(settings, key) for term, key in WEIGHTS.items()},
-            auxiliary.threshold,
-            auxiliary_scores(auxiliary, scorer, features, config.eval.batch_size, device),
+            limit,
+            table,
         )
         self.memory = self.step.bank
         numbers = settings.model_dump(include={"lr", "betas", "weight_decay"})

@@ -19,7 +19,7 @@ def test_every_variant_is_trained_evaluated_and_told(tmp_path, capsys):
         "c2fpl: {num_epochs: 1}\nfrd: {num_epochs: 1}\n"
     )
     command = ["--cfg_file", str(tmp_path / "c.yaml"), "--folder", str(tmp_path / "runs")]
-    frd_variants.main([*command, "--seeds", "4", "--set", "frd.auxiliary.threshold=0"])
+    frd_variants.main([*command, "--seeds", "4"])
     lines = capsys.readouterr().out.splitlines()
     table = [line.split() for line in lines[-12:]]
     scorers = [line[0] for line in table if line[1:2] == ["scorer"]]
@@ -37,6 +37,7 @@ def test_the_published_behaviour_is_that_of_the_published_configuration(tmp_path
     published = load_config("cfgs/frd_ucf_crime.yaml", system="frd")
     for block in ("model", "c2fpl"):
         assert getattr(config, block) == getattr(published, block)
+    assert config.frd.auxiliary == published.frd.auxiliary
     assert config.pre_process.pseudo_labels == published.pre_process.pseudo_labels
 
 

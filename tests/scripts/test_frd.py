@@ -14,7 +14,9 @@ import torch
 import frd_eval
 import frd_train
 from datasets.features import loader
+from datasets.features.dataset import FeatureSet
 from datasets.features.settings import feature_settings
+from datasets.features.snippet_scores import save_snippet_values
 from datasets.toy.features import ToySettings, write_toy_features
 from models.frd.c2fpl import C2FPLScorer
 from models.frd.frd import FRD
@@ -79,6 +81,19 @@ def test_warns_when_the_auxiliary_scorer_confirms_nothing(data, trained, tmp_pat
     assert "nearly all pseudo labels are blanked" in caplog.text
     line = json.loads((path.parent / "log.jsonl").read_text())
     assert line["share_labels"] == 0 < line["share_error_labels"]
+
+
+def test_the_auxiliary_threshold_is_a_deviation_above_the_mean_unless_given(data, tmp_path, capsys):
+    """Scores of a scorer that reaches 0.5 nowhere, of one that is constant, and labels."""
+    features = FeatureSet.open(data / "data" / "features" / "training")
+    ramp = np.linspace(0, 0.01, len(features))
+    share = np.mean(ramp >= ramp.mean() + ramp.std(ddof=1))
+    mostly = (ramp > 0.001).astype(float)
+    for scores, expected in ((ramp, share), (np.full(len(ramp), 0.1), 1), (mostly, mostly.mean())):
+        save_snippet_values(tmp_path / "scores.npz", features, scores)
+        overrides = ["frd.auxiliary.kind=scores", f"frd.auxiliary.file={tmp_path}/scores.npz"]
+        train(data, tmp_path / f"{expected:.3f}", *overrides)
+        assert f"(scores) confirms {expected:.2%} of" in capsys.readouterr().out
 
 
 def test_stopped_inside_an_epoch_with_a_filled_bank_it_resumes_exactly(data, tmp_path, monkeypatch):

@@ -59,6 +59,7 @@ def test_ucf_crime_is_the_published_run():
         "none", False, False,
     )  # fmt: skip
     assert (labels.centred, labels.tail, labels.rule) == (False, "both", "p_differences")
+    assert frd.auxiliary.threshold == 0.5
 
 
 def test_other_features_get_what_holds_on_them():
@@ -67,6 +68,7 @@ def test_other_features_get_what_holds_on_them():
         labels = config.pre_process.pseudo_labels
         assert config.model.feature_scale == "rms" and config.c2fpl.centred
         assert config.c2fpl.balanced and labels.centred
+        assert config.frd.auxiliary.threshold is None
         assert (labels.tail, labels.rule) == ("upper", "lowest_log_survival")
 
 

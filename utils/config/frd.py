@@ -112,7 +112,9 @@ class AuxiliaryConfig(Block):
 
     kind: Literal["none", "scores", "c2fpl"] = "none"
     file: str = ""  # scores: .npz or .npy; c2fpl: a checkpoint, empty: this run's
-    threshold: Fraction = 0.5
+    # From which a score confirms; none: a deviation above the mean of the scores of all training
+    # snippets, as for the errors; 0.5 as published.
+    threshold: Fraction | None = None
 
     @model_validator(mode="after")
     def _file_of_scores(self) -> AuxiliaryConfig:
