@@ -89,9 +89,8 @@ def auxiliary_scores(
     if limit is None:  # scorers trained on few labels may reach 0.5 nowhere
         limit = min(float(threshold(scores, 1.0)), float(scores.max()))
     share = float((scores >= limit).float().mean())
-    echo(
-        f"auxiliary scorer ({auxiliary.kind}) confirms {share:.2%} of the training snippets at {limit:.3g}"
-    )
+    found = f"{share:.2%} of the training snippets at {limit:.3g}"
+    echo(f"auxiliary scorer ({auxiliary.kind}) confirms {found}")
     if share < ENOUGH:
         logger.warning(
             "the auxiliary scorer reaches %g on %.2f %% of the snippets only, so nearly all pseudo "
