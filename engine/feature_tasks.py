@@ -38,6 +38,7 @@ class FeatureTask(StageTask):
         config, settings = setup.config, setup.settings
         self.setup, self.features, self.settings = setup, features, settings
         self.model = model.to(setup.device)
+        self.statistics = feature_statistics(features)
         self.fingerprint = features.fingerprint
         self.loader = FeatureLoader(
             features,
@@ -77,7 +78,7 @@ class FeatureTask(StageTask):
         rows = values["row"].astype(int)
         videos = np.searchsorted(self.features.starts, rows, side="right") - 1
         diagnosis = diagnose(
-            feature_statistics(self.features).rms,
+            self.statistics.rms,
             getattr(model, "gain", None),
             values.get("reconstruction", values["score"]),
             values["feature_norm"],
@@ -117,9 +118,9 @@ class FRDTask(FeatureTask):
     def __init__(self, setup: StageSetup, features: FeatureSet) -> None:
         config, settings, device = setup.config, setup.settings, setup.device
         model = FRD(**config.model.model_dump(exclude={"feature_scale"}))
-        if config.model.feature_scale == "rms":
-            model.set_scale(feature_statistics(features).rms)
         super().__init__(setup, features, model)
+        if config.model.feature_scale == "rms":
+            model.set_scale(self.statistics.rms)
         auxiliary, bank = settings.auxiliary, settings.bank
         scorer = config.stage_folder("c2fpl") / "last.pth"
         table, limit = auxiliary_scores(auxiliary, scorer, features, config.eval.batch_size, device)
@@ -158,9 +159,9 @@ class C2FPLTask(FeatureTask):
     def __init__(self, setup: StageSetup, features: FeatureSet) -> None:
         settings = setup.settings
         model = C2FPLScorer(features.feature_size, settings.dropout)
-        if settings.centred:
-            model.mean.copy_(torch.from_numpy(feature_statistics(features).mean))
         super().__init__(setup, features, model)
+        if settings.centred:
+            model.mean.copy_(torch.from_numpy(self.statistics.mean))
         labels = load_snippet_values(setup.config.pseudo_label_file, features)
         self.labels = torch.from_numpy(labels)
         self.positives = float(self.labels.mean()) if settings.balanced else None

@@ -86,8 +86,8 @@ def auxiliary_scores(
         values = score_snippets(read_auxiliary(path), str(path), features, batch_size, device)
         scores = torch.from_numpy(values["score"])
     limit = auxiliary.threshold
-    if limit is None:  # scorers trained on few labels may reach 0.5 nowhere
-        limit = min(float(threshold(scores, 1.0)), float(scores.max()))
+    if limit is None:
+        limit = _limit(scores, auxiliary.kind)
     share = float((scores >= limit).float().mean())
     found = f"{share:.2%} of the training snippets at {limit:.3g}"
     echo(f"auxiliary scorer ({auxiliary.kind}) confirms {found}")
@@ -98,3 +98,11 @@ def auxiliary_scores(
             limit, 100 * share,
         )  # fmt: skip
     return scores, limit
+
+
+def _limit(scores: Tensor, kind: str) -> float:
+    """0.5 of C2FPL's scorer, whose loss is balanced; of others a deviation above their mean.
+
+    FRD-UVAD's own scorer learns from few labels and may reach 0.5 nowhere.
+    """
+    return 0.5 if kind == "c2fpl" else min(float(threshold(scores, 1.0)), float(scores.max()))

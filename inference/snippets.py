@@ -22,7 +22,6 @@ from evaluation.evaluate import Evaluation, Threshold
 from evaluation.frd import SnippetScores, describe_checkpoint, evaluate_snippets, origin_of
 from inference.raised import with_alarms, write_alarms
 from models.frd.scorers import read_frd_checkpoint, scorer_from_checkpoint
-from pre_process.features.build import build_backbone
 from pre_process.features.extraction import FeatureJob, feature_file
 from utils.checkpoint import load_tensors
 from utils.config.load import SCORING_BLOCKS, scoring_config
@@ -67,8 +66,7 @@ def load_snippet_predictor(
         live: refused.
 
     Raises:
-        UserError: training not finished, faults in the overrides, or a feature backend that lacks
-            its weights or makes features of another size than the network reads.
+        UserError: training not finished, or faults in the overrides.
     """
     if live or backend not in ("auto", "torch"):
         what = "--live" if live else f"--backend {backend}"
@@ -79,7 +77,6 @@ def load_snippet_predictor(
         overrides += [f"run.device={device}", f"pre_process.features.device={device}"]
     tree = checkpoint["config"]
     config = scoring_config(tree, str(path), None, overrides, "frd", _BLOCKS)
-    _require_size(checkpoint, config, path)
     return SnippetPredictor(path, checkpoint, config, pick_device(config.run.device))
 
 
@@ -104,7 +101,8 @@ def score_snippet_videos(
         with_video: no annotated video is made of snippets, which have no boxes.
 
     Raises:
-        UserError: a rate of false alarms, for which there is no normal video to count on.
+        UserError: a rate of false alarms, for which there is no normal video to count on, or a
+            feature backend without weights or of another size than the network reads.
     """
     if isinstance(wanted, Rate):
         raise UserError(
@@ -131,9 +129,12 @@ def _extract(
     with tqdm(total=total, desc="features", unit="frame", mininterval=1.0) as bar:
         # Numbered: files are read in the order of their names, and names may end as crops' do.
         numbered = [replace(each, name=f"{place:08d}") for place, each in enumerate(entries)]
+        where = feature_file(folder, numbered[0]).parent
         for entry in numbered:
             extract(entry, bar.update)
-    features = FeatureSet.open(feature_file(folder, numbered[0]).parent, crops=data.crops)
+            if entry is numbered[0]:  # before the long work
+                _require_size(predictor, FeatureSet.open(where).feature_size)
+    features = FeatureSet.open(where, crops=data.crops)
     features.names = [entry.name for entry in entries]
     return features
 
@@ -156,13 +157,13 @@ def _evaluate(
     return evaluation, facts | report_facts(checkpoint, values)
 
 
-def _require_size(checkpoint: dict[str, Any], config: Any, path: Path) -> None:
-    extraction = config.pre_process.features
-    made = build_backbone(extraction, config.data.frames_per_snippet).feature_size
-    read = scorer_from_checkpoint(checkpoint, str(path)).get_parameter("fc1.weight").shape[1]
+def _require_size(predictor: SnippetPredictor, made: int) -> None:
+    scorer = scorer_from_checkpoint(predictor.checkpoint, str(predictor.path))
+    read = scorer.get_parameter("fc1.weight").shape[1]
     if made != read:
+        backend = predictor.config.pre_process.features.backend
         raise UserError(
-            f"{path}: reads features of {read} values, but pre_process.features.backend "
-            f"{extraction.backend} makes {made}; name the backend that the training features were "
-            "made with (--set pre_process.features.backend=... pre_process.features.weights=...)"
+            f"{predictor.path}: reads features of {read} values, but pre_process.features.backend "
+            f"{backend} makes {made}; name the backend that the training features were made with "
+            "(--set pre_process.features.backend=... pre_process.features.weights=...)"
         )

@@ -7,12 +7,15 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 import frd_eval
 import frd_train
 import infer
+from models.frd.frd import FRD
 from pre_process.extract_features import main as extract_features
 from tests.helpers.tiny_videos import make_dataset
+from utils.checkpoint import load_tensors
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +57,17 @@ def test_scores_are_those_of_evaluation_and_alarms_follow(scene, tmp_path, capsy
     report = (tmp_path / "seen" / "report.html").read_text()
     assert "diagnosis of the training" in report and "given on the command line" in report
     assert not list((tmp_path / "seen").glob(".*.part"))  # the features are gone
+
+
+def test_features_of_another_size_are_refused_before_the_long_work(scene, tmp_path, capsys):
+    dataset, path = scene
+    checkpoint = load_tensors(path)
+    checkpoint["model"] = FRD(512, 1).state_dict()
+    torch.save(checkpoint, tmp_path / "wide.pth")
+    source = str(dataset.root / "testing" / "frames")
+    with pytest.raises(SystemExit):
+        infer.main(["--model", f"{tmp_path}/wide.pth", "--source", source])
+    assert "reads features of 512 values, but pre_process" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
