@@ -112,8 +112,8 @@ class AuxiliaryConfig(Block):
 
     kind: Literal["none", "scores", "c2fpl"] = "none"
     file: str = ""  # scores: .npz or .npy; c2fpl: a checkpoint, empty: this run's
-    # From which a score confirms. None: of C2FPL's scorer, whose loss is balanced, 0.5; of scores in
-    # a file a deviation above their mean, as for the errors. 0.5 as published.
+    # From which a score confirms. None: of C2FPL's scorer, whose loss is balanced, 0.5; of scores
+    # in a file a deviation above their mean, as for the errors. 0.5 as published.
     threshold: Fraction | None = None
 
     @model_validator(mode="after")
