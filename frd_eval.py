@@ -15,6 +15,7 @@ import numpy as np
 from datasets.features.labels import describe_truth, open_split
 from datasets.features.settings import require_same_features
 from datasets.features.snippet_scores import save_snippet_values
+from engine.diagnosis import report_facts
 from engine.snippets import score_snippets
 from evaluation.evaluate import Evaluation, with_protocol
 from evaluation.frd import SnippetScores, describe_checkpoint, evaluate_snippets, origin_of
@@ -65,7 +66,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="override a key of these blocks, for example --set eval.threshold=0.3")  # fmt: skip
     add("--test_features", help="folder of VIDEO.npy, or one array; then labels by --test_labels")
     add("--test_labels", help=".npz, UCF-Crime's annotation text, or any known label format")
-    add("--test_list", help="list of the test videos: the order of one array, or labels in a row")
+    add("--test_list", help="list of the test videos: the order of an array, or of labels in a row")
     add("--split", choices=("testing", "training"), default="testing",
         help="training: only write snippet scores, auxiliary scores of a later run")  # fmt: skip
     add("--output", type=Path, help="folder of the results; default: eval beside the checkpoint")
@@ -106,7 +107,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         if arguments.split == "testing":
             evaluations = [scorer.evaluate(*pair) for pair in zip(paths, values, strict=True)]
             place, evaluation = best_on_test(evaluations) if len(paths) > 1 else (0, evaluations[0])
-            facts = origin_of(paths[place], read_frd_checkpoint(paths[place]), scorer.features)
+            best = read_frd_checkpoint(path := paths[place])
+            facts = origin_of(path, best, scorer.features) | report_facts(best, values[place])
             publish(output, config.data.name, evaluation, facts, None, lambda _: ())
             echo(rates_table(evaluation))
             if arguments.plot:

@@ -1,4 +1,4 @@
-"""Score any video with a trained HF2-VAD checkpoint: scores, alarms, a report, annotated videos.
+"""Score any video with a trained checkpoint: scores, alarms, a report, annotated videos (HF2-VAD).
 
 The source is a video file, a folder of videos or of frames or, with --live, a camera's number or a
 stream's address.
@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from engine.scoring.build import BACKENDS
 from inference.command_line import (
@@ -28,6 +29,11 @@ from inference.live.notify import listeners
 from inference.live.writer import LiveSettings
 from inference.offline import score_videos
 from inference.predictor import Predictor, load_predictor
+from inference.snippets import (
+    is_snippet_checkpoint,
+    load_snippet_predictor,
+    score_snippet_videos,
+)
 from inference.sources import find_entries, frame_rate, source_name
 from utils.checkpoint import find_checkpoint
 from utils.console import echo, finite_positive, setup_logging
@@ -82,16 +88,14 @@ def run_live(predictor: Predictor, arguments: argparse.Namespace, name: str) -> 
             watch_live(predictor, frames, arguments.wanted, output, name, settings)
 
 
-def run_offline(predictor: Predictor, arguments: argparse.Namespace, name: str) -> None:
-    """Score a video or a folder of them."""
+def run_offline(predictor: Any, arguments: argparse.Namespace, name: str, score: Any) -> None:
+    """Score a video or a folder of them with ``score``, which fits the predictor."""
     output = arguments.output or arguments.model.parent / f"infer/{name}"
     entries = find_entries(arguments.source)
     rates = [arguments.fps or frame_rate(each, predictor.config.data.fps) for each in entries]
     with claimed_folder(output, arguments.overwrite):
         echo(f"{arguments.source}: {len(entries)} video(s), {rates[0]:g} frames per second")
-        score_videos(
-            predictor, entries, rates, arguments.wanted, output, name, not arguments.no_video
-        )
+        score(predictor, entries, rates, arguments.wanted, output, name, not arguments.no_video)
 
 
 @exit_on_user_error
@@ -101,9 +105,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     setup_logging()
     require_live(arguments)
     arguments.model = find_checkpoint(arguments.model)
-    predictor = load_predictor(arguments.model, arguments.set, arguments.backend, arguments.device)
-    run = run_live if arguments.live else run_offline
-    run(predictor, arguments, source_name(arguments.source))
+    path, name = arguments.model, source_name(arguments.source)
+    ways = arguments.set, arguments.backend, arguments.device
+    if is_snippet_checkpoint(path):
+        snippets = load_snippet_predictor(path, *ways, arguments.live)
+        run_offline(snippets, arguments, name, score_snippet_videos)
+        return
+    predictor = load_predictor(path, *ways)
+    if arguments.live:
+        run_live(predictor, arguments, name)
+    else:
+        run_offline(predictor, arguments, name, score_videos)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from datasets.features.dataset import FeatureSet
 from datasets.features.loader import InOrder
 from datasets.features.snippet_scores import load_snippet_values
 from evaluation.distributed import score_distributed
+from losses.frd import threshold
 from models.frd.scorers import (
     read_auxiliary,
     reconstructor_from_checkpoint,
@@ -61,8 +62,10 @@ def auxiliary_scores(
     features: FeatureSet,
     batch_size: int,
     device: torch.device,
-) -> Tensor | None:
-    """Scores (N,) that confirm pseudo labels; ``None`` where no auxiliary scorer is wanted.
+) -> tuple[Tensor | None, float]:
+    """Scores (N,) that confirm pseudo labels, and the score from which on they do.
+
+    The scores are ``None`` where no auxiliary scorer is wanted.
 
     The scorer is frozen and without dropout, so each snippet is scored once before training and not
     K times an epoch. Says how many snippets the scorer confirms, and warns when hardly any.
@@ -75,19 +78,31 @@ def auxiliary_scores(
         UserError: missing or foreign file, or one for other features.
     """
     if auxiliary.kind == "none":
-        return None
+        return None, 1.0
     if auxiliary.kind == "scores":
         scores = torch.from_numpy(load_snippet_values(auxiliary.file, features))
     else:
         path = auxiliary.file or default_file
         values = score_snippets(read_auxiliary(path), str(path), features, batch_size, device)
         scores = torch.from_numpy(values["score"])
-    share = float((scores >= auxiliary.threshold).float().mean())
-    echo(f"auxiliary scorer ({auxiliary.kind}) confirms {share:.2%} of the training snippets")
+    limit = auxiliary.threshold
+    if limit is None:
+        limit = _limit(scores, auxiliary.kind)
+    share = float((scores >= limit).float().mean())
+    found = f"{share:.2%} of the training snippets at {limit:.3g}"
+    echo(f"auxiliary scorer ({auxiliary.kind}) confirms {found}")
     if share < ENOUGH:
         logger.warning(
             "the auxiliary scorer reaches %g on %.2f %% of the snippets only, so nearly all pseudo "
             "labels are blanked; train it longer or lower frd.auxiliary.threshold",
-            auxiliary.threshold, 100 * share,
+            limit, 100 * share,
         )  # fmt: skip
-    return scores
+    return scores, limit
+
+
+def _limit(scores: Tensor, kind: str) -> float:
+    """0.5 of C2FPL's scorer, whose loss is balanced; of others a deviation above their mean.
+
+    FRD-UVAD's own scorer learns from few labels and may reach 0.5 nowhere.
+    """
+    return 0.5 if kind == "c2fpl" else min(float(threshold(scores, 1.0)), float(scores.max()))

@@ -35,6 +35,7 @@ def evaluate_snippets(
     labels: Mapping[str, np.ndarray] | None,
     selection: str,
     config: FRDConfig,
+    num_frames: Sequence[int] | None = None,
 ) -> Evaluation:
     """Give every frame its snippet's score and measure it; no smoothing, as published.
 
@@ -44,12 +45,13 @@ def evaluate_snippets(
         selection: which checkpoint this is and why, in words.
         config: for ``data.frames_per_snippet`` (that many frames get one score, those left over at
             a video's end the last one), ``data.fps`` and ``eval.threshold``.
+        num_frames: of each video; ``None``: as labelled, without labels those of whole snippets.
 
     Raises:
         UserError: labels that do not fit.
     """
     each = config.data.frames_per_snippet
-    num_frames = [
+    num_frames = num_frames or [
         length * each if labels is None else len(labels[name])
         for name, length in zip(scores.names, scores.lengths, strict=True)
     ]

@@ -7,34 +7,24 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from datasets.manifest import VideoEntry
-from evaluation.alarms import (
-    Alarm,
-    AlarmEvent,
-    AlarmRule,
-    AlarmStats,
-    AlarmTracker,
-    alarm_list,
-    find_alarms,
-    verdict,
-)
+from evaluation.alarms import AlarmEvent, AlarmRule, AlarmTracker
 from evaluation.calibration import Rate
 from evaluation.checkpoint import evaluate_checkpoint, origin
-from evaluation.evaluate import Evaluation
 from evaluation.scores import Errors, error_names
-from inference.annotated import AnnotatedVideo, clip_name
+from inference.annotated import AnnotatedVideo
 from inference.kept_pictures import KeptPictures
 from inference.predictor import Predictor
+from inference.raised import with_alarms, write_alarms
 from inference.single_pass import ScoredFrame, StreamedMedian, score_frames
 from inference.video_cubes import VideoCubes
 from pre_process.cubes.settings import source_fingerprint
 from utils.console import echo
-from utils.files import digest, write_json
+from utils.files import digest
 from visualization.gallery import choose_highlights
 from visualization.publish import publish
 
@@ -72,23 +62,14 @@ def score_videos(
         errors, cubes, predictor.path, predictor.checkpoint, predictor.config, None
     )
     evaluation = replace(evaluation, threshold=threshold)
-    alarms, stats = _find_alarms(evaluation, rule, rates)
-    rows = [_row(alarm, output) for alarm in alarms]
-    scores = np.concatenate(evaluation.primary.scores)
-    told = verdict(threshold, stats, float(scores.max()) if len(scores) else None)
-    evaluation = replace(evaluation, raised=rows, seen=stats.describe(), verdict=told)
+    evaluation, stats = with_alarms(evaluation, rule, rates, output)
     fingerprint = digest([source_fingerprint(entry) for entry in entries])
     facts = origin(predictor.path, predictor.checkpoint, entries[0].source.parent, fingerprint)
     highlights = pictures.shown(choose_highlights(evaluation))
     publish(
         output, title, evaluation, facts, pictures.explain, pictures.stills, highlights=highlights
     )
-    write_json(output / "alarms.json", alarm_list(threshold, stats, evaluation.raised))
-    echo(f"\n{told}\nalarms: {output / 'alarms.json'}: {stats.describe()}")
-    if threshold is None:
-        echo("  no threshold: the checkpoint has none for this score; pass --threshold VALUE")
-    elif threshold.expected:
-        echo(f"  to be expected on normal video: {threshold.expected}")
+    write_alarms(output, evaluation, stats)
     if with_video:
         echo(f"annotated videos: {output / 'annotated'}")
 
@@ -154,20 +135,3 @@ def _keep(
         cubes.add(video, frame.index, frame.cubes.boxes)
         for name, values in frame.errors.items():
             parts.setdefault(name, []).append(values)
-
-
-def _find_alarms(
-    evaluation: Evaluation, rule: AlarmRule, rates: Sequence[float]
-) -> tuple[list[Alarm], AlarmStats]:
-    alarms, seconds, frames, over, trim = [], 0.0, 0, 0, evaluation.smoothing.trim
-    pairs = zip(evaluation.cubes.videos, evaluation.primary.scores, rates, strict=True)
-    for name, scores, fps in pairs:
-        alarms += find_alarms(name, scores, rule, fps, trim)
-        seconds, frames = seconds + len(scores) / fps, frames + len(scores)
-        over += sum(map(rule.is_reached, scores.tolist()))
-    return alarms, AlarmStats(len(alarms), over, frames, seconds)
-
-
-def _row(alarm: Alarm, output: Path) -> dict[str, Any]:
-    clip = f"clips/{clip_name(alarm.video, alarm.start)}.mp4"
-    return alarm.as_json() | {"clip": clip if (output / clip).is_file() else None}

@@ -102,10 +102,20 @@ def frd_loss(
     return terms, details
 
 
-def score_loss(scores: Tensor, labels: Tensor) -> Tensor:
-    """Binary cross-entropy of scores in (0, 1) with labels, in float32 whatever the autocast."""
+def score_loss(scores: Tensor, labels: Tensor, positives: float | None = None) -> Tensor:
+    """Binary cross-entropy of scores in (0, 1) with labels, in float32 whatever the autocast.
+
+    Args:
+        scores, labels: of one shape.
+        positives: share of the labels that are 1 in the whole training set; the loss is then
+            balanced, both classes weighing a half. ``None``, 0 or 1: every snippet weighs the same.
+    """
+    labels = labels.float()
+    weights = None
+    if positives and positives < 1:
+        weights = torch.where(labels > 0, 0.5 / positives, 0.5 / (1 - positives))
     with torch.autocast(scores.device.type, enabled=False):  # not defined in half precision
-        return F.binary_cross_entropy(scores.float(), labels.float())
+        return F.binary_cross_entropy(scores.float(), labels, weights)
 
 
 def _bank_loss(bank_error: Tensor, error_threshold: Tensor) -> Tensor:

@@ -59,15 +59,19 @@ class FRDStep:
         return terms | shares
 
 
-def scorer_loss(scores: Tensor, labels: Tensor) -> dict[str, Tensor]:
+def scorer_loss(
+    scores: Tensor, labels: Tensor, positives: float | None = None
+) -> dict[str, Tensor]:
     """C2FPL's loss (arXiv 2310.17650 §3.4): binary cross-entropy with the pseudo labels.
 
     Args:
         scores: (B, K) in (0, 1), of this process; those of all count.
         labels: (B, K) of 0 and 1.
+        positives: share of labels that are 1, to balance the loss; see ``losses.frd.score_loss``.
 
     Returns:
         ``total``, and ``share_scores``, the share of snippets that score 0.5 or more.
     """
     scores, labels = gather_dealt_rows(scores), gather_dealt_rows(labels)
-    return {"total": score_loss(scores, labels), "share_scores": (scores >= 0.5).float().mean()}
+    total = score_loss(scores, labels, positives)
+    return {"total": total, "share_scores": (scores >= 0.5).float().mean()}

@@ -18,6 +18,7 @@ from datasets.features.dataset import FeatureSet
 from datasets.features.labels import open_split
 from datasets.features.settings import require_configured
 from datasets.features.snippet_scores import load_snippet_values, save_snippet_values
+from datasets.features.statistics import feature_statistics
 from pre_process.features.pseudo_labels import (
     coarse_labels,
     fine_labels,
@@ -48,9 +49,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     features.choose_crops(())  # the norms are over all crops
     echo(f"{len(features.names)} videos, {len(features)} snippets of {features.path}")
 
-    norms = snippet_norms(features)
+    mean = feature_statistics(features).mean if settings.centred else None
+    norms = snippet_norms(features, mean)
     statistics = video_statistics(norms, features.starts)
-    abnormal = coarse_labels(statistics, settings.bag_ratio, settings.moved_share)
+    abnormal = coarse_labels(statistics, settings.bag_ratio, settings.moved_share, settings.tail)
     labels = fine_labels(norms, features.starts, abnormal, settings.window_share, settings.rule)
 
     path = Path(arguments.output or config.pseudo_label_file)

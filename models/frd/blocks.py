@@ -111,7 +111,13 @@ class PlainAutoencoder(nn.Module):
 
 
 class Scorer(nn.Module):
-    """The anomaly scorer, the only part that runs at test time."""
+    """The anomaly scorer, the only part that runs at test time.
+
+    Attributes:
+        scale: what features are divided by, see ``models.frd.frd.FRD.set_scale``.
+    """
+
+    scale: Tensor
 
     def __init__(self, feature_size: int, dropout: float = 0.7) -> None:
         super().__init__()
@@ -119,11 +125,12 @@ class Scorer(nn.Module):
         self.fc2 = nn.Linear(1024, 128)
         self.classifier = nn.Linear(128, 1)
         self.dropout = nn.Dropout(dropout)
+        self.register_buffer("scale", torch.ones(()), persistent=False)
         xavier_init(self)
 
     def forward(self, features: Tensor) -> Tensor:
         """``features`` (B, crops, K, D) -> (B, K) scores in (0, 1), averaged over the crops."""
-        hidden = self.dropout(torch.relu(self.fc1(features)))
+        hidden = self.dropout(torch.relu(self.fc1(features / self.scale)))
         hidden = self.dropout(torch.relu(self.fc2(hidden)))
         return torch.sigmoid(self.classifier(hidden)).squeeze(-1).mean(dim=1)
 

@@ -11,7 +11,14 @@ class C2FPLScorer(nn.Module):
 
     The published model carries two attention layers (``fc_att1``, ``fc_att2``) that its forward
     pass never uses; they are left out here and ignored when a published file is read.
+
+    Attributes:
+        mean: (D,) subtracted from every feature; zero as published. Features of real networks share
+            a large mean, along which the first layer learns "long feature: normal" whenever few
+            labels are 1. It is no part of the state dict.
     """
+
+    mean: Tensor
 
     def __init__(self, feature_size: int, dropout: float = 0.6) -> None:
         super().__init__()
@@ -19,6 +26,7 @@ class C2FPLScorer(nn.Module):
         self.fc2 = nn.Linear(512, 32)
         self.fc3 = nn.Linear(32, 1)
         self.dropout = nn.Dropout(dropout)
+        self.register_buffer("mean", torch.zeros(feature_size), persistent=False)
         xavier_init(self)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -30,7 +38,7 @@ class C2FPLScorer(nn.Module):
         Returns:
             (B, K) scores in (0, 1).
         """
-        hidden = self.dropout(torch.relu(self.fc1(features)))
+        hidden = self.dropout(torch.relu(self.fc1(features - self.mean)))
         hidden = self.dropout(torch.relu(self.fc2(hidden)))
         return torch.sigmoid(self.fc3(hidden)).squeeze(-1).mean(dim=1)
 

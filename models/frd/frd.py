@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from models.frd.blocks import DisruptedDecoder, PlainAutoencoder, Scorer
@@ -23,6 +24,8 @@ class FRD(nn.Module):
         UserError: a feature size or block count that the model does not exist for.
     """
 
+    scale: Tensor
+
     def __init__(
         self,
         feature_size: int = 2048,
@@ -38,11 +41,29 @@ class FRD(nn.Module):
         else:
             self.decoder = DisruptedDecoder(feature_size, num_blocks, disruption)
         self.scorer = Scorer(feature_size, dropout)
+        self.register_buffer("scale", torch.ones(()), persistent=False)
+
+    def set_scale(self, scale: float) -> None:
+        """Divide all features by ``scale``, the training features' root mean square.
+
+        The reconstruction ends in a LayerNorm of gain 1. AdamW moves a gain by about the learning
+        rate a step, and until it has arrived at the features' scale, larger features have smaller
+        errors. The scale is no part of the state dict; as published it is 1.
+        """
+        self.scale.fill_(scale)
+        self.scorer.scale.fill_(scale)
+
+    @property
+    def gain(self) -> float | None:
+        """Mean scale of reconstructions before their bias; the autoencoder has none."""
+        if not hasattr(self, "decoder"):
+            return None
+        return float(self.decoder.norm.weight.detach().mean() * self.scale)
 
     def reconstruct(self, features: Tensor) -> Tensor:
         """Disrupt (in train mode) and reconstruct ``features`` (B, crops, K, D)."""
         reconstruct: nn.Module = self.decoder if hasattr(self, "decoder") else self.AE
-        return reconstruct(features)
+        return reconstruct(features / self.scale) * self.scale
 
     def forward(self, features: Tensor, num_bank: int = 0) -> dict[str, Tensor]:
         """Everything a training step needs.

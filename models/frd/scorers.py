@@ -54,8 +54,14 @@ def scorer_from_checkpoint(checkpoint: Mapping[str, Any], source: str) -> nn.Mod
         UserError: no scorer in it, or weights of another architecture.
     """
     if checkpoint["stage"] == "c2fpl":
-        return _load(C2FPLScorer, checkpoint["model"], "", source)
-    return _load(Scorer, checkpoint["model"], "scorer.", source)
+        scorer = _load(C2FPLScorer, checkpoint["model"], "", source)
+        mean = checkpoint.get("feature_mean")  # where it was trained on centred features
+        if mean is not None:
+            scorer.get_buffer("mean").copy_(mean)
+        return scorer
+    scorer = _load(Scorer, checkpoint["model"], "scorer.", source)
+    scorer.get_buffer("scale").fill_(checkpoint.get("feature_scale", 1.0))
+    return scorer
 
 
 def reconstructor_from_checkpoint(checkpoint: Mapping[str, Any], source: str) -> FRD | None:
@@ -73,6 +79,7 @@ def reconstructor_from_checkpoint(checkpoint: Mapping[str, Any], source: str) ->
     # Published files hold the plain autoencoder whatever reconstructs, and the auxiliary scorer.
     own = {key: value for key, value in state.items() if key in model.state_dict()}
     load_weights(model, own, source)
+    model.set_scale(checkpoint.get("feature_scale", 1.0))
     return model.eval()
 
 

@@ -1,6 +1,9 @@
 """C2FPL's pseudo labels (arXiv 2310.17650 §3): videos into two bags, then a window a video.
 
-Both stages see only n_t, the squared norm of each snippet's feature, averaged over its crops.
+Both stages see only n_t, one number a snippet. As published it is the squared norm of the feature
+and both tails of its distribution are abnormal, so that videos of an empty scene are. Here it is by
+default the squared distance to the mean feature and only its upper tail is abnormal: this assumes
+that anomalies are rare and unlike the average, and not that they make features longer.
 """
 
 from __future__ import annotations
@@ -8,20 +11,27 @@ from __future__ import annotations
 import logging
 
 import numpy as np
+from scipy.special import log_ndtr, logsumexp
 from sklearn.mixture import GaussianMixture
 
 from datasets.features.dataset import FeatureSet
 from utils.errors import UserError
 
 logger = logging.getLogger(__name__)
-RULES = ("log_p_differences", "p_differences", "lowest_log_p")
+RULES = ("lowest_log_survival", "log_p_differences", "p_differences", "lowest_log_p")
 
 
-def snippet_norms(features: FeatureSet) -> np.ndarray:
-    """n_t of every snippet: (N,) float64, the mean over crops of the squared feature norm."""
+def snippet_norms(features: FeatureSet, mean: np.ndarray | None = None) -> np.ndarray:
+    """n_t of every snippet: (N,) float64, the mean over crops of the squared feature norm.
+
+    Args:
+        features: the snippets.
+        mean: (D,) what the features are centred by; ``None``: by nothing, as published.
+    """
     norms = np.empty(len(features))
     for start, rows in features.chunks():
-        norms[start : start + len(rows)] = np.square(rows, dtype=np.float64).sum(2).mean(1)
+        centred = rows if mean is None else rows - mean
+        norms[start : start + len(rows)] = np.square(centred, dtype=np.float64).sum(2).mean(1)
     return norms
 
 
@@ -34,7 +44,7 @@ def video_statistics(norms: np.ndarray, starts: np.ndarray) -> np.ndarray:
 
 
 def coarse_labels(
-    statistics: np.ndarray, bag_ratio: float = 1.0, moved_share: float = 0.03
+    statistics: np.ndarray, bag_ratio: float = 1.0, moved_share: float = 0.03, tail: str = "upper"
 ) -> np.ndarray:
     """Split videos into a normal and an abnormal bag (C2FPL §3.2).
 
@@ -46,6 +56,8 @@ def coarse_labels(
         statistics: (V, 2) mean and variance of n_t.
         bag_ratio: abnormal to normal videos, at which moving stops.
         moved_share: of the normal bag, moved in a round.
+        tail: ``upper``: the least likely to be surpassed in mean and variance move; ``both``, as
+            published: the least likely, so those of small n_t as well.
 
     Returns:
         (V,) bool, true in the abnormal bag.
@@ -66,7 +78,7 @@ def coarse_labels(
     while abnormal.sum() < bag_ratio * (~abnormal).sum() and (~abnormal).sum() >= 2:
         normal = np.flatnonzero(~abnormal)
         fitted = _mixture(statistics[normal]).fit(statistics[normal])
-        likelihood = fitted.score_samples(statistics[normal])
+        likelihood = _likelihood(fitted, statistics[normal], tail)
         moved = normal[likelihood < np.percentile(likelihood, 100 * moved_share)]
         if not len(moved):
             break
@@ -83,18 +95,30 @@ def _mixture(statistics: np.ndarray) -> GaussianMixture:
     return GaussianMixture(2, covariance_type="spherical", max_iter=150, random_state=0)
 
 
+def _likelihood(mixture: GaussianMixture, statistics: np.ndarray, tail: str) -> np.ndarray:
+    """(V,) log density of videos, or the log probability that another has more of both."""
+    if tail == "both":
+        return mixture.score_samples(statistics)
+    deviations = np.sqrt(mixture.covariances_)[:, None]  # spherical: one a component
+    standardised = (statistics[:, None] - mixture.means_) / deviations  # (V, components, 2)
+    survival = log_ndtr(-standardised).sum(axis=2)
+    return logsumexp(survival + np.log(mixture.weights_), axis=1)
+
+
 def fine_labels(
     norms: np.ndarray,
     starts: np.ndarray,
     abnormal: np.ndarray,
     window_share: float = 0.2,
-    rule: str = "log_p_differences",
+    rule: str = "lowest_log_survival",
 ) -> np.ndarray:
     """Mark one window of snippets in each video of the abnormal bag (C2FPL §3.3).
 
     p_t is the density of n_t under a Gaussian of all snippets of the normal bag. The published rule
     (``p_differences``) takes the window in which p changes most; it misses strong anomalies, where
-    p is flat at 0, so changes of log p are the default; ``lowest_log_p`` takes the least likely.
+    p is flat at 0; ``log_p_differences`` takes the changes of log p, ``lowest_log_p`` the least
+    likely window. None of them tells large n_t from small, so the default is the window whose n_t
+    are the least likely to be surpassed (``lowest_log_survival``).
 
     Args:
         norms: (N,) n_t.
@@ -110,7 +134,8 @@ def fine_labels(
         UserError: no video in the normal bag, or its snippets are all alike.
     """
     labels = np.zeros(len(norms), np.uint8)
-    log_p = _log_density(norms, norms[np.repeat(~abnormal, np.diff(starts))])
+    normal = norms[np.repeat(~abnormal, np.diff(starts))]
+    log_p = (_log_survival if rule == "lowest_log_survival" else _log_density)(norms, normal)
     for video in np.flatnonzero(abnormal):
         first, last = int(starts[video]), int(starts[video + 1])
         length = int(window_share * (last - first))
@@ -122,18 +147,29 @@ def fine_labels(
 
 def _log_density(norms: np.ndarray, normal: np.ndarray) -> np.ndarray:
     """Log density of each n_t under a Gaussian fitted to those of the normal bag."""
-    variance = normal.var() if len(normal) else 0.0
+    variance = _variance(normal)
+    return -0.5 * ((norms - normal.mean()) ** 2 / variance + np.log(2 * np.pi * variance))
+
+
+def _log_survival(norms: np.ndarray, normal: np.ndarray) -> np.ndarray:
+    """Log probability under the same Gaussian of an n_t larger than each."""
+    deviation = np.sqrt(_variance(normal))
+    return log_ndtr((normal.mean() - norms) / deviation)
+
+
+def _variance(normal: np.ndarray) -> float:
+    variance = float(normal.var()) if len(normal) else 0.0
     if variance == 0:
         raise UserError(
             "pseudo labels: the normal bag is empty or its snippets are all alike; "
             "check the training features"
         )
-    return -0.5 * ((norms - normal.mean()) ** 2 / variance + np.log(2 * np.pi * variance))
+    return variance
 
 
 def _window(log_p: np.ndarray, length: int, rule: str) -> int | None:
     """Start of the chosen window of ``length`` snippets; ``None``: too short to have one."""
-    if rule == "lowest_log_p":
+    if rule in ("lowest_log_p", "lowest_log_survival"):
         return int(np.argmax(_window_sums(-log_p, length))) if length else None
     if length < 2:
         return None  # a window of one snippet holds no difference

@@ -12,6 +12,7 @@ from losses.frd import (
     bank_candidates,
     frd_loss,
     running_mean,
+    score_loss,
     snippet_error,
     threshold,
 )
@@ -140,3 +141,14 @@ def test_losses_are_finite_in_bfloat16():
     terms["total"].backward()
     assert all(torch.isfinite(value) for value in (*terms.values(), scorer["total"]))
     assert terms["score"].dtype == torch.float32
+
+
+def test_a_balanced_loss_weighs_both_labels_alike():
+    scores = torch.tensor([0.1, 0.2, 0.3, 0.9]).requires_grad_()
+    labels = torch.tensor([0.0, 0.0, 0.0, 1.0])
+    plain = -torch.log(torch.tensor([0.9, 0.8, 0.7, 0.9]))
+    assert score_loss(scores, labels).item() == pytest.approx(plain.mean().item())
+    expected = (plain[:3].mean() + plain[3]) / 2
+    assert score_loss(scores, labels, 0.25).item() == pytest.approx(expected.item())
+    for share in (None, 0.0, 1.0):
+        assert torch.equal(score_loss(scores, labels, share), score_loss(scores, labels))

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from models.frd import blocks
 from models.frd.blocks import Block, SnippetAttention, sinusoid_table
+from models.frd.c2fpl import C2FPLScorer
 from models.frd.frd import BLOCK_COUNTS, FRD
 from utils.errors import UserError
 
@@ -123,3 +124,25 @@ def test_attention_of_many_snippets_is_that_of_few(monkeypatch):
     monkeypatch.setattr(blocks.F, "scaled_dot_product_attention", limited)
     torch.testing.assert_close(layer(tokens), expected)
     assert calls == [4, 4, 2]
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 2])
+def test_features_are_read_at_the_scale_of_the_training_features(blocks):
+    features, model = items(), FRD(256, blocks).eval()
+    keys, published = list(model.state_dict()), model(features)
+    model.set_scale(0.4)
+    assert list(model.state_dict()) == keys and not any("scale" in key for key in keys)
+    scaled = model(0.4 * features)
+    torch.testing.assert_close(scaled["scores"], published["scores"])
+    torch.testing.assert_close(scaled["reconstruction"], 0.4 * published["reconstruction"])
+    assert model.gain == (None if blocks == 0 else pytest.approx(0.4))
+
+
+def test_a_centred_scorer_sees_features_less_their_mean():
+    scorer = C2FPLScorer(256).eval()
+    keys, features = list(scorer.state_dict()), items()
+    published = scorer(features)
+    scorer.mean.fill_(3.0)
+    assert list(scorer.state_dict()) == keys and "mean" not in keys
+    torch.testing.assert_close(scorer(features + 3), published)
+    assert not torch.allclose(scorer(features), published)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from datasets.features.dataset import FeatureSet
 from datasets.features.snippet_scores import load_snippet_values, save_snippet_values
+from datasets.features.statistics import feature_statistics
 from datasets.toy.features import ToySettings, write_toy_features
 from pre_process.features.pseudo_labels import (
     RULES,
@@ -92,13 +95,14 @@ def test_the_window_is_the_best_of_all_by_direct_search(log_p, share, rule):
     density = np.array(log_p) - 0.5 * np.log(2 * np.pi)
     if rule == "p_differences":
         density = np.exp(density)
-    if length < 1 or (length < 2 and rule != "lowest_log_p"):
+    lowest = rule.startswith("lowest")
+    if rule == "lowest_log_survival":
+        density = np.array([math.log(math.erfc(n / math.sqrt(2)) / 2) for n in norms[2:]])
+    if length < 1 or (length < 2 and not lowest):
         assert not labels.any()
         return
     worth = [
-        -density[s : s + length].sum()
-        if rule == "lowest_log_p"
-        else np.abs(np.diff(density[s : s + length])).sum()
+        -density[s : s + length].sum() if lowest else np.abs(np.diff(density[s : s + length])).sum()
         for s in range(len(log_p) - length + 1)
     ]
     chosen = np.flatnonzero(labels[2:])
@@ -108,8 +112,48 @@ def test_the_window_is_the_best_of_all_by_direct_search(log_p, share, rule):
 
 def test_first_of_equal_windows():
     norms = np.array([-1.0, 1.0] + [0, 3] * 10, dtype=float)
-    labels = fine_labels(norms, np.array([0, 2, 22]), np.array([False, True]))
-    assert np.flatnonzero(labels).tolist() == [2, 3, 4, 5]
+    starts, abnormal = np.array([0, 2, 22]), np.array([False, True])
+    for rule, first in (("log_p_differences", 2), ("lowest_log_survival", 2)):
+        labels = fine_labels(norms, starts, abnormal, rule=rule)
+        assert np.flatnonzero(labels).tolist() == [first, first + 1, first + 2, first + 3]
+
+
+def test_only_the_upper_tail_is_abnormal_unless_both_are_asked_for():
+    random = np.random.default_rng(0)
+    usual = np.stack([random.normal(100, 5, 40), random.normal(10, 1, 40)], axis=1)
+    wild = np.array([[120.0, 40.0], [125.0, 45.0]])
+    statistics = np.concatenate([usual[np.argsort(usual[:, 0])], wild])
+    upper = coarse_labels(statistics, bag_ratio=0.3)
+    both = coarse_labels(statistics, bag_ratio=0.3, tail="both")
+    assert upper[-2:].all() and both[-2:].all()
+    assert not upper[:10].any() and upper[30:40].any()
+    assert both[:10].any()
+    # A window of small n_t is as unlikely as one of large n_t, and only the latter is taken.
+    norms = np.concatenate([random.normal(100, 2, 50), [100.0] * 4, [60.0] * 4, [130.0] * 4])
+    starts, abnormal = np.array([0, 50, 62]), np.array([False, True])
+    for rule, place in (("lowest_log_survival", 58), ("lowest_log_p", 54)):
+        labels = fine_labels(norms, starts, abnormal, window_share=0.34, rule=rule)
+        assert np.flatnonzero(labels)[0] == place
+
+
+def test_centred_statistics_do_not_know_the_sign_of_a_change_of_norm(tmp_path):
+    """Anomalies that make features shorter are labelled as those that make them longer."""
+    random = np.random.default_rng(0)
+    for number in range(12):
+        rows = 3 + 0.3 * random.normal(size=(20, 1, 16))
+        if number < 4:
+            rows[5:9] *= 0.4
+        np.save(tmp_path / f"v{number:02d}.npy", rows.astype(np.float32))
+    features = FeatureSet.open(tmp_path)
+
+    def found(mean: np.ndarray | None) -> int:
+        norms = snippet_norms(features, mean)
+        abnormal = coarse_labels(video_statistics(norms, features.starts), bag_ratio=0.3)
+        labels = fine_labels(norms, features.starts, abnormal)
+        return sum(int(labels[20 * video + 5 : 20 * video + 9].sum()) for video in range(4))
+
+    assert found(feature_statistics(features).mean) == 16
+    assert found(None) == 0
 
 
 def test_errors_name_what_is_wrong():

@@ -14,10 +14,17 @@ import torch
 import frd_eval
 import frd_train
 from datasets.features import loader
+from datasets.features.dataset import FeatureSet
 from datasets.features.settings import feature_settings
+from datasets.features.snippet_scores import save_snippet_values
 from datasets.toy.features import ToySettings, write_toy_features
 from models.frd.c2fpl import C2FPLScorer
 from models.frd.frd import FRD
+from models.frd.scorers import (
+    read_frd_checkpoint,
+    reconstructor_from_checkpoint,
+    scorer_from_checkpoint,
+)
 from pre_process.make_pseudo_labels import main as make_pseudo_labels
 from utils.checkpoint import load_checkpoint
 from utils.config.frd import FeatureConfig
@@ -77,6 +84,19 @@ def test_warns_when_the_auxiliary_scorer_confirms_nothing(data, trained, tmp_pat
     assert line["share_labels"] == 0 < line["share_error_labels"]
 
 
+def test_the_auxiliary_threshold_is_a_deviation_above_the_mean_unless_given(data, tmp_path, capsys):
+    """Scores of a scorer that reaches 0.5 nowhere, of one that is constant, and labels."""
+    features = FeatureSet.open(data / "data" / "features" / "training")
+    ramp = np.linspace(0, 0.01, len(features))
+    share = np.mean(ramp >= ramp.mean() + ramp.std(ddof=1))
+    mostly = (ramp > 0.001).astype(float)
+    for scores, expected in ((ramp, share), (np.full(len(ramp), 0.1), 1), (mostly, mostly.mean())):
+        save_snippet_values(tmp_path / "scores.npz", features, scores)
+        overrides = ["frd.auxiliary.kind=scores", f"frd.auxiliary.file={tmp_path}/scores.npz"]
+        train(data, tmp_path / f"{expected:.3f}", *overrides)
+        assert f"(scores) confirms {expected:.2%} of" in capsys.readouterr().out
+
+
 def test_stopped_inside_an_epoch_with_a_filled_bank_it_resumes_exactly(data, tmp_path, monkeypatch):
     overrides = ["frd.bank.enabled=true", "frd.bank.beta=0.5", "frd.bank.delta=-9", "run.seed=3"]
     overrides += ["frd.num_epochs=2", "frd.batch_size=8"]
@@ -118,6 +138,29 @@ def test_evaluation_writes_aligned_scores_and_metrics(data, trained, tmp_path, c
     assert set(metrics["branches"]) == {"scorer", "reconstruction", "no learning"}
     assert metrics["branches"]["no learning"]["auc_micro"] > 0.8
     assert metrics["threshold"]["value"] == 0.5
+
+
+def test_what_the_options_change_is_kept_with_the_checkpoint(data, trained, tmp_path):
+    """Mean and scale of the training features, beside the weights; neither as published."""
+    features = [np.load(path) for path in (data / "data" / "features" / "training").glob("*.npy")]
+    rows = np.concatenate(features)
+    ours = load_checkpoint(trained[0], "frd")
+    np.testing.assert_allclose(ours["feature_mean"], rows.mean((0, 1)), rtol=1e-3, atol=1e-5)
+    assert set(ours["model"]) == set(C2FPLScorer(256).state_dict())
+    scorer = scorer_from_checkpoint(read_frd_checkpoint(trained[0]), "ours")
+    assert torch.equal(scorer.mean, ours["feature_mean"])
+    options = ["c2fpl.centred=false", "c2fpl.balanced=false"]
+    published = load_checkpoint(train(data, tmp_path, *options, stage="c2fpl"), "frd")
+    assert "feature_mean" not in published
+    rms = float(np.sqrt(np.square(rows).mean()))
+    plain = train(data, tmp_path, "model.feature_scale=none")
+    for path, expected in ((trained[1], rms), (plain, 1.0)):
+        checkpoint = load_checkpoint(path, "frd")
+        assert checkpoint["feature_scale"] == pytest.approx(expected, rel=1e-5)
+        assert set(checkpoint["model"]) == set(FRD(256, 1).state_dict())
+        assert float(scorer_from_checkpoint(checkpoint, "s").scale) == checkpoint["feature_scale"]
+        model = reconstructor_from_checkpoint(checkpoint, "s")
+        assert float(model.scale) == checkpoint["feature_scale"]
 
 
 def test_best_on_test_is_marked(data, trained, tmp_path, capsys):

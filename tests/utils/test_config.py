@@ -54,6 +54,22 @@ def test_ucf_crime_is_the_published_run():
     assert (config.model.num_blocks, config.model.feature_size) == (8, 2048)
     assert (config.model.disruption, config.model.dropout) == (0.5, 0.7)
     assert (config.c2fpl.num_epochs, config.c2fpl.batch_size, config.c2fpl.lr) == (30, 128, 0.01)
+    labels = config.pre_process.pseudo_labels
+    assert (config.model.feature_scale, config.c2fpl.centred, config.c2fpl.balanced) == (
+        "none", False, False,
+    )  # fmt: skip
+    assert (labels.centred, labels.tail, labels.rule) == (False, "both", "p_differences")
+    assert frd.auxiliary.threshold == 0.5
+
+
+def test_other_features_get_what_holds_on_them():
+    paths = set((ROOT / "cfgs").glob("frd_*.yaml")) - {ROOT / "cfgs" / "frd_ucf_crime.yaml"}
+    for config in (load_config(path, system="frd") for path in sorted(paths)):
+        labels = config.pre_process.pseudo_labels
+        assert config.model.feature_scale == "rms" and config.c2fpl.centred
+        assert config.c2fpl.balanced and labels.centred
+        assert config.frd.auxiliary.threshold is None
+        assert (labels.tail, labels.rule) == ("upper", "lowest_log_survival")
 
 
 def test_all_faults_come_together_with_the_nearest_names(write):

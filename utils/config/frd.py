@@ -66,7 +66,11 @@ class PseudoLabelConfig(Block):
     bag_ratio: Rate = 1.0  # abnormal videos to normal ones, at which the coarse stage stops
     moved_share: Annotated[float, Field(gt=0, lt=1)] = 0.03  # of the normal bag, a round
     window_share: Annotated[float, Field(gt=0, lt=1)] = 0.2  # of a video's snippets
-    rule: Literal["log_p_differences", "p_differences", "lowest_log_p"] = "log_p_differences"
+    centred: bool = True  # distances to the mean feature; false: norms, as published
+    tail: Literal["upper", "both"] = "upper"  # of the videos; both: as published
+    rule: Literal[
+        "lowest_log_survival", "log_p_differences", "p_differences", "lowest_log_p"
+    ] = "lowest_log_survival"  # fmt: skip
 
 
 class FRDPreProcessConfig(Block):
@@ -83,6 +87,8 @@ class FRDModelConfig(Block):
     num_blocks: Literal[0, 1, 2, 4, 6, 8] = 8  # 0: plain autoencoder
     disruption: Probability = 0.5
     dropout: Probability = 0.7  # of the scorer
+    # What features are divided by. rms: the training features' root mean square; none: as published
+    feature_scale: Literal["rms", "none"] = "rms"
 
 
 class BankConfig(Block):
@@ -99,7 +105,9 @@ class AuxiliaryConfig(Block):
 
     kind: Literal["none", "scores", "c2fpl"] = "none"
     file: str = ""  # scores: .npz or .npy; c2fpl: a checkpoint, empty: this run's
-    threshold: Fraction = 0.5
+    # From which a score confirms. None: of C2FPL's scorer, whose loss is balanced, 0.5; of scores
+    # in a file a deviation above their mean, as for the errors. 0.5 as published.
+    threshold: Fraction | None = None
 
     @model_validator(mode="after")
     def _file_of_scores(self) -> AuxiliaryConfig:
@@ -119,6 +127,8 @@ class C2FPLStageConfig(TrainingConfig):
     lr_milestones: list[Positive] = Field(default=[15, 25])
     lr_gamma: Rate = 0.1
     dropout: Probability = 0.6
+    centred: bool = True  # features less their training mean; false: as published
+    balanced: bool = True  # loss: both labels weigh a half; false: as published
 
 
 class FRDStageConfig(TrainingConfig):

@@ -1,0 +1,173 @@
+"""What can be told of a training of FRD-UVAD or C2FPL's scorer without any label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+# On UCF-Crime: 5 epochs in batches of 320, 30 in batches of 128.
+PUBLISHED_STEPS = {"frd": 12_000, "c2fpl": 183_000}
+FEWEST_STEPS = PUBLISHED_STEPS["frd"] // 100
+# A correlation at which an error says what the norm says; on the made-up features it is 0.975.
+AS_THE_NORM = 0.985
+SHORTER_IS_WORSE = -0.2
+MOST_OF_A_VIDEO = 0.5  # of the labels, in one video
+MOST_LABELLED = 0.5  # of the snippets
+SHOWN_VIDEOS = 30
+
+
+def diagnose(
+    rms: float,
+    gain: float | None,
+    values: np.ndarray,
+    norms: np.ndarray,
+    labels: np.ndarray,
+    videos: Sequence[str],
+) -> dict[str, Any]:
+    """Describe a network on training snippets, for the checkpoint and the report.
+
+    Args:
+        rms: root mean square of the training features.
+        gain: mean gain of the LayerNorm that ends the reconstruction; ``None``: there is none.
+        values: (n,) reconstruction errors, or the scores of a network that does not reconstruct.
+        norms: (n,) squared feature norms of the same snippets.
+        labels: (n,) pseudo labels, 0 or 1.
+        videos: (n,) name of each snippet's video.
+
+    Returns:
+        ``rms``, ``gain``, ``correlation`` (of values with norms; ``None`` where either is
+        constant), ``labelled`` (share of snippets) and ``videos`` (name -> numbers of labelled
+        snippets and of all). Plain numbers and containers.
+    """
+    moving = min(float(values.std()), float(norms.std())) > 0
+    counts = {str(name): [0, 0] for name in videos}
+    for name, label in zip(videos, labels.tolist(), strict=True):
+        counts[str(name)][0] += int(label)
+        counts[str(name)][1] += 1
+    return {
+        "rms": rms,
+        "gain": gain,
+        "correlation": float(np.corrcoef(values, norms)[0, 1]) if moving else None,
+        "labelled": float(labels.mean()),
+        "videos": counts,
+    }
+
+
+def describe(diagnosis: Mapping[str, Any], steps: int, stage: str) -> dict[str, str]:
+    """The diagnosis of a stage in words, a line each, for the console and the report."""
+    gain, correlation = diagnosis["gain"], diagnosis["correlation"]
+    what = "score" if gain is None else "reconstruction error"
+    shares = {name: some / count for name, (some, count) in diagnosis["videos"].items() if some}
+    highest = sorted(shares, key=lambda name: -shares[name])[:SHOWN_VIDEOS]
+    listed = f": {', '.join(f'{name} {shares[name]:.0%}' for name in highest)}" if shares else ""
+    against = "" if gain is None else f"; reconstructions have a gain of {gain:.3f}"
+    where = f"in {len(shares)} of {len(diagnosis['videos'])} videos{listed}"
+    return {
+        "feature scale": f"RMS of the training features {diagnosis['rms']:.3f}{against}",
+        f"{what} and feature norm": "constant"
+        if correlation is None
+        else f"correlation {correlation:+.2f}",
+        "pseudo labels": f"{diagnosis['labelled']:.1%} of the training snippets, {where}",
+        "steps": f"{steps} (published run on UCF-Crime: {PUBLISHED_STEPS[stage]})",
+    }
+
+
+def remedies(
+    diagnosis: Mapping[str, Any], steps: int, lr: float, trained: bool, stage: str
+) -> list[str]:
+    """What is off and what to do, in sentences; none where all is well.
+
+    Args:
+        diagnosis: from ``diagnose``.
+        steps: of the whole training.
+        lr: learning rate; AdamW moves a gain by about as much a step.
+        trained: whether the diagnosis is of the trained network.
+        stage: ``frd`` or ``c2fpl``.
+    """
+    found = []
+    gain, rms, correlation = diagnosis["gain"], diagnosis["rms"], diagnosis["correlation"]
+    if not trained and gain is not None and abs(gain - rms) > steps * lr:
+        found.append(
+            f"reconstructions start at a scale of {gain:.2f} and the features' RMS is {rms:.2f}; "
+            f"{steps} steps of {lr:g} cannot close that, and until then larger features have "
+            "smaller errors: set model.feature_scale=rms, or train longer"
+        )
+    if trained and gain is not None and correlation is not None:
+        found += _correlated(correlation)
+    if steps < FEWEST_STEPS:
+        found.append(
+            f"{steps} steps are few (published: {PUBLISHED_STEPS[stage]}); raise "
+            f"{stage}.num_epochs or lower {stage}.batch_size"
+        )
+    if trained or gain is None:  # an untrained network's errors say nothing of its labels
+        found += _labelled(diagnosis)
+    return found
+
+
+def _correlated(correlation: float) -> list[str]:
+    if correlation < SHORTER_IS_WORSE:
+        return [
+            f"larger features have smaller reconstruction errors (correlation {correlation:+.2f}), "
+            "so the pseudo labels are on the shortest: set model.feature_scale=rms and train "
+            "again, or raise frd.num_epochs"
+        ]
+    if correlation > AS_THE_NORM:
+        return [
+            f"the reconstruction error is little more than the feature norm (correlation "
+            f"{correlation:+.2f}): raise frd.num_epochs"
+        ]
+    return []
+
+
+def _labelled(diagnosis: Mapping[str, Any]) -> list[str]:
+    counts = {name: some for name, (some, _) in diagnosis["videos"].items()}
+    total = sum(counts.values())
+    if total == 0:
+        return [
+            "no training snippet has a pseudo label, so the scorer can only learn that all are "
+            "normal: use more or longer videos, another pre_process.pseudo_labels.rule, or a lower "
+            "frd.auxiliary.threshold"
+        ]
+    found = []
+    name = max(counts, key=lambda video: counts[video])
+    if len(counts) > 2 and counts[name] > MOST_OF_A_VIDEO * total:
+        found.append(
+            f"{counts[name] / total:.0%} of the pseudo labels are in video {name}: look at it, "
+            "and leave it out if it is another place or camera"
+        )
+    if diagnosis["labelled"] > MOST_LABELLED:
+        found.append(
+            f"{diagnosis['labelled']:.0%} of the snippets have a pseudo label, but anomalies must "
+            "be the rarer: add normal videos"
+        )
+    return found
+
+
+def report_facts(
+    checkpoint: Mapping[str, Any], values: Mapping[str, np.ndarray]
+) -> dict[str, dict[str, str]]:
+    """The diagnosis of a checkpoint and of the videos it has scored, for a report.
+
+    Args:
+        checkpoint: ours or a published one, which has no diagnosis of its training.
+        values: of the scored snippets, each (n,), as ``models.frd.scorers.score_batch`` names them.
+
+    Returns:
+        Heading -> name -> text; a heading where there is something to say.
+    """
+    facts: dict[str, dict[str, str]] = {}
+    diagnosis, stage = checkpoint.get("diagnosis"), checkpoint["stage"]
+    if diagnosis:
+        steps, lr = checkpoint["step"], checkpoint["config"][stage]["lr"]
+        facts["diagnosis of the training"] = describe(diagnosis, steps, stage)
+        found = remedies(diagnosis, steps, lr, True, stage)
+        if found:
+            numbered = {str(number): text for number, text in enumerate(found, 1)}
+            facts["diagnosis: warnings"] = numbered
+    error, norms = values.get("reconstruction"), values["feature_norm"]
+    if error is not None and min(float(error.std()), float(norms.std())) > 0:
+        text = f"correlation {np.corrcoef(error, norms)[0, 1]:+.2f}"
+        facts["diagnosis of these videos"] = {"reconstruction error and feature norm": text}
+    return facts

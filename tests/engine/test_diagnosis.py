@@ -1,0 +1,71 @@
+"""What a training tells without labels, and what is said where it is off."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engine.diagnosis import describe, diagnose, remedies, report_facts
+
+VIDEOS = ["a"] * 4 + ["b"] * 4 + ["c"] * 2
+NORMS = np.arange(10.0)
+
+
+def diagnosis(gain=0.4, rms=0.4, values=None, labels=(0, 1, 0, 0, 0, 1, 0, 0, 1, 0)):
+    values = np.sin(NORMS) + 0.1 * NORMS if values is None else values
+    return diagnose(rms, gain, values, NORMS, np.array(labels), VIDEOS)
+
+
+def test_numbers_and_words():
+    found = diagnosis(values=2 * NORMS + 1)
+    assert found["correlation"] == pytest.approx(1.0)
+    assert found["labelled"] == pytest.approx(0.3)
+    assert found["videos"] == {"a": [1, 4], "b": [1, 4], "c": [1, 2]}
+    lines = describe(found, 180, "frd")
+    assert lines["feature scale"].endswith("0.400; reconstructions have a gain of 0.400")
+    assert lines["reconstruction error and feature norm"] == "correlation +1.00"
+    assert "30.0% of the training snippets, in 3 of 3 videos: c 50%" in lines["pseudo labels"]
+    assert lines["steps"] == "180 (published run on UCF-Crime: 12000)"
+    assert diagnosis(values=np.ones(10))["correlation"] is None
+    assert "score and feature norm" in describe(diagnosis(gain=None), 9, "c2fpl")
+
+
+def test_nothing_is_said_where_all_is_well():
+    for trained in (False, True):
+        assert remedies(diagnosis(), 400, 1e-3, trained, "frd") == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "steps", "trained", "words"),
+    [
+        ({"gain": 1.0}, 180, False, "set model.feature_scale=rms"),
+        ({"values": -NORMS}, 400, True, "on the shortest: set model.feature_scale=rms"),
+        ({"values": NORMS}, 400, True, "little more than the feature norm"),
+        ({}, 5, False, "5 steps are few (published: 12000); raise frd.num_epochs"),
+        ({"labels": [0] * 10}, 400, True, "no training snippet has a pseudo label"),
+        ({"labels": [1, 1, 1, 0, 1, 0, 0, 0, 0, 0]}, 400, True, "75% of the pseudo labels are in"),
+        ({"labels": [1, 1, 0, 1, 1, 1, 0, 1, 0, 0]}, 400, True, "60% of the snippets have"),
+    ],
+)
+def test_what_is_off_comes_with_its_remedy(changes, steps, trained, words):
+    (found,) = remedies(diagnosis(**changes), steps, 1e-3, trained, "frd")
+    assert words in found
+
+
+def test_enough_steps_close_the_gap_of_the_scale():
+    """AdamW moves a gain by the learning rate a step: 0.6 are 600 steps."""
+    off = diagnosis(gain=1.0)
+    assert remedies(off, 700, 1e-3, False, "frd") == []
+    assert len(remedies(off, 500, 1e-3, False, "frd")) == 1
+
+
+def test_the_report_has_it_and_published_files_have_what_their_scores_tell():
+    values = {"score": NORMS, "reconstruction": -NORMS, "feature_norm": NORMS}
+    published = report_facts({"stage": "frd"}, values)
+    assert published == {
+        "diagnosis of these videos": {"reconstruction error and feature norm": "correlation -1.00"}
+    }
+    ours = {"stage": "c2fpl", "step": 90, "config": {"c2fpl": {"lr": 0.01}}}
+    facts = report_facts(ours | {"diagnosis": diagnosis(gain=None)}, {"feature_norm": NORMS})
+    assert set(facts) == {"diagnosis of the training", "diagnosis: warnings"}
+    assert "90 steps are few" in facts["diagnosis: warnings"]["1"]
