@@ -15,8 +15,8 @@ import numpy as np
 from datasets.features.labels import describe_truth, open_split
 from datasets.features.settings import require_same_features
 from datasets.features.snippet_scores import save_snippet_values
-from engine.diagnosis import report_facts
-from engine.snippets import score_snippets
+from engine.frd.diagnosis import report_facts
+from engine.frd.snippets import score_snippets
 from evaluation.evaluate import Evaluation, with_protocol
 from evaluation.frd import SnippetScores, describe_checkpoint, evaluate_snippets, origin_of
 from evaluation.selection import best_on_test
@@ -31,6 +31,7 @@ from utils.runtime import pick_device
 from visualization.publish import publish
 from visualization.snippet_results import rates_table, write_curves
 
+_FOLDERS = {"testing": "eval", "training": "eval_training"}
 PUBLISHED = {"system": "frd", "data": {"name": "published"}}  # a published file has no config
 
 
@@ -63,15 +64,14 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--ckpt_path", required=True, type=Path, help="a stage's last.pth, or a published file")
     add("--cfg_file", help="take the blocks data, run and eval from here, not the checkpoint")
     add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
-        help="override a key of these blocks, for example --set eval.threshold=0.3")  # fmt: skip
+        help="override a key of them, such as eval.threshold=0.3")  # fmt: skip
     add("--test_features", help="folder of VIDEO.npy, or one array; then labels by --test_labels")
     add("--test_labels", help=".npz, UCF-Crime's annotation text, or any known label format")
     add("--test_list", help="list of the test videos: the order of an array, or of labels in a row")
     add("--split", choices=("testing", "training"), default="testing",
         help="training: only write snippet scores, auxiliary scores of a later run")  # fmt: skip
     add("--output", type=Path, help="folder of the results; default: eval beside the checkpoint")
-    add("--select", choices=("last", "best-on-test"), default="last",
-        help="best-on-test tries all kept epochs, as published, and says so")  # fmt: skip
+    add("--select", choices=("last", "best-on-test"), default="last", help="see eval.py --help")
     add("--plot", type=int, nargs="?", const=1, default=0, help="1: draw each video's scores")
     arguments = parser.parse_args(argv)
     named = {"labels": arguments.test_labels, "list": arguments.test_list}
@@ -92,8 +92,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     distributed.initialise()
     setup_logging()
     path: Path = arguments.ckpt_path
-    suffix = "_training" if arguments.split == "training" else ""
-    output = arguments.output or path.parent / f"eval{suffix}"
+    output = arguments.output or path.parent / _FOLDERS[arguments.split]
     tree = read_frd_checkpoint(path)["config"] or PUBLISHED
     config = scoring_config(tree, str(path), arguments.cfg_file, arguments.set, "frd")
     require_same_features(config, arguments.split, arguments.cfg_file, tree is not PUBLISHED)
@@ -101,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         scorer = Scorer(config, arguments.split)
         echo(f"{path}: {len(scorer.features)} snippets of {len(scorer.features.names)} videos")
         paths = kept_checkpoints(path) if arguments.select == "best-on-test" else [path]
-        values = [scorer.score(each) for each in paths]
+        values = list(map(scorer.score, paths))
         if not distributed.is_first():
             return
         if arguments.split == "testing":
@@ -113,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             echo(rates_table(evaluation))
             if arguments.plot:
                 write_curves(output / "plots", evaluation)
-            values = values[place : place + 1]
+            values = values[place:]
         save_snippet_values(output / "snippet_scores.npz", scorer.features, values[0]["score"])
         echo(f"snippet scores: {output / 'snippet_scores.npz'}")
 

@@ -11,7 +11,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from datasets.features.labels import open_split
 from datasets.features.settings import require_configured
-from engine.feature_tasks import C2FPLTask, FRDTask
+from engine.frd.tasks import C2FPLTask, FRDTask
 from engine.setup import start_stage, train_stage
 from utils.errors import exit_on_user_error
 

@@ -57,8 +57,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--fps", type=finite_positive, help="frames per second; default: as the source tells")
     add("--no_video", action="store_true", help="write no annotated video")
     add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
-        help="override data, run, eval, alarms or pre_process of the checkpoint's configuration, "
-        "for example --set pre_process.boxes.backend=motion")  # fmt: skip
+        help="override a key of data, run, eval, alarms, density or pre_process")  # fmt: skip
     add_threshold_arguments(parser)
     add_live_arguments(parser)
     add_page_arguments(parser)
@@ -82,8 +81,7 @@ def run_live(predictor: Predictor, arguments: argparse.Namespace, name: str) -> 
             arguments.max_delay, arguments.give_up_after,
         )  # fmt: skip
         with claimed_folder(output, arguments.overwrite):
-            rate = f"watching at {frames.fps:g} frames per second"
-            echo(f"{name}: {rate}; Ctrl-C ends it; see {output}")
+            echo(f"{name}: {frames.fps:g} frames per second; Ctrl-C ends it; see {output}")
             settings = replace(settings, state=state)
             watch_live(predictor, frames, arguments.wanted, output, name, settings)
 

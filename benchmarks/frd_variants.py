@@ -60,7 +60,9 @@ class Runs:
     def _train(self, seed: int, variant: str, *more: str, stage: str = "frd") -> Path:
         frd_train.main([*self._arguments(seed, variant), *more, "--stage", stage])
         folder = self.folder / f"{seed}" / variant / stage
-        frd_eval.main(["--ckpt_path", str(folder / "last.pth")])
+        data = [each for each in self.overrides if each.startswith("data.")]
+        given = ["--cfg_file", self.cfg_file, *(["--set", *data] if data else [])]
+        frd_eval.main(["--ckpt_path", str(folder / "last.pth"), *given])
         return folder
 
     def _arguments(self, seed: int, variant: str) -> list[str]:

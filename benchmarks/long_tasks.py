@@ -178,5 +178,5 @@ def live(folder: Path, frames: int) -> dict[str, Any]:
 def _usual_score(predictor: Any) -> float:
     """A threshold that some frames reach and some do not, so that there are many alarms."""
     statistics = predictor.checkpoint["statistics"]
-    middle = {name: statistics[name]["quantiles"][6] for name, *_ in predictor.rule.terms}
+    middle = {term.error: statistics[term.error]["quantiles"][6] for term in predictor.rule.terms}
     return float(predictor.rule(middle))

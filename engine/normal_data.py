@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,12 @@ from evaluation.calibration import calibrate_stage
 from evaluation.densities.bank import Bank
 from evaluation.densities.densities import METRICS, Densities, block_numbers
 from evaluation.distributed import score_distributed
-from evaluation.scores import DENSITIES, STAGES, WEIGHTS, error_statistics
+from evaluation.scores import DENSITIES, STAGES, WEIGHTS, Errors, error_statistics
 from models.backbones.build import weights_digest
 from utils.errors import UserError
 
 Cubes = CubeSet | CubePart
+_CPU = torch.device("cpu")
 _FEWEST = 50  # normal cubes that a density can be made of
 
 
@@ -55,6 +57,35 @@ def describe_normal_data(
     Raises:
         UserError: too few cubes for a density, a backbone that cannot be had, broken errors.
     """
+    scored = score_normal(stage, model, training, held_out, config, device)
+    statistics = error_statistics(scored.errors)
+    if held_out is not None:
+        statistics["held_out"] = _amount(held_out, config.data.fps)
+    return {
+        "statistics": statistics,
+        "densities": None if scored.densities is None else scored.densities.state(),
+        **calibrate_stage(stage, held_out or training, config.eval, scored.errors, statistics),
+    }
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Normal cubes scored: their ``errors``, the ``densities`` fitted, ``score`` for others."""
+
+    errors: Errors
+    densities: Densities | None
+    score: Callable[[Cubes], Errors]
+
+
+def score_normal(
+    stage: str,
+    model: nn.Module | None,
+    training: Cubes,
+    held_out: Cubes | None,
+    config: Any,
+    device: torch.device = _CPU,
+) -> Scored:
+    """Fit the densities and score the normal cubes; see ``describe_normal_data``."""
     settings = config.eval
     kinds = [kind for kind in DENSITIES if getattr(settings, WEIGHTS[kind]) > 0]
     densities = None
@@ -66,22 +97,18 @@ def describe_normal_data(
     if densities is not None:
         backbone = config.density.appearance
         scorer = density_scorer(scorer, densities, backbone, device, "training", settings.backend)
-    normal = training if held_out is None else held_out
-    blocks = None if held_out is not None or densities is None else _blocks(training)
 
-    def score(batch: CubeBatch) -> dict[str, Any]:
-        own = () if blocks is None else (blocks[batch.indices.numpy()],)
-        return scorer(batch.appearance.numpy(), batch.motion.numpy(), *own)
+    def score(cubes: Cubes, blocks: np.ndarray | None = None) -> Errors:
+        def score_batch(batch: CubeBatch) -> dict[str, Any]:
+            own = () if blocks is None else (blocks[batch.indices.numpy()],)
+            return scorer(batch.appearance.numpy(), batch.motion.numpy(), *own)
 
-    errors = score_distributed(CubeLoader(normal, settings.batch_size), score)
-    statistics = error_statistics(errors)
+        return score_distributed(CubeLoader(cubes, settings.batch_size), score_batch)
+
     if held_out is not None:
-        statistics["held_out"] = _amount(held_out, config.data.fps)
-    return {
-        "statistics": statistics,
-        "densities": None if densities is None else densities.state(),
-        **calibrate_stage(stage, normal, settings, errors, statistics),
-    }
+        return Scored(score(held_out), densities, score)
+    blocks = None if densities is None else _blocks(training)
+    return Scored(score(training, blocks), densities, score)
 
 
 def fit_densities(

@@ -13,7 +13,7 @@ import torch
 
 from utils.checkpoint import require_same_tensors
 from utils.errors import UserError
-from utils.untrusted.checkpoint_checks import require_plain_tensors
+from utils.untrusted.tensors import require_plain_tensors
 
 _PARTS = ("optimizer", "scheduler", "step_in_epoch", "loss_sums", "random")
 _SCHEDULE = ("last_epoch", "_step_count", "_last_lr")

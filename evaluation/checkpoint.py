@@ -14,6 +14,7 @@ from evaluation.region_metrics import true_regions
 from evaluation.scored_cubes import ScoredCubes
 from evaluation.scores import Errors, ScoreRule, score_rules
 from evaluation.smoothing import Smoothing
+from utils.console import duration
 from utils.runtime import provenance
 
 
@@ -84,10 +85,8 @@ def _held_out(statistics: Mapping[str, Any]) -> dict[str, str]:
     held = statistics.get("held_out")
     if not held:
         return {}
-    minutes = held["seconds"] / 60
-    return {
-        "normal video": f"{minutes:.3g} minutes held out from training ({held['videos']} parts)"
-    }
+    length = duration(held["seconds"])
+    return {"normal video": f"{length} held out from training ({held['videos']} parts)"}
 
 
 def calibrated_threshold(

@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from datasets.features.dataset import FeatureSet
 from datasets.manifest import VideoEntry
-from engine.diagnosis import report_facts
-from engine.snippets import score_snippets
+from engine.frd.diagnosis import report_facts
+from engine.frd.snippets import score_snippets
 from evaluation.alarms import AlarmRule
 from evaluation.calibration import Rate
 from evaluation.evaluate import Evaluation, Threshold
@@ -78,7 +78,9 @@ def load_snippet_predictor(
     if device is not None:
         overrides += [f"run.device={device}", f"pre_process.features.device={device}"]
     tree = checkpoint["config"]
-    config = scoring_config(tree, str(path), None, overrides, "frd", _BLOCKS)
+    config = scoring_config(
+        tree, str(path), None, overrides, "frd", _BLOCKS, opens=("pre_process",)
+    )
     return SnippetPredictor(path, checkpoint, config, pick_device(config.run.device))
 
 

@@ -9,8 +9,8 @@ from datasets.image_folders import list_images
 from datasets.manifest import VideoEntry
 from datasets.video_files import read_header
 from datasets.videos import describe_video, find_videos
-from utils.addresses import without_secrets
 from utils.errors import UserError
+from utils.untrusted.addresses import without_secrets
 from utils.untrusted.text import safe_name
 
 SPLIT = "testing"  # entries belong to one; nothing depends on which

@@ -19,7 +19,7 @@ from utils.errors import UserError
 from utils.file_kind import describe_file, zip_names
 from utils.files import atomic_path, require_file
 from utils.format_version import require_format
-from utils.untrusted.checkpoint_checks import require_stored, require_whole
+from utils.untrusted.tensors import require_stored
 
 FORMAT_VERSION = 1
 REQUIRED = ("system", "stage", "config", "model", "finished", "epoch", "step", "provenance")
@@ -68,11 +68,13 @@ def load_checkpoint(
     missing = [key for key in REQUIRED if key not in checkpoint]
     if missing:
         raise UserError(f"{path}: checkpoint lacks {', '.join(missing)}; train that stage again")
-    require_whole(checkpoint, path)
     if checkpoint["system"] != system:
         raise UserError(
-            f"{path}: a checkpoint of system '{checkpoint['system']}', but '{system}' is needed"
+            f"{path}: a checkpoint of system {checkpoint['system']!r}, but {system!r} is needed"
         )
+    from utils.untrusted.checkpoint_checks import require_whole  # not for programs without pydantic
+
+    require_whole(checkpoint, path)
     if stages is not None and checkpoint["stage"] not in stages:
         raise UserError(
             f"{path}: a checkpoint of stage '{checkpoint['stage']}', but "

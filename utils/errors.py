@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-from utils.addresses import without_secrets
+from utils.untrusted.addresses import without_secrets
 from utils.untrusted.text import printable
 
 _RESUME = "what was finished is kept; run the same command again to resume\n"

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from utils.checkpoint import load_tensors
 from utils.errors import UserError
-from utils.untrusted.checkpoint_checks import require_plain_tensors
+from utils.untrusted.tensors import require_plain_tensors
 
 # Best scores and learning rates stand beside the weights as NumPy scalars; both module names of
 # NumPy 1 and 2 are in circulation.
@@ -53,5 +53,5 @@ def load_state_dict_file(path: str | Path, keys: tuple[str, ...]) -> dict[str, T
             f"{path}: no weights in it; expected a dict with {' or '.join(map(repr, keys))}, "
             f"found {held}"
         )
-    require_plain_tensors(state, str(path))
+    require_plain_tensors(state, str(path), repeated=True)
     return {str(key).removeprefix("module."): tensor for key, tensor in state.items()}

@@ -15,8 +15,8 @@ from datasets.video_files import decode, is_cut_short
 from datasets.videos import read_frames
 from inference.live.frame_buffer import Camera, FrameBuffer
 from inference.sources import find_entries, frame_rate, is_stream, plausible_rate, source_name
-from utils.addresses import without_secrets
 from utils.errors import UserError
+from utils.untrusted.addresses import without_secrets
 
 # What an address may lead to, playlists behind it included: the network, never a local file.
 _PROTOCOLS = "rtsp,rtsps,rtp,srtp,udp,tcp,tls,http,https,httpproxy"

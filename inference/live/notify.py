@@ -18,8 +18,8 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from utils.addresses import without_secrets
 from utils.errors import UserError
+from utils.untrusted.addresses import without_secrets
 
 logger = logging.getLogger(__name__)
 

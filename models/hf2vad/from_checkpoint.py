@@ -29,7 +29,7 @@ def model_from_checkpoint(checkpoint: Mapping[str, Any], source: str) -> nn.Modu
     Raises:
         UserError: weights that do not fit the checkpoint's own configuration.
     """
-    if not checkpoint["model"]:
+    if checkpoint["stage"] == "density":
         return None
     sizes = checkpoint["config"]["model"]
     with torch.device("meta"):

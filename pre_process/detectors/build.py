@@ -65,6 +65,8 @@ class BoxSource:
         found = [self._post_process(each) for each in self.detector.detect(frames)]
         if self._regions is not None:
             found = self._add_regions(found, frames, following)
+        if not self._zones:
+            return found
         sizes = [frame.shape[1::-1] for frame in frames]
         return [self._zones.keep(each, *size) for each, size in zip(found, sizes, strict=True)]
 

@@ -131,7 +131,7 @@ def test_c2fpl(monkeypatch, device, precision):
     with valueless(device, monkeypatch):
         task = frd_train.C2FPLTask.__new__(frd_train.C2FPLTask)
         task.setup, task.model = SimpleNamespace(device=device), C2FPLScorer(256).to(device)
-        task.labels = torch.ones(50)
+        task.labels, task.positives = torch.ones(50), 0.5
         batch = FeatureBatch(torch.arange(6)[:, None], torch.rand(6, 3, 1, 256))
         loss_of(task, batch, device, precision)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.diagnosis import describe, diagnose, remedies, report_facts
+from engine.frd.diagnosis import describe, diagnose, remedies, report_facts
 
 VIDEOS = ["a"] * 4 + ["b"] * 4 + ["c"] * 2
 NORMS = np.arange(10.0)

@@ -120,12 +120,20 @@ def check_loss_curve_and_weights(runs: Runs, stage: str) -> None:
     first, second = (load_checkpoint(each / "last.pth", STAGES[stage]) for each in (one, two))
     for key, value in first["model"].items():
         torch.testing.assert_close(second["model"][key], value, rtol=1e-5, atol=4e-5)
-    for name, numbers in first["statistics"].items():
-        expected = numbers if isinstance(numbers, dict) else {name: numbers}
-        found = second["statistics"][name]
-        found = found if isinstance(found, dict) else {name: found}
-        for key, value in expected.items():
-            np.testing.assert_allclose(found[key], value, rtol=1e-4, err_msg=f"{name} {key}")
+    numbers, found = (flatten(each["statistics"]) for each in (first, second))
+    assert numbers.keys() == found.keys()
+    for name, value in numbers.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def flatten(tree: dict, prefix: str = "") -> dict:
+    """Nested tables as one, keys joined."""
+    flat = {}
+    for key, value in tree.items():
+        flat |= (
+            flatten(value, f"{prefix}{key} ") if isinstance(value, dict) else {prefix + key: value}
+        )
+    return flat
 
 
 def check_statistics_are_of_the_saved_weights(runs: Runs, stage: str) -> None:

@@ -60,7 +60,9 @@ def fit(cfg: str, *more: str) -> Path:
 
 
 def score(path: Path, output: Path, *more: str) -> dict:
-    evaluation.main(["--model_save_path", str(path), "--output", str(output), *more])
+    root = load_finished(path)["config"]["data"]["root"]
+    where = ["--output", str(output), "--set", f"data.root={root}", *more]
+    evaluation.main(["--model_save_path", str(path), *where])
     return json.loads((output / "metrics.json").read_text())
 
 
@@ -149,6 +151,6 @@ def test_another_backbone_than_the_checkpoints_is_refused(configure, tmp_path, c
 def test_weights_for_densities_that_are_not_there_say_what_to_do(scene, tmp_path, capsys):
     write_checkpoint(tmp_path / "old.pth", scene)
     with pytest.raises(SystemExit) as stopped:
-        score(tmp_path / "old.pth", tmp_path / "out", "--set", "eval.w_velocity=1")
+        score(tmp_path / "old.pth", tmp_path / "out", "eval.w_velocity=1")
     assert stopped.value.code == 2
     assert "density_fit.py --model_save_path" in capsys.readouterr().err

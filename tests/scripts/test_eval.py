@@ -18,7 +18,8 @@ from engine.scoring.network import network_errors
 from eval import main
 from evaluation.calibration import calibrate
 from evaluation.metrics import auc
-from evaluation.scores import ScoreRule
+from evaluation.scales import RAW, ZScore
+from evaluation.scores import ScoreRule, Term
 from evaluation.smoothing import centred_median
 from tests.helpers.fabricated import VIDEOS, write_checkpoint, write_scene
 from utils.run_folder import sole_writer
@@ -88,10 +89,11 @@ def test_results_agree_with_each_other_and_with_the_protocol(scene, tmp_path, ca
     assert found["provenance"]["checkpoint"] == str(path) and not found["best_on_test"]
 
     moments = checkpoint["statistics"]
-    terms = [("flow_error", 1.0), ("frame_error", 0.5)]
-    rule = ScoreRule(
-        "hybrid", tuple((n, w, moments[n]["mean"], moments[n]["std"]) for n, w in terms)
-    )
+    terms = [
+        Term(name, weight, ZScore(moments[name]["mean"], moments[name]["std"]))
+        for name, weight in (("flow_error", 1.0), ("frame_error", 0.5))
+    ]
+    rule = ScoreRule("hybrid", tuple(terms))
     expected = expected_scores(scene, model, rule, median=5)
     assert scores == pytest.approx(np.concatenate(list(expected.values())), rel=1e-4, abs=1e-4)
     cube_rows = read_csv(output / "cube_scores.csv")
@@ -105,7 +107,7 @@ def test_stage_one_is_judged_by_its_own_error(scene, tmp_path, capsys):
     run(path, "--output", tmp_path / "results")
     printed = capsys.readouterr().out
     assert "flow branch" in printed and "hybrid" not in printed and "frame branch" not in printed
-    rule = ScoreRule("flow branch", (("flow_error", 1.0, 0.0, 1.0),))
+    rule = ScoreRule("flow branch", (Term("flow_error", 1.0, RAW),))
     expected = expected_scores(scene, model, rule, median=5)
     rows = read_csv(tmp_path / "results" / "frame_scores.csv")
     found = [float(row["score"]) for row in rows]

@@ -116,7 +116,7 @@ class Recorder:
 
 def test_what_a_watched_video_is_scored_by(dataset, tmp_path, monkeypatch):
     recorder = Recorder()
-    monkeypatch.setattr(predictor, "checkpoint_scorer", lambda *_, **__: recorder)
+    monkeypatch.setattr(predictor, "configured_scorer", lambda *_, **__: recorder)
     model = write_checkpoint(
         tmp_path / "last.pth", pre_process={"boxes": BOXES, "flow": {"preset": "medium"}}
     )

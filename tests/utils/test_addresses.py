@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from utils.addresses import without_secrets
+from utils.untrusted.addresses import without_secrets
 
 
 @pytest.mark.parametrize(

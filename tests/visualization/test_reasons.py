@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from evaluation.scores import ScoreRule
+from evaluation.scales import ZScore
+from evaluation.scores import ScoreRule, Term
 from visualization.reasons import shares, why
 
-RULE = ScoreRule("hybrid", (("flow_error", 1.0, 10.0, 2.0), ("frame_error", 0.5, 5.0, 1.0)))
+RULE = ScoreRule(
+    "hybrid",
+    (Term("flow_error", 1.0, ZScore(10.0, 2.0)), Term("frame_error", 0.5, ZScore(5.0, 1.0))),
+)
 
 
 def test_shares_are_of_what_each_error_adds_above_a_usual_cube():

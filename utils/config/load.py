@@ -87,7 +87,7 @@ def scoring_config(
     cfg_file: str | None = None,
     overrides: Sequence[str] = (),
     system: str = "hf2vad",
-    blocks: Sequence[str] = OVERRIDES,
+    blocks: Sequence[str] | None = None,
     opens: Sequence[str] = ("data",),
 ) -> Any:
     """The configuration to score with: the checkpoint's, with other data and evaluation merged in.
@@ -97,7 +97,7 @@ def scoring_config(
         source: the checkpoint's path, for messages.
         cfg_file: a file whose ``data``, ``run`` and ``eval`` blocks replace the checkpoint's.
         overrides: ``key.sub=value`` strings for keys of ``blocks``.
-        blocks: what may be overridden.
+        blocks: what may be overridden; default: ``OVERRIDES``, as far as the system has them.
         opens: blocks whose files the caller opens.
 
     Raises:
@@ -105,6 +105,7 @@ def scoring_config(
             the checkpoint names and the user does not.
     """
     tree = copy.deepcopy(tree)
+    blocks = blocks or [each for each in OVERRIDES if each in SYSTEMS[system].model_fields]
     if cfg_file is not None:
         file_tree = load_config(cfg_file, system=system).model_dump(mode="json")
         tree |= {block: file_tree[block] for block in SCORING_BLOCKS}

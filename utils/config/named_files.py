@@ -63,6 +63,9 @@ def _data_files(data: Any) -> Iterator[tuple[str, str]]:
 
 
 def _pre_process_files(pre_process: Any) -> Iterator[tuple[str, str]]:
+    if hasattr(pre_process, "features"):  # of FRD-UVAD
+        yield "pre_process.features.weights", pre_process.features.weights
+        return
     for block, files in (("boxes", _BOX_FILES), ("flow", _FLOW_FILES)):
         settings = getattr(pre_process, block)
         for key in files.get(settings.backend, ()):

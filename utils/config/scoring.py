@@ -21,7 +21,7 @@ class AppearanceConfig(Block):
 class VelocityConfig(Block):
     """Distance of a cube's histogram of flow to the nearest normal ones."""
 
-    neighbours: Positive = 1
+    neighbours: Positive = 10  # one alone may be a failed flow: docs/results.md
 
 
 class DensityConfig(Block):

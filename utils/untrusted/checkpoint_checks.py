@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from utils.config.load import SYSTEMS, build_config, validate
 from utils.errors import UserError
+from utils.untrusted.tensors import require_plain_tensors
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 Text = Annotated[str, Field(max_length=1000)]
@@ -97,40 +95,6 @@ def require_whole(checkpoint: dict[str, Any], path: Path) -> None:
     build_config(config, f"{path}: its configuration", system)
     _require_statistics(checkpoint.get("statistics"), source)
     require_plain_tensors(checkpoint["model"], str(path))
-
-
-def require_plain_tensors(tensors: Mapping[Any, Any], source: str) -> None:
-    """Refuse what is no named, dense tensor with all its values in memory.
-
-    Raises:
-        UserError: naming it.
-    """
-    for name, tensor in tensors.items():
-        fault = None
-        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
-            fault = f"a {type(tensor).__name__}, no tensor"
-        elif tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
-            fault = f"a tensor of layout {tensor.layout} on {tensor.device}, not a dense one"
-        elif tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            fault = f"a tensor of shape {tuple(tensor.shape)}, but holds fewer values"
-        if fault:
-            raise UserError(f"{source}: {str(name)[:100]} is {fault}; save it again")
-
-
-def require_stored(path: Path) -> None:
-    """Refuse a zip archive that unpacks to more than itself: ``torch.save`` never compresses.
-
-    Raises:
-        UserError: its members are together larger than the file.
-    """
-    with zipfile.ZipFile(path) as archive:
-        unpacked = sum(member.file_size for member in archive.infolist())
-    size = path.stat().st_size
-    if unpacked > size:
-        raise UserError(
-            f"{path}: a compressed archive of {size} bytes that unpacks to {unpacked}; torch.save "
-            "does not compress: load it where you trust it, and save it again"
-        )
 
 
 def _require_statistics(statistics: dict[str, Any] | None, source: str) -> None:

@@ -43,7 +43,7 @@ class FullDisk(Trial):
         last = said.splitlines()[-1] if said else ""
         if outcome.code not in (0, 2) or "Traceback" in said:
             raise SystemExit(f"{self.name}: exit code {outcome.code} ({limit})\n{said}")
-        if outcome.code == 2 and not re.match(r"error: \S*/\S+: ", last):
+        if outcome.code == 2 and not re.match(r"error: (.*: )?\S*/\S+: ", last):
             raise SystemExit(f"{self.name}: no error was told, or of no file ({limit})\n{said}")
         self.attempt(None)
         self.compare([str(limit)])

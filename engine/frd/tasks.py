@@ -14,9 +14,9 @@ from datasets.features.dataset import FeatureSet
 from datasets.features.loader import FeatureBatch, FeatureLoader, InOrder
 from datasets.features.snippet_scores import load_snippet_values
 from datasets.features.statistics import feature_statistics
-from engine.diagnosis import describe, diagnose, remedies
+from engine.frd.diagnosis import describe, diagnose, remedies
+from engine.frd.snippets import auxiliary_scores
 from engine.setup import StageSetup
-from engine.snippets import auxiliary_scores
 from engine.stage import LossTerms, StageTask
 from evaluation.distributed import score_distributed
 from evaluation.scores import error_statistics
@@ -74,7 +74,7 @@ class FeatureTask(StageTask):
             trained: whether training is over.
 
         Returns:
-            As ``engine.diagnosis.diagnose``.
+            As ``engine.frd.diagnosis.diagnose``.
         """
         was_training = model.training
         batches = _Spread(InOrder(self.features, self.setup.config.eval.batch_size))

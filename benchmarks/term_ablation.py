@@ -1,0 +1,98 @@
+"""What each term of the score is worth: micro AUC with it alone, with all, and with all but it.
+
+Nothing is trained: squared flow, appearance and velocity of cubes extracted before. Normal cubes
+are judged by the other blocks of the normal video, as where nothing is held out.
+
+python -m benchmarks.term_ablation --cfg_file cfgs/toy.yaml --data data/toy data/street
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from datasets.cubes.dataset import CubeSet
+from datasets.labels.frame_labels import load_labels
+from engine.normal_data import Scored, score_normal
+from evaluation.evaluate import evaluate
+from evaluation.scored_cubes import ScoredCubes
+from evaluation.scores import Errors, error_statistics, score_rules
+from evaluation.smoothing import Smoothing
+from utils.config.load import load_config
+from utils.console import echo, format_table
+
+TERMS = {
+    "squared flow": "w_steady_energy",
+    "appearance": "w_appearance",
+    "velocity": "w_velocity",
+}
+WAYS = ("surprise", "z")
+
+
+def rows_of(root: Path, config: Any) -> dict[str, float]:
+    """Micro AUC in percent of every choice of terms, on both scales, and of the baseline."""
+    scored: Scored = score_normal("density", None, CubeSet.open(root, "training"), None, config)
+    testing, labels = CubeSet.open(root, "testing"), load_labels(root)
+    errors = scored.score(testing)
+    statistics = error_statistics(scored.errors)
+    found: dict[str, float] = {}
+    for way in WAYS:
+        for count in range(1, len(TERMS) + 1):
+            for chosen in combinations(TERMS, count):
+                if count == 1 and way != WAYS[0]:
+                    continue  # a single term's order does not depend on its scale
+                weights = {key: float(name in chosen) for name, key in TERMS.items()}
+                settings = config.eval.model_copy(
+                    update=weights | {"w_flow": 0.0, "w_frame": 0.0, "normalisation": way}
+                )
+                name = " + ".join(chosen) + (f" ({way})" if count > 1 else "")
+                found[name] = _auc(testing, errors, statistics, settings, labels)
+    return found
+
+
+def _auc(
+    cubes: CubeSet,
+    errors: Errors,
+    statistics: Mapping[str, Any],
+    settings: Any,
+    labels: Mapping[str, np.ndarray],
+) -> float:
+    rules = score_rules("density", statistics, settings, "ablation")
+    lengths = [cubes.num_frames[name] for name in cubes.videos]
+    where = ScoredCubes(cubes.videos, lengths, cubes.video_index, cubes.frames, cubes.boxes, errors)
+    rule = {"hybrid": rules["hybrid"]}
+    evaluation = evaluate(where, rule, Smoothing.of(settings), labels, "ablation", fps=1.0)
+    return 100 * evaluation.primary.metrics["auc_micro"]
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cfg_file", required=True)
+    parser.add_argument("--data", nargs="+", required=True, type=Path)
+    parser.add_argument("--seed", type=int, default=0, help="of the banks")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    overrides = [f"run.seed={options.seed}", "eval.w_appearance=1", "eval.w_velocity=1"]
+    config = load_config(options.cfg_file, overrides)
+    columns = {root.name: rows_of(root, config) for root in options.data}
+    names = list(next(iter(columns.values())))
+    table = [
+        [name, *(f"{each[name]:.2f}" for each in columns.values()), f"{_mean(columns, name):.2f}"]
+        for name in names
+    ]
+    echo(format_table(["micro AUC, %", *columns, "mean"], table))
+
+
+def _mean(columns: Mapping[str, Mapping[str, float]], name: str) -> float:
+    return float(np.mean([each[name] for each in columns.values()]))
+
+
+if __name__ == "__main__":
+    main()
