@@ -74,8 +74,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--select", choices=("last", "best-on-test"), default="last", help="see eval.py --help")
     add("--plot", type=int, nargs="?", const=1, default=0, help="1: draw each video's scores")
     arguments = parser.parse_args(argv)
-    named = {"labels": arguments.test_labels, "list": arguments.test_list}
-    named = {key: value for key, value in named.items() if value}
+    named = {key: text for key in ("labels", "list") if (text := vars(arguments)[f"test_{key}"])}
     if arguments.test_features:  # other features have other ranges, order and labels
         named = {"ranges": "", "list": "", "labels": "none", **named}
         named["features"] = arguments.test_features
@@ -91,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
     distributed.initialise()
     setup_logging()
-    path: Path = arguments.ckpt_path
+    path = arguments.ckpt_path
     output = arguments.output or path.parent / _FOLDERS[arguments.split]
     tree = read_frd_checkpoint(path)["config"] or PUBLISHED
     config = scoring_config(tree, str(path), arguments.cfg_file, arguments.set, "frd")
@@ -114,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 write_curves(output / "plots", evaluation)
             values = values[place:]
         save_snippet_values(output / "snippet_scores.npz", scorer.features, values[0]["score"])
-        echo(f"snippet scores: {output / 'snippet_scores.npz'}")
+        echo(f"snippet scores: {output}/snippet_scores.npz")
 
 
 if __name__ == "__main__":

@@ -46,8 +46,7 @@ class Runs:
             return self._train(seed, variant, where, stage="c2fpl")
         if variant == "one_crop":
             first = self._train(seed, "first_crop", "data.crops=[0]")
-            path = str(first / "last.pth")
-            frd_eval.main(["--ckpt_path", path, "--split", "training"])
+            self._evaluate(first, ["data.crops=[0]"], "--split", "training")
             scores = first / "eval_training" / "snippet_scores.npz"
             kind = ["frd.auxiliary.kind=scores", f"frd.auxiliary.file={scores}"]
             return self._train(seed, variant, *kind)
@@ -60,10 +59,13 @@ class Runs:
     def _train(self, seed: int, variant: str, *more: str, stage: str = "frd") -> Path:
         frd_train.main([*self._arguments(seed, variant), *more, "--stage", stage])
         folder = self.folder / f"{seed}" / variant / stage
-        data = [each for each in self.overrides if each.startswith("data.")]
-        given = ["--cfg_file", self.cfg_file, *(["--set", *data] if data else [])]
-        frd_eval.main(["--ckpt_path", str(folder / "last.pth"), *given])
+        self._evaluate(folder, more)
         return folder
+
+    def _evaluate(self, folder: Path, overrides: Sequence[str], *more: str) -> None:
+        data = [each for each in (*self.overrides, *overrides) if each.startswith("data.")]
+        given = ["--cfg_file", self.cfg_file, *(["--set", *data] if data else []), *more]
+        frd_eval.main(["--ckpt_path", str(folder / "last.pth"), *given])
 
     def _arguments(self, seed: int, variant: str) -> list[str]:
         run = [f"run.root={self.folder / str(seed)}", f"run.name={variant}", f"run.seed={seed}"]

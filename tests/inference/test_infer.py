@@ -190,7 +190,7 @@ def test_wrong_models_are_refused(tmp_path, capsys, scene):
     torch.save({"anything": 1}, tmp_path / "a.pth")
     assert "not a checkpoint" in fails(capsys, "--model", tmp_path / "a.pth", *source)
     frd = write_checkpoint(tmp_path / "frd.pth", system="frd")
-    assert "this script needs 'frd'" in fails(capsys, "--model", frd, *source)
+    assert "of system 'frd' and stage 'finetune'" in fails(capsys, "--model", frd, *source)
     half = write_checkpoint(tmp_path / "half.pth", finished=False)
     assert "was not finished" in fails(capsys, "--model", half, *source)
     pre = {"boxes": {"backend": "file"}}

@@ -44,7 +44,8 @@ def test_scores_are_those_of_evaluation_and_alarms_follow(scene, tmp_path, capsy
     source = str(dataset.root / "testing" / "frames")
     command = ["--model", str(path), "--source", source, "--output", str(tmp_path / "seen")]
     infer.main([*command, "--threshold", "0"])
-    frd_eval.main(["--ckpt_path", str(path), "--output", str(tmp_path / "evaluated")])
+    data = ["--set", f"data.root={dataset.root}"]
+    frd_eval.main(["--ckpt_path", str(path), "--output", str(tmp_path / "evaluated"), *data])
     ours, theirs = scores(tmp_path / "seen"), scores(tmp_path / "evaluated")
     assert len(ours) == 26 + 21 and len(theirs) == 24 + 20  # the last frames fill no snippet
     shared = [key for key in theirs if key in ours]
