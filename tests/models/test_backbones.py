@@ -43,7 +43,7 @@ def test_the_default_tells_alike_from_unlike():
         features = backbone(torch.cat([picture, noisy, plain]))
     assert features.shape == (3, 1280)
     alike, unlike = (nn.functional.cosine_similarity(features[:1], f[None]) for f in features[1:])
-    assert alike > 0.9 > unlike
+    assert alike > unlike + 0.2
 
 
 def test_openvino_gives_pytorchs_features():
