@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,9 @@ from models.backbones.build import weights_digest
 from utils.errors import UserError
 
 Cubes = CubeSet | CubePart
+logger = logging.getLogger(__name__)
 _CPU = torch.device("cpu")
+_NOTHING = 0.9  # error over squared flow from which a reconstruction is none
 _FEWEST = 50  # normal cubes that a density can be made of
 
 
@@ -59,6 +62,7 @@ def describe_normal_data(
     """
     scored = score_normal(stage, model, training, held_out, config, device)
     statistics = error_statistics(scored.errors)
+    warn_of_empty_memory(statistics)
     if held_out is not None:
         statistics["held_out"] = _amount(held_out, config.data.fps)
     return {
@@ -66,6 +70,20 @@ def describe_normal_data(
         "densities": None if scored.densities is None else scored.densities.state(),
         **calibrate_stage(stage, held_out or training, config.eval, scored.errors, statistics),
     }
+
+
+def warn_of_empty_memory(statistics: Mapping[str, Any]) -> None:
+    """Say when the flow autoencoder reconstructs next to nothing: its error is the flow itself."""
+    if not {"flow_error", "energy"} <= set(statistics):
+        return
+    error, energy = (statistics[name]["mean"] for name in ("flow_error", "energy"))
+    if error > _NOTHING * energy:
+        logger.warning(
+            "the flow autoencoder reconstructs next to nothing (its mean error is %.0f %% of the "
+            "squared flow itself), so flow_error tells no more than squared flow: train "
+            "ml_memae_sc for more epochs, or give it one memory (model.memae.mem_usage)",
+            100 * error / max(energy, 1e-12),
+        )
 
 
 @dataclass(frozen=True)
