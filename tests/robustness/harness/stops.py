@@ -83,7 +83,7 @@ class _Watched:
             if state.step == self.stop_at:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-        TrainingState.after_step = after_step  # type: ignore[method-assign]
+        TrainingState.after_step = after_step  # type: ignore
         self.main(list(argv))
 
 
