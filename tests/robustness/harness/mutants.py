@@ -82,7 +82,8 @@ MUTANTS = (
     Mutant("escapes reach the terminal", "utils/untrusted/text.py",
            "if text.isprintable():", "if True:", _test("utils/test_text.py")),
     Mutant("files that a checkpoint names are opened", "utils/config/named_files.py",
-           "    if foreign:", "    if False:", _test("inference/test_named_files.py::test_weights_that_a_checkpoint_names")),
+           "    if foreign:", "    if False:",
+           _test("inference/test_named_files.py::test_weights_that_a_checkpoint_names")),
 )  # fmt: skip
 
 
