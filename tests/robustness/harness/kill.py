@@ -77,8 +77,7 @@ class Trial:
         """Everything has to be as in the run that was not killed."""
         self.comparisons += 1
         found = self.scene.content(self.scene.output)
-        names = found.keys() | self.expected.keys()
-        differing = [key for key in sorted(names) if not same(found, self.expected, key)]
+        differing = differences(found, self.expected)
         if differing:
             story = "\n  ".join(done)
             first = differing[0]
@@ -88,9 +87,11 @@ class Trial:
             )
 
 
-def same(found: dict[str, Any], expected: dict[str, Any], key: str) -> bool:
-    """Whether both have an entry, and the same one."""
-    return key in found and key in expected and found[key] == expected[key]
+def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
+    """Names of what only one of both has, or what differs."""
+    none = object()
+    names = sorted(found.keys() | expected.keys())
+    return [key for key in names if found.get(key, none) != expected.get(key, none)]
 
 
 def tail(log: Path, lines: int = 25) -> str:

@@ -19,7 +19,7 @@ import infer
 import ml_memAE_sc_train
 import train
 from datasets.toy.features import ToySettings, write_toy_features
-from pre_process import extract_samples
+from pre_process import extract_samples, make_pseudo_labels
 from tests.helpers.fabricated import (
     MEMAE,
     VUNET,
@@ -75,16 +75,15 @@ def training(root: Path, stage: str, prepare: Callable[..., Any]) -> Scene:
 
 def frd_training(root: Path) -> Scene:
     """FRD-UVAD with a bank of anomalies, which a stop must not lose."""
-    write_toy_features(root / "features", settings=ToySettings(num_videos=6, snippets=(8, 14)))
-    tree = {
-        "system": "frd",
-        "data": {"name": "toy", "root": str(root / "features")},
-        "run": {"device": "cpu", "root": str(root / "frd_runs"), "log_every": 1},
-        "model": {"feature_size": 256, "num_blocks": 1},
-        "frd": {"num_epochs": 3, "batch_size": 16, "save_every_steps": 2,
-                "bank": {"enabled": True, "beta": 0.5, "delta": -9}},
-    }  # fmt: skip
-    argv = ("--cfg_file", _write(root / "frd.yaml", tree))
+    argv = ("--cfg_file", _frd_config(root))
+    return Scene(frd_train.main, argv, root / "frd_runs", whole_checkpoints)
+
+
+def scorer_training(root: Path, prepare: Callable[..., Any]) -> Scene:
+    """C2FPL's scorer on its pseudo labels."""
+    cfg = _frd_config(root)
+    prepare(make_pseudo_labels.main, ("--cfg_file", cfg))
+    argv = ("--cfg_file", cfg, "--stage", "c2fpl")
     return Scene(frd_train.main, argv, root / "frd_runs", whole_checkpoints)
 
 
@@ -113,6 +112,7 @@ def build(root: Path, prepare: Callable[..., Any], names: Sequence[str]) -> dict
     makers: dict[str, Callable[[Path], Scene]] = {
         "extraction": extraction,
         **{stage: lambda at, stage=stage: training(at, stage, prepare) for stage in STAGES},
+        "c2fpl": lambda at: scorer_training(at, prepare),
         "frd": frd_training,
         "evaluation": evaluating,
         "inference": inference,
@@ -175,6 +175,20 @@ def _training_config(root: Path) -> str:
         "eval": {"batch_size": 16, "median": 5},
     }
     return _write(root / "stages.yaml", tree)
+
+
+def _frd_config(root: Path) -> str:
+    write_toy_features(root / "features", settings=ToySettings(num_videos=6, snippets=(8, 14)))
+    tree = {
+        "system": "frd",
+        "data": {"name": "toy", "root": str(root / "features")},
+        "run": {"device": "cpu", "root": str(root / "frd_runs"), "log_every": 1},
+        "model": {"feature_size": 256, "num_blocks": 1},
+        "c2fpl": {"num_epochs": 3, "batch_size": 16, "save_every_steps": 2},
+        "frd": {"num_epochs": 3, "batch_size": 16, "save_every_steps": 2,
+                "bank": {"enabled": True, "beta": 0.5, "delta": -9}},
+    }  # fmt: skip
+    return _write(root / "frd.yaml", tree)
 
 
 def _write(path: Path, tree: dict[str, Any]) -> str:
