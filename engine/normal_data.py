@@ -12,6 +12,7 @@ from torch import nn
 from datasets.cubes.dataset import CubeSet
 from datasets.cubes.held_out import CubePart
 from datasets.cubes.loader import CubeBatch, CubeLoader
+from datasets.training_video import describe_training_video
 from engine.scoring.build import density_scorer, model_scorer, resolve_backend
 from engine.scoring.density_scorer import FlowEnergyScorer
 from engine.scoring.features import CubeFeatures
@@ -49,8 +50,8 @@ def describe_normal_data(
         device: where to compute.
 
     Returns:
-        ``statistics``, ``densities`` (or ``None``) and, where the errors allow it, ``threshold``
-        and ``calibration``.
+        ``statistics``, ``densities`` (or ``None``), ``video`` (of the training videos) and, where
+        the errors allow it, ``threshold`` and ``calibration``.
 
     Raises:
         UserError: too few cubes for a density, a backbone that cannot be had, broken errors.
@@ -80,6 +81,7 @@ def describe_normal_data(
     return {
         "statistics": statistics,
         "densities": None if densities is None else densities.state(),
+        "video": describe_training_video(config),
         **calibrate_stage(stage, normal, settings, errors, statistics),
     }
 

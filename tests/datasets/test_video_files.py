@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
+from datasets.rates import frame_rate
 from datasets.video_files import decode, open_video, read_header
 from datasets.videos import describe_video, probe, read_frames
-from inference.sources import find_entries, frame_rate
+from inference.sources import find_entries
 from utils.errors import UserError
 
 WIDTH, HEIGHT = 64, 48
