@@ -24,6 +24,7 @@ from pre_process import extract_samples, prepare_dataset
 from pre_process.preparation.survey import Survey, survey
 from utils.checkpoint import load_finished
 from utils.config.load import load_config
+from utils.config.named_files import options_that_name
 from utils.console import duration, echo, format_table, positive, setup_logging
 from utils.errors import exit_on_user_error
 from utils.runtime import pick_device
@@ -111,7 +112,8 @@ def _conclude(config: Any, stage: str) -> None:
     else:
         rates = expected(checkpoint["calibration"], threshold, fps)
         echo(f"alarm threshold {threshold:.3g}: {rates.describe()}")
-    echo(f"done; now: python infer.py --model {path.parent.parent} --source NEW_VIDEO.mp4")
+    model, options = path.parent.parent, options_that_name(config)
+    echo(f"done; now: python infer.py --model {model} --source NEW_VIDEO.mp4{options}")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from torch import nn
 from datasets.cubes.dataset import CubeSet
 from datasets.cubes.held_out import CubePart
 from datasets.cubes.loader import CubeBatch, CubeLoader
+from datasets.training_video import describe_training_video
 from engine.scoring.build import density_scorer, model_scorer, resolve_backend
 from engine.scoring.density_scorer import FlowEnergyScorer
 from engine.scoring.features import CubeFeatures
@@ -54,8 +55,8 @@ def describe_normal_data(
         device: where to compute.
 
     Returns:
-        ``statistics``, ``densities`` (or ``None``) and, where the errors allow it, ``threshold``
-        and ``calibration``.
+        ``statistics``, ``densities`` (or ``None``), ``video`` (of the training videos) and, where
+        the errors allow it, ``threshold`` and ``calibration``.
 
     Raises:
         UserError: too few cubes for a density, a backbone that cannot be had, broken errors.
@@ -68,6 +69,7 @@ def describe_normal_data(
     return {
         "statistics": statistics,
         "densities": None if scored.densities is None else scored.densities.state(),
+        "video": describe_training_video(config),
         **calibrate_stage(stage, held_out or training, config.eval, scored.errors, statistics),
     }
 

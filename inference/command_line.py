@@ -5,14 +5,43 @@ from __future__ import annotations
 import argparse
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from engine.scoring.build import BACKENDS
 from evaluation.calibration import Rate
+from inference.fitting import Fitting
 from inference.live.server.serve import serving
 from inference.live.server.state import LiveState
-from utils.console import count, echo, finite, positive
+from utils.console import count, echo, finite, finite_positive, positive
 from utils.errors import UserError
+
+
+def parse_arguments(argv: Sequence[str] | None, description: str | None) -> argparse.Namespace:
+    """The command line of ``infer.py``, refused where options do not go together."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--model", required=True, type=Path, help="a stage's last.pth, or a run's folder")
+    add("--source", required=True, help="video, folder, camera number or stream address")
+    add("--output", type=Path, help="folder of the results; default: infer/NAME beside the model")
+    add("--overwrite", action="store_true", help="replace the results of an earlier run there")
+    add("--backend", choices=BACKENDS, default="auto",
+        help="auto: openvino on a CPU, torch on a GPU; onnx: see export_onnx.py")  # fmt: skip
+    add("--device", help="auto, cpu, cuda or cuda:N; default: as in the checkpoint")
+    add("--no_video", action="store_true", help="write no annotated video")
+    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+        help="override data, run, eval, alarms or pre_process of the checkpoint's configuration, "
+        "for example --set pre_process.boxes.backend=motion")  # fmt: skip
+    add_video_arguments(parser)
+    add_threshold_arguments(parser)
+    add_live_arguments(parser)
+    add_page_arguments(parser)
+    arguments = parser.parse_args(argv)
+    require_live(arguments)
+    return arguments
 
 
 def add_threshold_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +55,22 @@ def add_threshold_arguments(parser: argparse.ArgumentParser) -> None:
         help="the threshold that gave R alarms per hour of normal training video")  # fmt: skip
     add("--false_frames_per_thousand", type=Rate.per_thousand, dest="wanted", metavar="R",
         help="the threshold that R of 1000 normal training frames reached")  # fmt: skip
+
+
+def add_video_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is said of the source's rate and size."""
+    add = parser.add_argument_group("rate and size of the source").add_argument
+    add("--fps", type=finite_positive, help="frames per second; default: as the source tells")
+    add("--any_rate", action="store_true",
+        help="score a source of another rate than the training videos as it is")  # fmt: skip
+    add("--max_side", type=count, metavar="N",
+        help="make pictures smaller whose longer side is above N pixels, such as 1280 for 4K; "
+        "a model that knows the size of its training videos scales to it by itself")  # fmt: skip
+
+
+def fitting(checkpoint: Mapping[str, Any], arguments: argparse.Namespace) -> Fitting:
+    """What a source is made like before this checkpoint scores it."""
+    return Fitting.of(checkpoint, arguments.max_side, arguments.any_rate)
 
 
 def add_live_arguments(parser: argparse.ArgumentParser) -> None:

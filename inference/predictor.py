@@ -151,10 +151,17 @@ def _require_new_video(path: Path, pre_process: Any) -> None:
 
 
 def _compare(trained: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    free = {"batch_size": None}
-    changed = [name for name in ("boxes", "flow") if trained[name] | free != now[name] | free]
+    changed = [
+        name for name in ("boxes", "flow") if _comparable(trained[name]) != _comparable(now[name])
+    ]
     if changed:
         logger.warning(
             "%s made in another way than in training: score statistics and threshold may not fit",
             " and ".join(changed),
         )
+
+
+def _comparable(block: Mapping[str, Any]) -> dict[str, Any]:
+    """A block without what has no effect, and with what older checkpoints do not know."""
+    later = {"moving_regions": {"box_reach": 0.0} | block.get("moving_regions", {})}
+    return {**block, **later, "batch_size": None}

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from datasets.manifest import VideoEntry
-from datasets.videos import read_frames
 from evaluation.scores import Errors, collect_errors
 from evaluation.smoothing import Smoothing
+from inference.fitting import read_fitted
 from inference.predictor import Predictor
 from inference.video_cubes import join_cubes
 from pre_process.cubes.extractor import FrameCubes
@@ -55,7 +55,7 @@ def score_frames(
     extractor.start()
     pictures: deque[np.ndarray] = deque()
     waiting: list[tuple[np.ndarray, FrameCubes]] = []
-    for picture in read_frames(entry):
+    for picture in read_fitted(entry):
         pictures.append(picture)
         waiting += [(pictures.popleft(), cubes) for cubes in extractor.push(picture)]
         num_cubes = sum(len(cubes.boxes) for _, cubes in waiting)

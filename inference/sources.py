@@ -7,15 +7,12 @@ from pathlib import Path
 
 from datasets.image_folders import list_images
 from datasets.manifest import VideoEntry
-from datasets.video_files import read_header
 from datasets.videos import describe_video, find_videos
 from utils.errors import UserError
 from utils.untrusted.addresses import without_secrets
 from utils.untrusted.text import safe_name
 
 SPLIT = "testing"  # entries belong to one; nothing depends on which
-_PLAUSIBLE_FPS = (0.5, 1000.0)
-_CONSTANT = 0.02  # how far the average may be from the declared rate
 
 
 def is_camera(source: str) -> bool:
@@ -63,21 +60,3 @@ def find_entries(source: str) -> list[VideoEntry]:
     if path.is_dir() and not list_images(path):
         return [describe_video(each, SPLIT, allow_short=True) for each in find_videos(path)]
     return [describe_video(path, SPLIT, source_name(source), allow_short=True)]
-
-
-def frame_rate(entry: VideoEntry, default: float) -> float:
-    """Frames per second of a video file; ``default`` for folders of images or nonsense.
-
-    Where frames follow at varying intervals it is their average.
-    """
-    if entry.kind == "frames":
-        return default
-    header = read_header(entry.source)
-    average = entry.num_frames / header.seconds if header.seconds else header.fps
-    is_constant = abs(average - header.fps) <= _CONSTANT * header.fps
-    return plausible_rate(header.fps if is_constant else average, default)
-
-
-def plausible_rate(fps: float, default: float) -> float:
-    """``fps`` as a source tells it; ``default`` where it tells nothing or nonsense."""
-    return fps if _PLAUSIBLE_FPS[0] <= fps <= _PLAUSIBLE_FPS[1] else default

@@ -10,7 +10,7 @@ import argparse
 if not __package__:
     import _path  # noqa: F401
 
-from datasets.cubes.settings import zone_settings
+from datasets.cubes.settings import later_settings
 from datasets.manifest import load_dataset
 from pre_process.cluster import run_over_videos
 from pre_process.cubes.settings import box_settings, is_network
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
             "writes; set it to motion, yolox, torchvision or mmdet"
         )
     dataset = load_dataset(config.data.folder)
-    settings = box_settings(boxes, dataset) | zone_settings(config.pre_process)
+    settings = box_settings(boxes, dataset) | later_settings(config.pre_process)
     entries = find_without_boxes(dataset, settings, options.overwrite)
     workers = pick_workers(options.workers, is_network(boxes.backend))
     echo(f"{dataset.root}: {len(dataset.entries)} videos, {len(entries)} to do")

@@ -2,7 +2,8 @@
 
 Keys: ``format_version``, ``system``, ``stage``, ``config`` (resolved), ``model`` (the weights to
 evaluate with), ``finished``, ``epoch`` (completed), ``step`` (global), ``statistics`` (of scores on
-normal data, once finished), ``threshold``, ``provenance`` and ``training`` (what resuming needs).
+normal data, once finished), ``threshold``, ``video`` (size and rate of the training videos; not in
+older ones), ``provenance`` and ``training`` (what resuming needs).
 """
 
 from __future__ import annotations

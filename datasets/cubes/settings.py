@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 # To be raised when the same settings begin to give other cubes.
 EXTRACTOR_VERSION = 1
 _FILES = ("weights", "model", "training_file", "testing_file")
+_REACH = "boxes.moving_regions.box_reach"
 _NO_EFFECT = ("batch_size",)
 _ZONES = ("ignore_zones", "watch_zones")
 
@@ -32,15 +33,26 @@ def flatten_settings(prefix: str, block: dict[str, Any]) -> dict[str, Any]:
             flat.update(flatten_settings(name, value))
         elif key in _FILES:
             flat[name] = name_content(value)
-        elif key not in _NO_EFFECT:
+        elif key not in _NO_EFFECT and name != _REACH:
             flat[name] = value
     return flat
 
 
-def zone_settings(config: PreProcessConfig) -> dict[str, Any]:
-    """The zones where there are any: cubes from before there were zones have no such keys."""
-    zones = {name: getattr(config, name) for name in _ZONES}
-    return {name: value for name, value in zones.items() if value}
+def later_settings(config: PreProcessConfig) -> dict[str, Any]:
+    """Zones and reach of the boxes where there are any: older cubes have no such keys."""
+    return _later(config.model_dump(mode="json"))
+
+
+def _later(tree: dict[str, Any]) -> dict[str, Any]:
+    """``later_settings`` of a block ``pre_process`` that may be older than they are."""
+    boxes = tree.get("boxes", {})
+    regions = boxes.get("moving_regions", {})
+    backend = boxes.get("backend", "motion")
+    # Boxes of motion and of the data set's own folder are never joined by regions.
+    are_whole = backend == "motion" or (backend == "file" and not boxes.get("training_file"))
+    reach = 0 if are_whole or not regions.get("enabled", True) else regions.get("box_reach", 0)
+    later = {name: tree.get(name) for name in _ZONES} | {_REACH: reach}
+    return {name: value for name, value in later.items() if value}
 
 
 def changed_settings(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
@@ -83,9 +95,9 @@ def require_configured(
     configured |= {"extractor_version": EXTRACTOR_VERSION, **_inputs_now(folder, video)}
     common = set(configured) & set(extracted)
     differing = changed_settings(
-        {key: extracted[key] for key in common} | _zones_in(extracted),
+        {key: extracted[key] for key in common} | _later_in(extracted),
         {key: unless_moved(configured[key], extracted[key]) for key in common}
-        | zone_settings(config),
+        | later_settings(config),
     )
     if differing:
         raise UserError(
@@ -109,7 +121,7 @@ def warn_of_other_cubes(
     }
     now = _flat(config)
     differing = changed_settings(
-        before | _zones_in(tree), {key: now.get(key) for key in before} | zone_settings(config)
+        before | _later(tree), {key: now.get(key) for key in before} | later_settings(config)
     )
     if differing:
         logger.warning(
@@ -120,8 +132,8 @@ def warn_of_other_cubes(
         )
 
 
-def _zones_in(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: settings[name] for name in _ZONES if settings.get(name)}
+def _later_in(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: settings[name] for name in (*_ZONES, _REACH) if settings.get(name)}
 
 
 def _flat(config: PreProcessConfig) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,18 @@ import av
 import cv2
 import numpy as np
 
+from datasets.rates import frame_rate, plausible_rate
 from datasets.video_files import decode, is_cut_short
 from datasets.videos import read_frames
+from inference.fitting import Fitting, thinned
 from inference.live.frame_buffer import Camera, FrameBuffer
-from inference.sources import find_entries, frame_rate, is_stream, plausible_rate, source_name
+from inference.sources import find_entries, is_stream, source_name
 from utils.errors import UserError
 from utils.untrusted.addresses import without_secrets
 
 # What an address may lead to, playlists behind it included: the network, never a local file.
 _PROTOCOLS = "rtsp,rtsps,rtp,srtp,udp,tcp,tls,http,https,httpproxy"
+_NEVER = 300.0  # seconds without a frame; a file has none of them
 _TIMEOUT_SECONDS = 10.0  # of opening a stream and of waiting for its next frame
 
 
@@ -77,6 +80,36 @@ class CameraByNumber:
         self.fps = float(capture.get(cv2.CAP_PROP_FPS))
 
 
+class FittedCamera:
+    """A camera whose pictures are made like the training videos' (``inference.fitting``).
+
+    Args:
+        camera: any; fitting: what its pictures are made like.
+        step: of so many frames the first is given.
+        say: called with width and height of the first picture.
+    """
+
+    def __init__(
+        self, camera: Any, fitting: Fitting, step: float, say: Callable[[int, int], None]
+    ) -> None:
+        self._camera, self._fitting, self._say = camera, fitting, say
+        self.release = camera.release
+        self.has_end = getattr(camera, "has_end", False)
+        self._kept = thinned(self._pictures(), step)
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        """See ``cv2.VideoCapture.read``."""
+        picture = next(self._kept, None)
+        if picture is None:
+            return False, None
+        self._say(picture.shape[1], picture.shape[0])
+        return True, self._fitting.picture(picture)
+
+    def _pictures(self) -> Iterator[np.ndarray]:
+        while (answer := self._camera.read())[0] and answer[1] is not None:
+            yield answer[1]
+
+
 def open_stream(source: str) -> Stream | CameraByNumber | None:
     """Open a camera by number or a stream by address; ``None`` when that fails."""
     if source.isdecimal():
@@ -100,7 +133,12 @@ def open_stream(source: str) -> Stream | CameraByNumber | None:
 
 
 def open_live(
-    source: str, fps: float | None, default_fps: float, max_delay: float, give_up_after: float
+    source: str,
+    fps: float | None,
+    default_fps: float,
+    max_delay: float,
+    give_up_after: float,
+    fitting: Fitting | None = None,
 ) -> FrameBuffer:
     """Open ``--source`` for live use.
 
@@ -112,23 +150,50 @@ def open_live(
         fps: frames per second; ``None``: as the source tells.
         default_fps: where it does not tell.
         max_delay, give_up_after: see ``FrameBuffer``.
+        fitting: what its pictures and rate are made like; ``None``: they are left.
 
     Raises:
-        UserError: it cannot be opened, or is a folder of several videos.
+        UserError: it cannot be opened, is a folder of several videos, or has too few frames per
+            second for the model.
     """
+    fitting = fitting or Fitting()
     if not is_stream(source):
-        return _play_video(source, fps, default_fps, max_delay)
+        return _play_video(source, fps, default_fps, max_delay, fitting)
     first, shown = open_stream(source), without_secrets(source)
     rate = fps or (plausible_rate(first.fps, default_fps) if first else default_fps)
     if isinstance(first, Stream) and first.num_frames > 0:
         recording = PacedVideo(_read_recording(first, shown), rate)
-        return FrameBuffer(lambda: recording, shown, max_delay, fps=rate)
+        return _buffer(lambda: recording, shown, max_delay, give_up_after, rate, fitting)
     opened = [first]
 
     def open_camera() -> Camera | None:
         return opened.pop() if opened else open_stream(source)
 
-    return FrameBuffer(open_camera, shown, max_delay, give_up_after, rate)
+    return _buffer(open_camera, shown, max_delay, give_up_after, rate, fitting)
+
+
+def _buffer(
+    open_camera: Callable[[], Camera | None],
+    shown: str,
+    max_delay: float,
+    give_up_after: float,
+    fps: float,
+    fitting: Fitting,
+) -> FrameBuffer:
+    """The camera's frames, fitted, at the rate that is left."""
+    step = fitting.step(fps, shown)
+    said: list[bool] = []
+
+    def say(width: int, height: int) -> None:
+        if not said:
+            said.append(True)
+            fitting.say(width, height, fps, step, shown)
+
+    def open_fitted() -> Camera | None:
+        camera = open_camera()
+        return camera and FittedCamera(camera, fitting, step, say)
+
+    return FrameBuffer(open_fitted, shown, max_delay, give_up_after, fps / step)
 
 
 def _read_recording(recording: Stream, shown: str) -> Iterator[np.ndarray]:
@@ -150,7 +215,7 @@ def _read_recording(recording: Stream, shown: str) -> Iterator[np.ndarray]:
 
 
 def _play_video(
-    source: str, fps: float | None, default_fps: float, max_delay: float
+    source: str, fps: float | None, default_fps: float, max_delay: float, fitting: Fitting
 ) -> FrameBuffer:
     entries = find_entries(source)
     if len(entries) != 1:
@@ -160,4 +225,4 @@ def _play_video(
         )
     rate = fps or frame_rate(entries[0], default_fps)
     video = PacedVideo(read_frames(entries[0]), rate)
-    return FrameBuffer(lambda: video, source, max_delay, fps=rate)
+    return _buffer(lambda: video, source, max_delay, _NEVER, rate, fitting)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from datasets.cubes.settings import EXTRACTOR_VERSION, flatten_settings, zone_settings
+from datasets.cubes.settings import EXTRACTOR_VERSION, flatten_settings, later_settings
 from datasets.manifest import DataSet, VideoEntry
 from utils.config.hf2vad import BoxConfig, FlowConfig, PreProcessConfig
 from utils.errors import UserError
@@ -16,7 +16,7 @@ def cube_settings(config: PreProcessConfig, dataset: DataSet) -> dict[str, Any]:
         "extractor_version": EXTRACTOR_VERSION,
         **box_settings(config.boxes, dataset),
         **flow_settings(config.flow, dataset),
-        **zone_settings(config),
+        **later_settings(config),
     }
 
 

@@ -91,6 +91,36 @@ def moving_regions(
     return _grow(_pick_rectangles(rectangles, min_area, max_aspect), grey.shape)
 
 
+def drop_edges(
+    regions: np.ndarray, boxes: np.ndarray, reach: float, cover_threshold: float
+) -> np.ndarray:
+    """Drop the moving regions that a box beside them explains.
+
+    A box lags behind whoever runs, and leaves out a leg, a shadow and the ground just left: strips
+    that look like nothing normal and so score high. Each box is grown on all four sides by
+    ``reach`` of its width or height; a region goes when more than ``cover_threshold`` of it lies in
+    one grown box. Beside a box a region as tall stays when it is wider than
+    ``reach / cover_threshold`` of the box: somebody else of about that size.
+
+    Args:
+        regions: (n,4) from ``moving_regions``.
+        boxes: (m,4) those that it was given.
+        reach: share of the box's sides; 0 drops nothing.
+        cover_threshold: share of a region that may be explained.
+
+    Returns:
+        (k,4) float32 in the order given.
+    """
+    if reach == 0 or not len(boxes):
+        return regions
+    grown = reach * (boxes[:, 2:] - boxes[:, :2]) + _MARGIN
+    start, stop = boxes[:, :2] - grown, boxes[:, 2:] + grown
+    corner = np.minimum(regions[:, None, 2:], stop)
+    common = np.maximum(corner - np.maximum(regions[:, None, :2], start), 0).prod(axis=2)
+    areas = (regions[:, 2:] - regions[:, :2]).prod(axis=1)
+    return regions[(common <= cover_threshold * areas[:, None]).all(axis=1)]
+
+
 def crop_ranges(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
     """Pixel ranges to crop, inside the frame and at least 2 px a side.
 

@@ -9,7 +9,13 @@ import numpy as np
 
 from datasets.manifest import DataSet, VideoEntry
 from pre_process.detectors.base import Detector
-from pre_process.detectors.boxes import blur, filter_detections, moving_regions, suppress_contained
+from pre_process.detectors.boxes import (
+    blur,
+    drop_edges,
+    filter_detections,
+    moving_regions,
+    suppress_contained,
+)
 from pre_process.detectors.zones import Zones
 from utils.config.hf2vad import BoxConfig, MovingRegionConfig, PreProcessConfig
 
@@ -90,21 +96,20 @@ class BoxSource:
         if following is None:
             chain.append(chain[-1])
         self._blurred = chain[-2:]
-        return [
-            np.concatenate(
-                [
-                    boxes,
-                    moving_regions(
-                        (chain[place], chain[place + 1], chain[place + 2]),
-                        boxes,
-                        settings.binary_threshold,
-                        settings.min_area,
-                        settings.max_aspect,
-                    ),
-                ]
+        found = []
+        for place, boxes in enumerate(kept):
+            regions = moving_regions(
+                (chain[place], chain[place + 1], chain[place + 2]),
+                boxes,
+                settings.binary_threshold,
+                settings.min_area,
+                settings.max_aspect,
             )
-            for place, boxes in enumerate(kept)
-        ]
+            cover = self._config.cover_threshold
+            found.append(
+                np.concatenate([boxes, drop_edges(regions, boxes, settings.box_reach, cover)])
+            )
+        return found
 
 
 def build_box_source(config: PreProcessConfig, dataset: DataSet | None = None) -> BoxSource:

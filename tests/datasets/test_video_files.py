@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import cv2
 import numpy as np
 import pytest
 
+from datasets.rates import frame_rate
 from datasets.video_files import decode, open_video, read_header
 from datasets.videos import describe_video, probe, read_frames
-from inference.sources import find_entries, frame_rate
+from inference.sources import find_entries
 from utils.errors import UserError
 
 WIDTH, HEIGHT = 64, 48
@@ -117,3 +119,39 @@ def test_pictures_are_those_of_opencv(vad_data):
     capture = cv2.VideoCapture(str(path))
     for picture in read_frames(describe_video(path, "testing")):
         assert np.array_equal(picture, capture.read()[1])
+
+
+# The first two rows of a track's matrix, in 16.16 fixed point: how a phone says how it was held.
+_TURNS = {0: (1, 0, 0, 1), 90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}
+
+
+def held(path: Path, clockwise: int) -> Path:
+    """The video with a matrix in its track header that turns it clockwise when it is shown."""
+
+    def matrix(a: int, b: int, c: int, d: int) -> bytes:
+        return struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+
+    content = path.read_bytes()
+    place = content.index(matrix(*_TURNS[0]), content.index(b"tkhd"))
+    turned = matrix(*_TURNS[clockwise])
+    path.write_bytes(content[:place] + turned + content[place + len(turned) :])
+    return path
+
+
+@pytest.mark.parametrize("clockwise", _TURNS)
+def test_videos_are_turned_as_the_phone_was_held(tmp_path, clockwise):
+    path = tmp_path / "a.mp4"
+    stored = np.full((HEIGHT, WIDTH, 3), 40, np.uint8)
+    stored[:16, :16] = 230  # bright in the corner at the top left, and nowhere else
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for _ in range(5):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(stored, format="bgr24")))
+        container.mux(stream.encode(None))
+    entry = describe_video(held(path, clockwise), "testing")
+    assert (entry.width, entry.height) == ((64, 48) if clockwise % 180 == 0 else (48, 64))
+    expected = np.rot90(stored, -clockwise // 90)
+    for picture in read_frames(entry):
+        assert picture.shape == expected.shape
+        assert np.abs(picture.astype(int) - expected)[:, :, 0].mean() < 5

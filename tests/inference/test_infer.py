@@ -169,7 +169,7 @@ def test_thresholds_come_from_the_checkpoint_a_rate_or_the_command_line(tmp_path
     given = predictor.threshold(5.0, fps=10.0)
     assert given.value == 5.0 and given.expected
     rate = infer.parse_arguments(["--model", "x", "--source", "y",
-                                  "--false_frames_per_thousand", "100"]).wanted  # fmt: skip
+                                  "--false_frames_per_thousand", "100"], "").wanted  # fmt: skip
     chosen = predictor.threshold(rate, fps=10.0)
     assert 900 <= chosen.value <= 910 and "for 100 frames per thousand" in chosen.source
     other = load_predictor(path, ["eval.w_frame=0.5"], "torch", None)

@@ -11,10 +11,11 @@ import cv2
 import numpy as np
 import pytest
 
+from datasets.rates import frame_rate
 from inference.live import frame_buffer
 from inference.live.capture import PacedVideo, open_live
 from inference.live.frame_buffer import FrameBuffer
-from inference.sources import find_entries, frame_rate, is_stream, source_name
+from inference.sources import find_entries, is_stream, source_name
 from tests.helpers.tiny_videos import moving_squares, write_video
 from utils.errors import UserError
 

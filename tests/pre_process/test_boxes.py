@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import cv2
@@ -11,14 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from datasets.video_files import decode, open_video
 from pre_process.detectors.boxes import (
     blur,
     clamp_boxes,
     crop_ranges,
+    drop_edges,
     filter_detections,
     moving_regions,
     suppress_contained,
 )
+from pre_process.detectors.build import BoxSource, build_box_source, build_detector
+from utils.config.hf2vad import BoxConfig, PreProcessConfig
 
 PUBLISHED = {  # cover threshold, binary threshold, blur size, smallest region
     "ped2": (0.6, 18, 3, 100),
@@ -158,3 +163,36 @@ def test_boxes_equal_the_published_implementation(vad_data: Path, name: str) -> 
         found = moving_regions(blurred, kept[: len(kept) // 3], binary, smallest, 10)
         expected = reference[f"{place}/foreground_given_first_third"].reshape(-1, 4)
         assert np.array_equal(found, expected)
+
+
+def edges(regions: list, boxes: list, reach: float = 0.4) -> list:
+    as_rows = [np.array(each, np.float32).reshape(-1, 4) for each in (regions, boxes)]
+    return drop_edges(*as_rows, reach, 0.6).tolist()
+
+
+def test_strips_beside_a_box_go_and_somebody_else_stays() -> None:
+    person = [100, 50, 130, 130]  # 30 x 80; reaches from 88 to 142 and from 18 to 162
+    leg, shadow, high_strip = [130, 100, 140, 130], [110, 130, 140, 145], [90, 20, 100, 140]
+    companion, child, far = [131, 50, 161, 130], [131, 80, 153, 130], [300, 60, 310, 90]
+    kept = [companion, child, far]
+    assert edges([leg, companion, shadow, child, far, high_strip], [person]) == kept
+    assert edges([leg, *kept], [person, [280, 40, 320, 100]]) == kept[:2]
+    assert edges([leg], [person], reach=0) == [leg]
+    assert edges([leg], []) == [leg] and edges([], [person]) == []
+
+
+def test_few_slivers_are_left_beside_the_people_of_a_real_clip(vad_data: Path) -> None:
+    config = {"weights": str(vad_data / "data" / "weights" / "yolox_nano.onnx"), "min_area": 200}
+    clip = vad_data / "data" / "clips" / "pedestrians_vtest.avi"
+    with open_video(clip) as container:
+        frames = [each.picture for each in itertools.islice(decode(container, clip), 24)]
+    counts = []
+    for reach in (0.0, 0.4):
+        regions = {"box_reach": reach}
+        source = build_box_source(
+            PreProcessConfig(boxes={"backend": "yolox", **config, "moving_regions": regions})
+        )
+        counts.append(sum(map(len, source(frames, None))))
+    plain = BoxConfig(backend="yolox", **config, moving_regions={"enabled": False})
+    detected = sum(map(len, BoxSource(build_detector(plain, "cpu"), plain)(frames, None)))
+    assert counts[0] - detected > 10 and counts[1] - detected < (counts[0] - detected) / 2

@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.cubes.dataset import CubeSet
+from datasets.cubes.settings import require_configured
 from pre_process import extract_bboxes, extract_samples
 from pre_process.cubes.extractor import build_extractor
+from pre_process.cubes.settings import cube_settings
 from pre_process.detectors.build import BoxSource
 from pre_process.detectors.drawing import draw_zones
 from pre_process.detectors.zones import Zones
@@ -122,6 +124,34 @@ def test_zones_are_settings_of_cubes_and_cubes_without_any_still_open(tmp_path: 
     assert 0 < len(after) < len(before) and (after.boxes[:, 3] > HEIGHT / 2).all()
     with pytest.raises(UserError, match="watch_zones"):
         CubeSet.open(dataset.root, "training", pre_process=plain)
+
+
+def test_the_reach_of_boxes_is_a_setting_where_it_has_an_effect(tmp_path: Path):
+    dataset = make_dataset(tmp_path / "tiny")
+
+    def settings_of(**boxes) -> dict:
+        reach = {"box_reach": 0.4} | boxes.pop("moving_regions", {})
+        return cube_settings(PreProcessConfig(boxes={**boxes, "moving_regions": reach}), dataset)
+
+    key = "boxes.moving_regions.box_reach"
+    assert settings_of(backend="yolox")[key] == 0.4
+    for other in ({}, {"backend": "yolox", "moving_regions": {"enabled": False}}):
+        assert key not in settings_of(**other)
+    assert key not in settings_of(backend="yolox", moving_regions={"box_reach": 0})
+
+
+@pytest.mark.parametrize(("before", "now"), [(0.0, 0.4), (0.4, 0.0), (0.4, 0.3)])
+def test_cubes_of_another_reach_are_refused_and_older_ones_open(tmp_path: Path, before, now):
+    dataset = make_dataset(tmp_path / "tiny")
+
+    def configured(reach: float) -> PreProcessConfig:
+        return PreProcessConfig(boxes={"backend": "yolox", "moving_regions": {"box_reach": reach}})
+
+    made = cube_settings(configured(before), dataset)
+    folder = dataset.root / "cubes" / "training"
+    require_configured(made, configured(before), folder, "01")
+    with pytest.raises(UserError, match="box_reach"):
+        require_configured(made, configured(now), folder, "01")
 
 
 def test_zones_are_drawn_with_the_boxes(tmp_path: Path):

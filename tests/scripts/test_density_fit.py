@@ -71,6 +71,7 @@ def test_without_networks_it_scores_and_reports(configure, tmp_path):
     checkpoint = load_finished(path)
     assert checkpoint["stage"] == "density" and checkpoint["model"] == {}
     assert checkpoint["densities"]["banks"]["appearance"]["features"].shape[0] == 64
+    assert checkpoint["video"]["fps"] == 10.0 and checkpoint["video"]["width"] > 0
     assert checkpoint["statistics"]["held_out"] == {"videos": 2, "frames": 20, "seconds": 2.0}
     metrics = score(path, tmp_path / "out")
     assert set(metrics["branches"]) == {"hybrid", "appearance", "velocity", "no learning"}

@@ -155,3 +155,18 @@ def test_other_architecture_names_the_tensors():
     text = str(caught.value)
     assert "missing bias" in text and "unexpected extra" in text
     assert "weight: (3, 4) instead of (3, 2)" in text
+
+
+@pytest.mark.parametrize(
+    "video",
+    [{"width": 640, "height": 360}, {"width": -1, "height": 360, "fps": 25.0},
+     {"width": 640, "height": 360, "fps": float("nan")}, [640, 360, 25.0]],
+)  # fmt: skip
+def test_a_training_video_that_is_not_whole_is_refused(tmp_path, video):
+    whole = {"width": 640, "height": 360, "fps": 25.0}
+    path = tmp_path / "last.pth"
+    save_checkpoint(path, content(video=whole))
+    assert load_checkpoint(path)["video"] == whole
+    save_checkpoint(path, content(video=video))
+    with pytest.raises(UserError, match="video"):
+        load_checkpoint(path)

@@ -70,6 +70,8 @@ class MovingRegionConfig(Block):
     blur_size: Annotated[int, Field(ge=1, le=1001)] = 3
     min_area: NonNegative = 100
     max_aspect: Annotated[float, Field(gt=0)] = 10.0
+    # Share of its width and height by which a box explains what moves beside it; 0: as published.
+    box_reach: Annotated[float, Field(ge=0, le=2)] = 0.0
 
     @model_validator(mode="after")
     def _odd_blur(self) -> MovingRegionConfig:

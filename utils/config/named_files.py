@@ -6,6 +6,7 @@ that is code (an mmdet configuration), unless the user names that file, too.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -55,6 +56,14 @@ def require_named_by_user(
             f"checkpoint names is opened only when you name it, too: add --set {options} if you "
             "trust it (an mmdet configuration is code), or other values"
         )
+
+
+def options_that_name(config: Any) -> str:
+    """Options with which ``infer.py`` opens the files this configuration names; empty or `` --set``
+    and what follows, quoted for a shell."""
+    named = _pre_process_files(config.pre_process)
+    options = [f"{key}={value}" for key, value in named if value not in _NO_FILE]
+    return f" --set {shlex.join(options)}" if options else ""
 
 
 def _data_files(data: Any) -> Iterator[tuple[str, str]]:

@@ -61,6 +61,14 @@ class _Calibration(_Table):
         return self
 
 
+class _Video(_Table):
+    """Of the training videos; 0: they differ, or it is not known."""
+
+    width: Annotated[int, Field(ge=0, le=2**16)]
+    height: Annotated[int, Field(ge=0, le=2**16)]
+    fps: Annotated[float, Field(ge=0, le=1000)]
+
+
 class _Checkpoint(_Table):
     """Everything but weights and training state, which are compared with the network's own."""
 
@@ -75,6 +83,7 @@ class _Checkpoint(_Table):
     statistics: dict[str, Any] | None = None
     threshold: float | None = None
     calibration: _Calibration | None = None
+    video: _Video | None = None
     selection: Text | None = None
     training: dict[str, Any] = {}
 

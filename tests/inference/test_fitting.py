@@ -1,0 +1,144 @@
+"""Video of another size or rate than in training: scaled, thinned, refused; and said."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import infer
+from datasets.manifest import VideoEntry
+from inference.fitting import Fitting, fit_videos, read_fitted, thinned
+from inference.live.capture import open_live
+from inference.sources import find_entries
+from tests.helpers.tiny_checkpoint import write_checkpoint
+from tests.helpers.tiny_videos import HEIGHT, WIDTH, moving_squares
+from utils.errors import UserError
+
+TRAINED = {"width": WIDTH, "height": HEIGHT, "fps": 10.0}
+
+
+def write(path: Path, frames: np.ndarray, fps: int, scale: int = 1) -> Path:
+    """A video without loss whose every frame is shown ``scale`` times as large."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=fps)
+        stream.width, stream.height, stream.pix_fmt = WIDTH * scale, HEIGHT * scale, "bgr0"
+        for picture in frames:
+            large = np.ascontiguousarray(picture.repeat(scale, axis=0).repeat(scale, axis=1))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(large, format="bgr24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("run") / "last.pth", video=TRAINED)
+
+
+def watch(model: Path, source: Path, output: Path, *more: str) -> tuple[np.ndarray, dict]:
+    infer.main(["--model", str(model), "--source", str(source), "--output", str(output),
+                "--threshold", "0", "--no_video", *more])  # fmt: skip
+    with (output / "frame_scores.csv").open(newline="") as handle:
+        scores = [float(row["score"]) for row in csv.DictReader(handle) if row["score"]]
+    return np.array(scores), json.loads((output / "alarms.json").read_text())
+
+
+def test_twice_the_size_and_rate_gives_the_scores_and_times_of_training(model, tmp_path, capsys):
+    frames = moving_squares(24)
+    plain = write(tmp_path / "plain.mkv", frames, 10)
+    large = write(tmp_path / "large.mkv", np.repeat(frames, 2, axis=0), 20, scale=2)
+    scores, alarms = watch(model, plain, tmp_path / "a")
+    assert "scaled" not in capsys.readouterr().out
+    fitted, found = watch(model, large, tmp_path / "b")
+    told = capsys.readouterr().out
+    assert f"large.mkv: 192x128 scaled to {WIDTH}x{HEIGHT} (the training videos' size)" in told
+    assert "20 frames per second, 1 of 2 is scored: 10" in told
+    assert len(scores) == len(fitted) > 10
+    np.testing.assert_allclose(scores, fitted, rtol=1e-5)
+    assert found["seen"]["alarm_frames"] == alarms["seen"]["alarm_frames"] > 0
+    ours, theirs = found["alarms"][-1], alarms["alarms"][-1]
+    assert ours["end_seconds"] == pytest.approx(theirs["end_seconds"])
+
+
+def test_too_few_frames_per_second_are_refused_with_the_remedies(model, tmp_path, capsys):
+    slow = write(tmp_path / "slow.mkv", moving_squares(20), 5)
+    with pytest.raises(SystemExit) as stopped:
+        watch(model, slow, tmp_path / "a")
+    told = capsys.readouterr().err
+    assert stopped.value.code == 2 and not (tmp_path / "a").exists()
+    assert "slow.mkv: 5 frames per second, and the model was trained at 10" in told
+    assert "--fps" in told and "--any_rate" in told
+    scores, _ = watch(model, slow, tmp_path / "b", "--any_rate")
+    assert "not 10 as in training (--any_rate)" in capsys.readouterr().out
+    right, _ = watch(model, slow, tmp_path / "c", "--fps", "10")
+    assert np.array_equal(scores, right)
+
+
+def test_a_longest_side_is_kept_and_is_said_to_shrink_what_training_saw(tmp_path, capsys):
+    fitting = Fitting(640, 360, max_side=320)
+    assert fitting.size(3840, 2160) == (320, 180)
+    fitting.say(3840, 2160, 10.0, 1.0, "x")
+    assert "smaller than in training" in capsys.readouterr().out
+    assert Fitting(max_side=1280).size(3840, 2160) == (1280, 720)
+    assert Fitting(max_side=1280).size(640, 360) == (640, 360)
+    unknown = write_checkpoint(tmp_path / "last.pth")
+    clip = write(tmp_path / "a.mkv", moving_squares(20), 10, scale=2)
+    watch(unknown, clip, tmp_path / "out", "--max_side", "96")
+    assert "192x128 scaled to 96x64 (--max_side)" in capsys.readouterr().out
+
+
+def test_the_shape_of_a_picture_is_kept():
+    assert Fitting(640, 360).size(1920, 1080) == (640, 360)
+    assert Fitting(640, 360).size(640, 480) == (480, 360)  # 4:3 into 16:9
+    assert Fitting(640, 360).size(320, 180) == (640, 360)
+    assert Fitting().size(123, 77) == (123, 77)
+
+
+@given(st.integers(1, 500), st.floats(1.0, 40.0))
+def test_thinned_frames_are_counted_and_evenly_spaced(num_frames, step):
+    kept = list(thinned(range(num_frames), step))
+    entry = VideoEntry("a", "testing", Path("a"), "video", 0, num_frames, 8, 8)
+    fitted, rates = fit_videos([entry], [10.0 * step], Fitting(fps=10.0))
+    factor = getattr(fitted[0], "step", 1.0)
+    assert fitted[0].num_frames == len(list(thinned(range(num_frames), factor)))
+    assert rates == [pytest.approx(10.0 * step / factor)]
+    assert kept[0] == 0 and all(abs(each - k * step) <= 1 for k, each in enumerate(kept))
+
+
+@pytest.mark.parametrize(("fps", "step"), [(9.1, 1.0), (10.9, 1.0), (25.0, 2.5), (11.5, 1.15)])
+def test_rates_within_a_tenth_are_the_same(fps, step):
+    assert Fitting(fps=10.0).step(fps, "x") == pytest.approx(step)
+    assert Fitting().step(fps, "x") == 1.0
+    with pytest.raises(UserError, match=r"2(\.2)? times as fast"):
+        Fitting(fps=2 * fps).step(fps, "x")
+
+
+def test_a_part_of_a_folder_is_read_fitted(tmp_path):
+    clip = write(tmp_path / "a.mkv", moving_squares(9), 20, scale=2)
+    (entry,), _ = fit_videos(find_entries(str(clip)), [20.0], Fitting(**TRAINED))
+    pictures = list(read_fitted(entry))
+    assert len(pictures) == entry.num_frames == 5
+    assert {picture.shape for picture in pictures} == {(HEIGHT, WIDTH, 3)}
+
+
+def test_live_pictures_are_fitted_and_the_rate_is_what_is_left(tmp_path, capsys):
+    clip = write(tmp_path / "a.mkv", moving_squares(12), 40, scale=2)
+    frames = open_live(str(clip), None, 25.0, math.inf, 300.0, Fitting(**TRAINED))
+    assert frames.fps == pytest.approx(10.0)
+    taken = []
+    while (got := frames.take(4, timeout=5)) is not None:
+        taken += got
+    frames.close()
+    assert [each.index for each in taken] == [0, 1, 2]
+    assert {each.frame.shape for each in taken} == {(HEIGHT, WIDTH, 3)}
+    assert capsys.readouterr().out.count("scaled to") == 1
+    slow = write(tmp_path / "b.mkv", moving_squares(4), 5)
+    with pytest.raises(UserError, match="--any_rate"):
+        open_live(str(slow), None, 25.0, math.inf, 300.0, Fitting(**TRAINED))
