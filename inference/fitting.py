@@ -72,13 +72,17 @@ class Fitting:
             scale = min(scale, self.max_side / max(width, height))
         return max(2, round(scale * width)), max(2, round(scale * height))
 
+    def is_rate(self, fps: float) -> bool:
+        """Whether a rate is that of the training videos, or theirs is not known."""
+        return not self.fps or abs(fps - self.fps) <= RATE_TOLERANCE * self.fps
+
     def step(self, fps: float, shown: str) -> float:
         """Frames of a video of this rate to one that is scored, at least 1.
 
         Raises:
             UserError: ``shown`` has fewer frames per second than the training videos.
         """
-        if not self.fps or self.any_rate or abs(fps - self.fps) <= RATE_TOLERANCE * self.fps:
+        if self.any_rate or self.is_rate(fps):
             return 1.0
         if fps > self.fps:
             return fps / self.fps
@@ -107,7 +111,7 @@ class Fitting:
             yield f"{width}x{height} scaled to {size[0]}x{size[1]} ({why})"
         if step > 1:
             yield f"{fps:.4g} frames per second, 1 of {step:.3g} is scored: {fps / step:.4g}"
-        elif self.fps and abs(fps - self.fps) > RATE_TOLERANCE * self.fps:
+        elif not self.is_rate(fps):
             yield (
                 f"{fps:.4g} frames per second, not {self.fps:.4g} as in training (--any_rate): "
                 "scores and threshold may not fit"

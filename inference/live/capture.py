@@ -15,6 +15,7 @@ from datasets.rates import frame_rate, plausible_rate
 from datasets.video_files import decode, is_cut_short
 from datasets.videos import read_frames
 from inference.fitting import Fitting, thinned
+from inference.live.arrival import arrival_rate
 from inference.live.frame_buffer import Camera, FrameBuffer
 from inference.sources import find_entries, is_stream, source_name
 from utils.errors import UserError
@@ -164,6 +165,8 @@ def open_live(
     if isinstance(first, Stream) and first.num_frames > 0:
         recording = PacedVideo(_read_recording(first, shown), rate)
         return _buffer(lambda: recording, shown, max_delay, give_up_after, rate, fitting)
+    if first and fps is None and not fitting.is_rate(rate):  # many servers make a rate up
+        rate = arrival_rate(first) or rate
     opened = [first]
 
     def open_camera() -> Camera | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import time
 from pathlib import Path
 
 import av
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 import infer
 from datasets.manifest import VideoEntry
 from inference.fitting import Fitting, fit_videos, read_fitted, thinned
+from inference.live.arrival import arrival_rate
 from inference.live.capture import open_live
 from inference.sources import find_entries
 from tests.helpers.tiny_checkpoint import write_checkpoint
@@ -142,3 +144,24 @@ def test_live_pictures_are_fitted_and_the_rate_is_what_is_left(tmp_path, capsys)
     slow = write(tmp_path / "b.mkv", moving_squares(4), 5)
     with pytest.raises(UserError, match="--any_rate"):
         open_live(str(slow), None, 25.0, math.inf, 300.0, Fitting(**TRAINED))
+
+
+class Ticking:
+    """A camera that gives a burst first and then 50 pictures a second, ``count`` in all."""
+
+    def __init__(self, count: int) -> None:
+        self.left, self.burst = count, 8
+
+    def read(self):
+        self.left, self.burst = self.left - 1, self.burst - 1
+        time.sleep(0.02 if self.burst < 0 else 0)
+        return (self.left >= 0), np.zeros((4, 4, 3), np.uint8)
+
+    def release(self):
+        pass
+
+
+def test_the_rate_of_a_stream_is_measured_behind_its_first_burst():
+    rate = arrival_rate(Ticking(1000), settling=0.1, measured=0.4)
+    assert rate is not None and 15 < rate <= 51  # a busy machine is late, never early
+    assert arrival_rate(Ticking(9), settling=0.1, measured=0.4) is None
