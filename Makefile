@@ -27,8 +27,9 @@ seeds: $(foreach s,$(SEEDS),seed_$(s))
 seed_%:
 	$(MAKE) demo SEED=$*
 
+# One thread a program: two with two threads each on two cores would wait for each other.
 test: $(VENV)/.test-ready
-	$(RUN) -m pytest -n 2
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2
 
 # The same tests on the oldest libraries allowed, in an environment of its own (7 GB).
 test-oldest: $(OLDEST)/.test-ready
