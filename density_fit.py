@@ -13,21 +13,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from datasets.cubes.dataset import CubeSet
 from datasets.cubes.held_out import hold_out
 from datasets.cubes.settings import warn_of_other_cubes
 from engine.normal_data import describe_normal_data
+from engine.scoring.build import checkpoint_model
 from evaluation.scores import DENSITY_STAGE
-from models.hf2vad.from_checkpoint import model_from_checkpoint
 from utils.checkpoint import load_finished, save_checkpoint
 from utils.config.load import add_config_arguments, load_config
 from utils.console import echo, setup_logging
 from utils.errors import UserError, exit_on_user_error
 from utils.files import digest
 from utils.run_folder import sole_writer
-from utils.runtime import pick_device, provenance, seed_everything
+from utils.runtime import pick_device, provenance, seed_everything, use_threads
 
 STAGES = ("cvae", "finetune", DENSITY_STAGE)
 
@@ -59,15 +57,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             "eval.normalisation=surprise"
         )
     device = pick_device(config.run.device)
-    if config.run.num_threads:
-        torch.set_num_threads(config.run.num_threads)
+    use_threads(config.run.num_threads)
     seed_everything(config.run.seed)
     cubes = CubeSet.open(config.data.folder, "training", pre_process=config.pre_process)
     parts = hold_out(cubes, config.data.calibration_share, config.data.fps)
     trained = _trained(arguments.model_save_path, config)
-    model = model_from_checkpoint(trained, str(arguments.model_save_path))
-    if model is not None:
-        model = model.to(device)
+    model = checkpoint_model(trained, arguments.model_save_path, device)
     held = "nothing" if parts[1] is None else f"{len(parts[1])} cubes"
     echo(f"{config.data.folder}: {len(parts[0])} normal cubes to fit on, {held} held out")
     path = config.stage_folder(DENSITY_STAGE) / "last.pth"

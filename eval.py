@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from datasets.cubes.loader import CubeLoader
-from engine.scoring.build import configured_scorer
+from engine.scoring.build import checkpoint_model, configured_scorer
 from engine.scoring.explain import explain_cubes
+from engine.scoring.network import CubeScorer
 from evaluation.checkpoint import evaluate_checkpoint, origin
 from evaluation.distributed import score_distributed
 from evaluation.evaluate import Evaluation, with_protocol
 from evaluation.selection import best_on_test
 from inference.evaluation_data import TestData, open_test_data
-from models.hf2vad.from_checkpoint import model_from_checkpoint
 from utils import distributed
 from utils.checkpoint import kept_checkpoints
 from utils.console import echo, setup_logging
@@ -35,12 +37,19 @@ class Scorer:
 
     def __init__(self, config: Any, test: TestData) -> None:
         self.config, self.test, self.device = config, test, pick_device(config.run.device)
+        self._opened = lru_cache(maxsize=1)(self._open)  # what was scored last is published, mostly
+
+    def _open(self, path: Path) -> tuple[dict[str, Any], nn.Module | None, CubeScorer]:
+        """A checkpoint, its network and what scores with it."""
+        checkpoint = self.test.load(path)
+        model = checkpoint_model(checkpoint, path, self.device)
+        scorer = configured_scorer(checkpoint, path, self.device, self.config, model=model)
+        return checkpoint, model, scorer
 
     def evaluate(self, path: Path) -> Evaluation:
         """Score every cube with a checkpoint and measure what comes out."""
-        test, checkpoint = self.test, self.test.load(path)
-        settings = self.config.eval
-        scorer = configured_scorer(checkpoint, path, self.device, self.config)
+        test, settings = self.test, self.config.eval
+        checkpoint, _, scorer = self._opened(path)
         loader = CubeLoader(test.cubes, settings.batch_size)
         errors = score_distributed(
             loader,
@@ -56,11 +65,8 @@ class Scorer:
 
     def publish(self, path: Path, evaluation: Evaluation, with_ablation: bool) -> None:
         """Write the results of a checkpoint, with pictures of what it expected."""
-        test, checkpoint = self.test, self.test.load(path)
-        model = model_from_checkpoint(checkpoint, str(path))
-        if model is not None:
-            model = model.to(self.device)
-        scorer = configured_scorer(checkpoint, path, self.device, self.config)
+        test = self.test
+        checkpoint, model, scorer = self._opened(path)
 
         def explain(indices: np.ndarray) -> dict[str, Any]:
             return explain_cubes(model, scorer, *test.cubes.gather(indices), self.device)

@@ -9,12 +9,13 @@ import torch
 
 from datasets.cubes.loader import to_network_inputs
 from engine.scoring.network import random_cubes
+from evaluation.scores import STAGES
 from losses.hf2vad import cvae_loss, finetune_loss, memae_loss
 from models.hf2vad.hf2vad import build_hf2vad
 from models.hf2vad.ml_memae_sc import FLOW_CHANNELS
 from utils.runtime import autocast
 
-STAGES = ("ml_memae_sc", "cvae", "finetune")
+TRAINED = STAGES[:3]
 
 
 def seconds_per_step(config: Any, device: torch.device) -> dict[str, float]:
@@ -22,7 +23,7 @@ def seconds_per_step(config: Any, device: torch.device) -> dict[str, float]:
     model = build_hf2vad(config.model.memae.model_dump(), config.model.vunet.model_dump())
     model = model.to(device).train()
     found = {}
-    for stage in STAGES:
+    for stage in TRAINED:
         settings = getattr(config, stage)
         appearance, motion = map(torch.from_numpy, random_cubes(settings.batch_size, seed=0))
         frames, flows = to_network_inputs(appearance, motion, device)
@@ -51,13 +52,13 @@ def epochs_within(
         At least one epoch a stage, at most the configured number.
     """
     share = min(seconds / sum(stage_seconds(config, steps, cubes).values()), 1.0)
-    return {stage: max(1, int(share * getattr(config, stage).num_epochs)) for stage in STAGES}
+    return {stage: max(1, int(share * getattr(config, stage).num_epochs)) for stage in TRAINED}
 
 
 def stage_seconds(config: Any, steps: dict[str, float], cubes: int) -> dict[str, float]:
     """Expected seconds of each stage with its configured epochs."""
     found = {}
-    for stage in STAGES:
+    for stage in TRAINED:
         settings = getattr(config, stage)
         found[stage] = steps[stage] * -(-cubes // settings.batch_size) * settings.num_epochs
     return found
@@ -66,10 +67,10 @@ def stage_seconds(config: Any, steps: dict[str, float], cubes: int) -> dict[str,
 def _loss(
     stage: str, model: Any, frames: torch.Tensor, flows: torch.Tensor, settings: Any
 ) -> torch.Tensor:
-    if stage == STAGES[0]:
+    if stage == TRAINED[0]:
         last_flow = flows[:, -FLOW_CHANNELS:]
         return memae_loss(model.memae(last_flow), last_flow, settings)["total"]
-    if stage == STAGES[1]:
+    if stage == TRAINED[1]:
         with torch.no_grad():
             recon = model.memae(flows)["flow_recon"]
         return cvae_loss(model(frames, flows, recon), settings)["total"]

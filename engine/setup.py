@@ -19,7 +19,7 @@ from engine.trainer import fit
 from utils import distributed
 from utils.config.load import add_config_arguments, load_config
 from utils.console import echo, setup_logging
-from utils.runtime import pick_device, seed_everything, use_tf32
+from utils.runtime import pick_device, seed_everything, use_tf32, use_threads
 
 
 @dataclass
@@ -77,8 +77,7 @@ def start_stage(
     distributed.initialise(config.run.timeout_seconds)
     accelerator = make_accelerator(pick_device(config.run.device))
     use_tf32(config.run.tf32)
-    if config.run.num_threads:
-        torch.set_num_threads(config.run.num_threads)
+    use_threads(config.run.num_threads)
     seed_everything(config.run.seed)
     folder = config.stage_folder(name)
     return StageSetup(name, config, getattr(config, name), folder, accelerator, arguments.restart)

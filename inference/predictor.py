@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from engine.scoring.build import configured_scorer
+from engine.scoring.build import checkpoint_model, configured_scorer
 from engine.scoring.explain import explain_cubes
 from engine.scoring.network import CubeScorer
 from evaluation.calibration import Rate, expected, require_same_score, threshold_for
@@ -20,12 +20,11 @@ from evaluation.checkpoint import calibrated_threshold
 from evaluation.evaluate import Threshold
 from evaluation.scores import STAGES, ScoreRule, score_rules
 from evaluation.smoothing import Smoothing
-from models.hf2vad.from_checkpoint import model_from_checkpoint
 from pre_process.cubes.extractor import CubeExtractor, build_extractor
 from utils.checkpoint import load_finished
 from utils.config.load import OVERRIDES, scoring_config
 from utils.errors import UserError
-from utils.runtime import pick_device
+from utils.runtime import pick_device, use_threads
 from visualization.annotate import ScoreScale
 
 logger = logging.getLogger(__name__)
@@ -119,14 +118,11 @@ def load_predictor(
     )
     _require_new_video(path, config.pre_process)
     _compare(checkpoint["config"]["pre_process"], config.pre_process.model_dump(mode="json"))
-    if config.run.num_threads:
-        torch.set_num_threads(config.run.num_threads)
+    use_threads(config.run.num_threads)
     where = pick_device(config.run.device)
     statistics = checkpoint["statistics"]
     rules = score_rules(checkpoint["stage"], statistics, config.eval, str(path))
-    model = model_from_checkpoint(checkpoint, str(path))
-    if model is not None:
-        model = model.to(where)
+    model = checkpoint_model(checkpoint, path, where)
     return Predictor(
         path=path,
         checkpoint=checkpoint,

@@ -44,6 +44,14 @@ def resolve_backend(backend: str, device: torch.device) -> str:
     return backend
 
 
+def checkpoint_model(
+    checkpoint: Mapping[str, Any], path: Path | None, device: torch.device
+) -> nn.Module | None:
+    """``model_from_checkpoint`` on a device; ``None`` where the checkpoint has no network."""
+    model = model_from_checkpoint(checkpoint, str(path))
+    return None if model is None else model.to(device)
+
+
 def model_scorer(
     model: nn.Module, device: torch.device, backend: str = "auto", precision: str = "fp32"
 ) -> CubeScorer:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from datasets.manifest import VideoEntry
-from datasets.video_files import read_header
+from datasets.rates import frame_rate
 from datasets.videos import read_frames
 from pre_process.cubes.extractor import build_extractor
 from utils.config.hf2vad import PreProcessConfig
@@ -99,12 +99,12 @@ def survey(entries: Sequence[VideoEntry], config: PreProcessConfig, default_fps:
     Raises:
         UserError: no video, or no box in any sampled frame.
     """
-    fps = [_rate(entry, default_fps) for entry in entries]
+    fps = [frame_rate(entry, default_fps) for entry in entries]
     step = max(1, len(entries) // _SAMPLED_VIDEOS)
     counts, seconds = 0, 0.0
     frames = 0
+    extractor = build_extractor(config, batch_size=_AT_ONCE)
     for entry in list(entries)[::step][:_SAMPLED_VIDEOS]:
-        extractor = build_extractor(config, batch_size=_AT_ONCE)
         extractor.start()
         began = time.perf_counter()
         for frame, _ in zip(read_frames(entry), range(_SAMPLED_FRAMES), strict=False):
@@ -120,11 +120,3 @@ def survey(entries: Sequence[VideoEntry], config: PreProcessConfig, default_fps:
             "the videos where something happens"
         )
     return Survey(entries, fps, counts / frames, seconds / frames)
-
-
-def _rate(entry: VideoEntry, default: float) -> float:
-    if entry.kind == "frames":
-        return default
-    header = read_header(entry.source)
-    fps = entry.num_frames / header.seconds if header.seconds else header.fps
-    return fps if 0.5 <= fps <= 1000 else default

@@ -8,7 +8,7 @@ import pytest
 
 import fit
 import infer
-from engine.budget import STAGES, epochs_within, stage_seconds
+from engine.budget import TRAINED, epochs_within, stage_seconds
 from tests.helpers.tiny_videos import write_video
 from tests.repository.test_structure import ROOT
 from utils.checkpoint import find_checkpoint, load_finished
@@ -57,7 +57,7 @@ def test_networks_are_trained_within_a_time_and_again_is_going_on(command, tmp_p
 
 def test_epochs_are_cut_in_proportion():
     config = load_config(ROOT / "cfgs" / "custom.yaml")  # 10, 6 and 2 epochs
-    steps = dict.fromkeys(STAGES, 1.0)
+    steps = dict.fromkeys(TRAINED, 1.0)
     assert stage_seconds(config, steps, 1000) == {"ml_memae_sc": 80, "cvae": 48, "finetune": 16}
     assert epochs_within(config, steps, 1000, 72) == {"ml_memae_sc": 5, "cvae": 3, "finetune": 1}
     assert list(epochs_within(config, steps, 1000, 1).values()) == [1, 1, 1]
