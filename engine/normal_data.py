@@ -15,8 +15,8 @@ from datasets.cubes.dataset import CubeSet
 from datasets.cubes.held_out import CubePart
 from datasets.cubes.loader import CubeBatch, CubeLoader
 from datasets.training_video import describe_training_video
-from engine.scoring.build import density_scorer, model_scorer, resolve_backend
-from engine.scoring.density_scorer import FlowEnergyScorer
+from engine.scoring.build import model_scorer, resolve_backend
+from engine.scoring.density_scorer import DensityScorer, FlowEnergyScorer
 from engine.scoring.features import CubeFeatures
 from evaluation.calibration import calibrate_stage
 from evaluation.densities.bank import Bank
@@ -108,15 +108,16 @@ def score_normal(
     """Fit the densities and score the normal cubes; see ``describe_normal_data``."""
     settings = config.eval
     kinds = [kind for kind in DENSITIES if getattr(settings, WEIGHTS[kind]) > 0]
-    densities = None
-    if kinds and stage != STAGES[0]:
-        densities = fit_densities(training, kinds, config, device)
     scorer: Any = FlowEnergyScorer()
     if model is not None:
         scorer = model_scorer(model, device, settings.backend)
-    if densities is not None:
-        backbone = config.density.appearance
-        scorer = density_scorer(scorer, densities, backbone, device, "training", settings.backend)
+    densities = None
+    if kinds and stage != STAGES[0]:
+        _require_enough(training, config)
+        compiled = resolve_backend(settings.backend, device) == "openvino"
+        features = CubeFeatures(kinds, config.density.appearance, device, compiled)
+        densities = fit_densities(training, kinds, features, config)
+        scorer = DensityScorer(scorer, features, densities)
 
     def score(cubes: Cubes, blocks: np.ndarray | None = None) -> Errors:
         def score_batch(batch: CubeBatch) -> dict[str, Any]:
@@ -132,28 +133,17 @@ def score_normal(
 
 
 def fit_densities(
-    cubes: Cubes, kinds: Sequence[str], config: Any, device: torch.device
+    cubes: Cubes, kinds: Sequence[str], features: CubeFeatures, config: Any
 ) -> Densities:
     """Banks of the features of normal cubes chosen at random (by ``run.seed``).
 
     Args:
         cubes: the normal cubes.
         kinds: of features: ``appearance``, ``velocity``.
+        features: computes them.
         config: the whole configuration.
-        device: of the backbone.
-
-    Raises:
-        UserError: too few cubes, or a backbone that cannot be had.
     """
-    if len(cubes) < _FEWEST:
-        raise UserError(
-            f"{config.data.folder}: {len(cubes)} normal cubes, and a density needs {_FEWEST}; "
-            "record more video, lower pre_process.boxes.min_area, or set eval.w_appearance=0 and "
-            "eval.w_velocity=0"
-        )
     settings = config.density
-    compiled = resolve_backend(config.eval.backend, device) == "openvino"
-    features = CubeFeatures(kinds, settings.appearance, device, compiled)
     generator = np.random.default_rng(config.run.seed)
     rows = np.sort(generator.permutation(len(cubes))[: settings.bank_size])
     parts = np.array_split(rows, -(-len(rows) // config.eval.batch_size))
@@ -173,6 +163,15 @@ def fit_densities(
     uses_backbone = "appearance" in kinds
     backbone = {"name": name, "weights": weights_digest(name, weights)} if uses_backbone else {}
     return Densities(banks, np.concatenate([cube[0][:, -1] for cube in gathered]), backbone)
+
+
+def _require_enough(cubes: Cubes, config: Any) -> None:
+    if len(cubes) < _FEWEST:
+        raise UserError(
+            f"{config.data.folder}: {len(cubes)} normal cubes, and a density needs {_FEWEST}; "
+            "record more video, lower pre_process.boxes.min_area, or set eval.w_appearance=0 and "
+            "eval.w_velocity=0"
+        )
 
 
 def _blocks(cubes: Cubes) -> np.ndarray:

@@ -46,8 +46,7 @@ class Bank:
         """
         distances = np.empty(len(features))
         for block in np.unique(blocks):
-            own, others = blocks == block, self.blocks != block
-            index = self._fit(self.features[others]) if others.any() else self._index
+            own, index = blocks == block, self._others.get(block, self._index)
             distances[own] = self._mean_distance(index, features[own])
         return distances
 
@@ -59,6 +58,14 @@ class Bank:
     @cached_property
     def _index(self) -> NearestNeighbors:
         return self._fit(self.features)
+
+    @cached_property
+    def _others(self) -> dict[int, NearestNeighbors]:
+        """Block -> the features of all others; nothing where it is the only one."""
+        blocks = np.unique(self.blocks)
+        if len(blocks) == 1:
+            return {}
+        return {block: self._fit(self.features[self.blocks != block]) for block in blocks}
 
     def _fit(self, features: np.ndarray) -> NearestNeighbors:
         return NearestNeighbors(metric=self.metric, algorithm="brute").fit(_as_float32(features))
