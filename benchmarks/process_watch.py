@@ -22,7 +22,8 @@ class Sample(NamedTuple):
     Attributes:
         progress: work done, in the run's own unit.
         seconds: since the watch began.
-        rss: resident memory, bytes.
+        rss: resident memory, bytes; without pages of files that are mapped (cubes, libraries),
+            which the system drops when it needs room.
         files: open file descriptors.
         threads: of the process.
     """
@@ -75,7 +76,8 @@ def watched(progress: Callable[[], float], every: float) -> Iterator[list[Sample
 
 
 def _take(progress: float, seconds: float) -> Sample:
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    resident, of_files = map(int, Path("/proc/self/statm").read_text(encoding="ascii").split()[1:3])
+    pages = resident - of_files
     files = len(os.listdir("/proc/self/fd")) - 1  # noqa: PTH208 - one of them is this listing
     threads = len(os.listdir("/proc/self/task"))  # noqa: PTH208
     return Sample(progress, seconds, pages * os.sysconf("SC_PAGE_SIZE"), files, threads)

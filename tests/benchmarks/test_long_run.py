@@ -61,7 +61,7 @@ def test_live_inference_and_training_do_not_grow(tmp_path):
     Training is hardly warm after two epochs, so its memory is bounded loosely.
     """
     output = tmp_path / "run.json"
-    command = [sys.executable, "-m", "benchmarks.long_run", "--frames", "800", "--epochs", "2"]
+    command = [sys.executable, "-m", "benchmarks.long_run", "--frames", "1500", "--epochs", "2"]
     done = subprocess.run(
         [*command, "--output", str(output)], cwd=ROOT, capture_output=True, text=True, timeout=600
     )
@@ -71,6 +71,6 @@ def test_live_inference_and_training_do_not_grow(tmp_path):
     for each in runs:
         assert each["files"][1] <= each["files"][0] + 2, each["run"]
         assert each["threads"][1] <= each["threads"][0] + 1, each["run"]
-        bound = 20 if each["run"] == "live inference" else 120
+        bound = 20 if each["run"] == "live inference" else 60
         assert each["rss_end_mib"] - each["rss_half_mib"] < bound, each["run"]
-    assert runs[-1]["amount"] == 800
+    assert runs[-1]["amount"] == 1500
