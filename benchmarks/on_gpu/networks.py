@@ -18,10 +18,14 @@ from benchmarks.plain.training import PlainModel, PlainTrainer
 from datasets.cubes.loader import to_network_inputs
 from engine.optimizer import adam
 from engine.scoring.network import random_cubes
+from losses.frd import AnomalyBank
+from losses.frd_step import FRDStep
 from losses.hf2vad import cvae_loss, finetune_loss, memae_loss
+from models.frd.frd import FRD
 from models.hf2vad.hf2vad import HF2VAD, build_hf2vad
 from published.state_dict_keys import to_published
 from utils.runtime import autocast, use_tf32
+from utils.transfer import pin
 
 PRECISIONS = ("fp32", "tf32", "bf16")
 # The numbers of cfgs/ped2.yaml, whose reading needs more than torch.
@@ -147,6 +151,20 @@ def stage_step(
         return loss.detach()
 
     return step
+
+
+def frd_inputs(sizes: Sizes, device: torch.device) -> tuple[FRD, FRDStep, Tensor, Tensor]:
+    """FRD-UVAD in training with a full bank: network, step, rows and float16 features on the host.
+
+    Rows are (B, K), features (B, crops, K, D), pinned where there is a GPU.
+    """
+    batch, held, crops, snippets, size, blocks = sizes.frd
+    torch.manual_seed(0)
+    model, bank = FRD(size, blocks).to(device).train(), AnomalyBank(held)
+    bank.add(torch.randn(held, crops, snippets, size, device=device))
+    rows = torch.arange(batch * snippets).view(batch, snippets)
+    features = pin(torch.randn(batch, crops, snippets, size).half())
+    return model, FRDStep(bank, "wlab", 0.5, {}, 0.5), rows, features
 
 
 def computing_in(device: torch.device, precision: str) -> torch.autocast:
