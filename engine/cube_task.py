@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from datasets.cubes.dataset import CubeSet, LastFlows
 from datasets.cubes.held_out import hold_out
@@ -47,7 +47,7 @@ class CubeTask(StageTask):
             **setup.share,
         )
 
-    def inputs(self, batch: CubeBatch) -> tuple[Tensor, Tensor]:
+    def inputs(self, batch: CubeBatch) -> tuple[Any, ...]:
         """Frames (B,15,32,32) in [0,1] and flows (B,8,32,32), pixels, on the device."""
         return to_network_inputs(batch.appearance, batch.motion, self.setup.device)
 

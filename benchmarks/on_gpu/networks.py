@@ -118,6 +118,18 @@ def stage_loss(
     return finetune_loss(output, flows, SETTINGS)["total"]
 
 
+class StageLoss(nn.Module):
+    """A stage's network and loss as one module, as ``engine.compiled`` compiles them."""
+
+    def __init__(self, stage: str, network: nn.Module) -> None:
+        super().__init__()
+        self.stage, self.network = stage, network
+
+    def forward(self, frames: Tensor, flows: Tensor) -> Tensor:
+        """The total of ``stage_loss``."""
+        return stage_loss(self.stage, self.network, frames, flows)
+
+
 def stage_step(
     sizes: Sizes,
     stage: str,
@@ -131,7 +143,7 @@ def stage_step(
     Args:
         precision: one of ``PRECISIONS``.
         weights_last: weights in channels-last memory, too.
-        compiled: what to do with the network.
+        compiled: what to do with network and loss, a module.
     """
     model = new_model(sizes).to(device).train()
     if stage == "stage2":
@@ -140,12 +152,12 @@ def stage_step(
     if weights_last:
         trained = trained.to(memory_format=torch.channels_last)
     optimizer = adam(trained.parameters(), SETTINGS, device)
-    network, batch = compiled(trained), cubes(sizes.batches[stage], device, 0)
+    loss_of, batch = compiled(StageLoss(stage, trained)), cubes(sizes.batches[stage], device, 0)
 
     def step() -> Tensor:
         optimizer.zero_grad(set_to_none=True)
         with computing_in(device, precision):
-            loss = stage_loss(stage, network, *batch)
+            loss = loss_of(*batch)
         loss.backward()
         optimizer.step()
         return loss.detach()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -66,9 +67,11 @@ def normalise_groups(norm: nn.Module, x: Tensor, num_groups: int) -> Tensor:
         return torch.cat([norm(group) for group in groups])
     assert norm.num_batches_tracked is not None and norm.momentum is not None
     norm.num_batches_tracked += num_groups
-    statistics = (norm.running_mean, norm.running_var)
-    how = (norm.weight, norm.bias, True, norm.momentum, norm.eps)
-    return torch.cat([F.batch_norm(group, *statistics, *how) for group in groups])
+    apply = partial(
+        F.batch_norm, running_mean=norm.running_mean, running_var=norm.running_var,
+        weight=norm.weight, bias=norm.bias, training=True, momentum=norm.momentum, eps=norm.eps,
+    )  # fmt: skip
+    return torch.cat([apply(group) for group in groups])
 
 
 class DoubleConv(nn.Module):

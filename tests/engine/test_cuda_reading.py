@@ -14,7 +14,7 @@ import finetune
 import ml_memAE_sc_train
 import train
 from engine import trainer
-from engine.compiled import StepNetwork
+from engine.compiled import StepLoss
 from engine.loss_log import LossLog
 from engine.optimizer import adam
 from engine.scoring import features, network
@@ -84,7 +84,7 @@ def test_an_epoch_reads_nothing_but_losses_every_few_steps(monkeypatch, tmp_path
             task.model.freeze_memae()
             task.settings = task.settings.model_copy(update={"keep_flow_recon": False})
         fit = training_of(task, tmp_path)
-        fit._train_epoch(StepNetwork(task.model, "off", META, "fp32", True), None)
+        fit._train_epoch(StepLoss(task, task.model, "off", META, "fp32"), None)
     trained = [each for each in task.model.parameters() if each.requires_grad]
     assert all(each.grad is not None and each.grad.device == META for each in trained)
     assert fit.state.step == STEPS and fit.state.average.count == STEPS
