@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from engine.resumed import optimizer_state, require_training_state, schedule_state
+from engine.resumed import lay_out, optimizer_state, require_training_state, schedule_state
 from utils import distributed
 from utils.errors import UserError
 from utils.runtime import random_states, restore_random_states, seed_apart
@@ -122,6 +122,7 @@ class TrainingState:
         if self.memory is not None:
             self.memory.load_state_dict(training.get("memory", {}))
         self.optimizer.load_state_dict(optimizer_state(training["optimizer"], self.optimizer))
+        lay_out(self.optimizer)
         self.scheduler.load_state_dict(schedule_state(training["scheduler"]))
         self.epoch, self.step = checkpoint["epoch"], checkpoint["step"]
         self.step_in_epoch = training["step_in_epoch"]

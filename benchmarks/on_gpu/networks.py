@@ -24,7 +24,7 @@ from losses.hf2vad import cvae_loss, finetune_loss, memae_loss
 from models.frd.frd import FRD
 from models.hf2vad.hf2vad import HF2VAD, build_hf2vad
 from published.state_dict_keys import to_published
-from utils.runtime import autocast, use_tf32
+from utils.runtime import autocast, laid_out, use_tf32
 from utils.transfer import pin
 
 PRECISIONS = ("fp32", "tf32", "bf16")
@@ -135,22 +135,22 @@ def stage_step(
     stage: str,
     device: torch.device,
     precision: str,
-    weights_last: bool = False,
+    usual_layout: bool = False,
     compiled: Callable[[nn.Module], nn.Module] = lambda network: network,
 ) -> Callable[[], Any]:
     """One optimizer step of ours after the other, on a batch that is on the device.
 
     Args:
         precision: one of ``PRECISIONS``.
-        weights_last: weights in channels-last memory, too.
+        usual_layout: weights not laid out as training lays them out on the device.
         compiled: what to do with network and loss, a module.
     """
     model = new_model(sizes).to(device).train()
     if stage == "stage2":
         model.freeze_memae()
     trained: nn.Module = model.memae if stage == "stage1" else model
-    if weights_last:
-        trained = trained.to(memory_format=torch.channels_last)
+    if not usual_layout:
+        trained = laid_out(trained, device)
     optimizer = adam(trained.parameters(), SETTINGS, device)
     loss_of, batch = compiled(StageLoss(stage, trained)), cubes(sizes.batches[stage], device, 0)
 

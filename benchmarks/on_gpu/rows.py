@@ -93,14 +93,14 @@ def steps(sizes: Sizes, device: torch.device, before: list[Row]) -> Rows:
             stage_step(sizes, stage, device, "fp32")()
         operations = counter.get_total_flops()
         variants = [(each, False) for each in precisions_of(device)]
-        for precision, weights_last in [*variants, (variants[-1][0], True)]:
-            step = stage_step(sizes, stage, device, precision, weights_last)
+        for precision, usual_layout in [*variants, (variants[-1][0], True)]:
+            step = stage_step(sizes, stage, device, precision, usual_layout)
             ours = seconds_of(step, device, sizes.seconds)
             # bfloat16 beside the fastest plain one
             beside = plain.get(precision) or min(plain.values())
             rate = operations / ours / 1e12
             note = f"{rate:.3g} TFLOP/s{_share(rate, precision, before)}"
-            note += ", weights channels-last" if weights_last else ""
+            note += ", weights not channels-last" if usual_layout else ""
             yield Row(
                 f"step of {batch}, {stage}", precision, 1000 * ours, "ms", 1000 * beside,
                 beside / ours, note,

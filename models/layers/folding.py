@@ -53,10 +53,14 @@ def _fold(layers: Sequence[NormConv2d]) -> list[tuple[Tensor, Tensor]]:
 
 
 def _as_computed(values: Tensor) -> Tensor:
-    """In the type that autocast would convert each layer's share to by itself."""
+    """As a convolution computes with them, which else would convert each layer's share by itself.
+
+    That is autocast's type, and for kernels the memory layout of the activations.
+    """
     kind = values.device.type
-    enabled = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
-    return values.to(torch.get_autocast_dtype(kind)) if enabled else values
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        values = values.to(torch.get_autocast_dtype(kind))
+    return values.contiguous(memory_format=torch.channels_last) if values.ndim == 4 else values
 
 
 def _kernel_shape(layer: NormConv2d) -> tuple[int, ...]:
