@@ -114,4 +114,3 @@ class Bank:
             state["metric"],
             int(state["neighbours"]),
         )
-
