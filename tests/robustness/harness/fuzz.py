@@ -69,7 +69,7 @@ def _fuzz_one(reader: Reader, work: Path, cases: int, seed: int, counts: Counter
         max_examples=cases, deadline=None, database=None,
         suppress_health_check=list(hypothesis.HealthCheck),
     )  # fmt: skip
-    @hypothesis.given(reader.damages or of_bytes())
+    @hypothesis.given(of_bytes() if reader.damages is None else reader.damages)
     def check(damage: Damage) -> None:
         outcome = _outcome(reader, damage(reader.good), work)
         counts[f"{reader.label or reader.name}: {outcome}"] += 1

@@ -21,7 +21,7 @@ from tests.robustness.harness.scenes import Scene, build
 from utils.errors import UserError
 
 _STOPPED = 143  # exit code
-_SHARE = 0.12  # of each kind of damage to each program's checkpoint
+_SHARE = 0.05  # of each kind of damage to each program's checkpoint
 _DAMAGES = {"bytes": of_bytes, "pickle": of_pickles, "values": of_values}
 
 
