@@ -40,6 +40,19 @@ _BOX = np.array([[20, 20, 36, 36]], np.float32)
 _CALM, _ALARMING, _THRESHOLD = 10.0, 1e5, 500.0  # errors, and the score between them
 
 
+class Camera(MadeUpCamera):
+    """Ends after ``total`` frames, or when its time is over."""
+
+    def __init__(self, total: int, places: threading.Semaphore, minutes: float) -> None:
+        self._until = time.monotonic() + 60 * minutes
+        super().__init__(total, places)
+
+    @property
+    def has_end(self) -> bool:
+        """See ``MadeUpCamera``."""
+        return super().has_end or time.monotonic() > self._until
+
+
 class MadeUpCubes:
     """An extractor that gives one empty cube a frame, ``CubeExtractor``'s methods."""
 
@@ -84,13 +97,13 @@ class MadeUpPredictor:
         return {"flow_error": errors, "frame_error": errors, "energy": errors}
 
 
-def day(folder: Path, frames: int) -> tuple[dict[str, Any], PatientFrames]:
-    """Watch so many frames; ``describe``'s numbers and the buffer."""
+def day(folder: Path, frames: int, minutes: float) -> tuple[dict[str, Any], PatientFrames]:
+    """Watch so many frames, or so long; ``describe``'s numbers and the buffer."""
     predictor = MadeUpPredictor(
         load_predictor(write_checkpoint(folder / "last.pth"), [], "torch", "cpu")
     )
     places = threading.Semaphore(_AHEAD)
-    camera = MadeUpCamera(frames, places)
+    camera = Camera(frames, places, minutes)
     output = folder / "out"
     output.mkdir()
     settings = LiveSettings(
@@ -128,19 +141,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Watch, check, and tell."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=2_160_000, help="a day has 25 * 86400")
+    parser.add_argument("--minutes", type=float, default=1440.0, help="end then, whatever came")
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
-        run, source = day(Path(scratch), options.frames)
-        found = check(Path(scratch) / "out", options.frames)
-    assert found["rows"] == options.frames - _TRIM * (1 + source.reconnected), "rows are missing"
+        run, source = day(Path(scratch), options.frames, options.minutes)
+        found = check(Path(scratch) / "out", source.captured)
+    assert found["rows"] == source.captured - _TRIM * (1 + source.reconnected), "rows are missing"
     samples = run["samples"]
     print(f"{source.captured} frames, {source.dropped} dropped, {source.reconnected} reconnections")
     print(f"{found['rows']} rows in {found['parts']} parts, {found['alarms']} alarms, "
           f"report of {found['page'] / 2**20:.1f} MiB")  # fmt: skip
-    first = next(each for each in samples if each[0] > 0.01 * options.frames)
+    first = next(each for each in samples if each[0] > 0.01 * source.captured)
     print(f"memory (MiB): {first[2] / 2**20:.0f} at one hundredth, {run['rss_half_mib']:.0f} at "
           f"half, {run['rss_end_mib']:.0f} at the end; files {run['files']}, threads "
           f"{run['threads']}: {run['verdict']}")  # fmt: skip
