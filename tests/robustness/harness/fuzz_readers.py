@@ -89,7 +89,7 @@ def _configurations() -> list[Reader]:
         return lambda path: load_config(path, [], system)
 
     paths = sorted((ROOT / "cfgs").glob("*.yaml"))
-    return [Reader(path.name, path.read_bytes(), read(path.name)) for path in paths]
+    return [Reader(path.name, path.read_bytes(), read(path.name), 0.2) for path in paths]
 
 
 def _labels(folder: Path) -> list[Reader]:

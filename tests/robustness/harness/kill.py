@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
+import openvino  # noqa: F401 - here once, not in every fork
 import torch
 
 from tests.robustness.harness.changes import Kill, Written, half_written, kind, load, written
@@ -133,6 +134,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=1440.0, help="end then, however many")
     parser.add_argument("--scenes", nargs="*", default=[], help="default: all")
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
@@ -143,11 +145,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         scenes = build(root, lambda script, given: run(script, given, log), options.scenes)
         trials = [Trial(name, scene, log) for name, scene in scenes.items()]
         chance, left, turn = random.Random(options.seed), options.kills, 0
-        while left:
+        while left and time.monotonic() - begun < 60 * options.minutes:
             left -= trials[turn % len(trials)].chain(left, chance)
             turn += 1
         print("\n".join(trial.told() for trial in trials))
-        print(f"{options.kills} kills, seed {options.seed}, {time.monotonic() - begun:.0f} s: "
+        print(f"{options.kills - left} kills, seed {options.seed}, {time.monotonic() - begun:.0f} s: "
               "nothing lost")  # fmt: skip
 
 
