@@ -20,6 +20,8 @@ from pre_process.preparation.layouts import find_layout
 from pre_process.preparation.prepare import bring_labels, collect_videos, summarise
 from utils.console import echo, format_table, seed, setup_logging
 from utils.errors import UserError, exit_on_user_error
+from utils.files import remove_parts
+from utils.run_folder import sole_writer
 
 EXAMPLES = """examples:
   python pre_process/prepare_dataset.py --name ped2 --source UCSD_Anomaly_Dataset.tar.gz
@@ -81,12 +83,15 @@ def main(arguments: list[str] | None = None) -> None:
     output = (options.output or Path("data") / options.name).absolute()
     if options.toy == bool(options.source):
         raise UserError("give either --source (archive or folder) or --toy")
-    if options.toy:
-        echo(f"writing the toy scene to {output}")
-        dataset = write_toy(output, options.seed, progress=True)
-        labels = load_labels(output)
-    else:
-        dataset, labels = prepare(options, output)
+    with sole_writer(output, "wait for it"):
+        for folder in output.glob("*/videos"):  # of a toy scene that was killed
+            remove_parts(folder)
+        if options.toy:
+            echo(f"writing the toy scene to {output}")
+            dataset = write_toy(output, options.seed, progress=True)
+            labels = load_labels(output)
+        else:
+            dataset, labels = prepare(options, output)
     echo(
         format_table(("split", "videos", "frames", "size", "anomalous"), summarise(dataset, labels))
     )

@@ -76,12 +76,14 @@ class LiveResultFiles:
         self._cubes.rows(cube_rows)
 
     def picture(self, picture: np.ndarray) -> None:
-        """Append an annotated picture; one of another size begins a new part."""
+        """Append an annotated picture; one of another size is fitted into the part's.
+
+        A new part for each would cost the old ones, of which a few are kept, whenever a camera's
+        size comes and goes.
+        """
         if self._video is None:
             return
-        if not self._video.fits(picture):
-            self.roll()
-        self._video.write(picture)
+        self._video.write(self._video.fitted(picture))
 
     def sync(self) -> None:
         """Have the disk hold all rows."""
