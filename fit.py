@@ -61,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     steps = 3 if arguments.quick else 5
     echo(f"1 of {steps}: the videos")
     output = ["--output", str(config.data.folder)]
-    prepare_dataset.main(["--name", arguments.name, "--source", str(arguments.normal), *output])
+    source = ["--name", arguments.name, "--source", str(arguments.normal)]
+    prepare_dataset.main([*source, "--allow_short", *output])  # normal video needs no labels
     entries = load_dataset(config.data.folder).videos("training")
     found = survey(entries, config.pre_process, config.data.fps)
     _describe(found)

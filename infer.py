@@ -15,11 +15,10 @@ from dataclasses import replace
 from typing import Any
 
 from datasets.rates import frame_rate
-from inference.command_line import fitting, page, parse_arguments
+from inference.command_line import fitting, listeners, page, parse_arguments
 from inference.fitting import fit_videos
 from inference.live.capture import open_live
 from inference.live.loop import warm_up, watch_live
-from inference.live.notify import listeners
 from inference.live.writer import LiveSettings
 from inference.offline import score_videos
 from inference.predictor import Predictor, load_predictor
@@ -29,7 +28,7 @@ from inference.snippets import (
     score_snippet_videos,
 )
 from inference.sources import find_entries, source_name
-from utils.checkpoint import find_checkpoint
+from utils.checkpoint import find_checkpoint, load_tensors
 from utils.console import echo, setup_logging
 from utils.errors import UserError, exit_on_user_error
 from utils.run_folder import claimed_folder
@@ -43,7 +42,7 @@ def run_live(predictor: Predictor, arguments: argparse.Namespace, name: str) -> 
     settings = LiveSettings(
         not arguments.no_video, 60 * arguments.part_minutes, arguments.keep_parts,
         alarms=predictor.config.alarms,
-        listeners=listeners(arguments.webhook, arguments.on_alarm),
+        listeners=listeners(arguments),
     )  # fmt: skip
     warm_up(predictor)
     with page(arguments, output, name) as state:
@@ -76,13 +75,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments.model = find_checkpoint(arguments.model)
     path, name = arguments.model, source_name(arguments.source)
     ways = arguments.set, arguments.backend, arguments.device
-    if is_snippet_checkpoint(path):
+    content = load_tensors(path)
+    if is_snippet_checkpoint(content):
         if arguments.max_side:
             raise UserError("--max_side: FRD-UVAD makes its pictures small itself; leave it out")
         snippets = load_snippet_predictor(path, *ways, arguments.live)
         run_offline(snippets, arguments, name, score_snippet_videos)
         return
-    predictor = load_predictor(path, *ways)
+    predictor = load_predictor(path, *ways, content)
     if arguments.live:
         run_live(predictor, arguments, name)
     else:

@@ -24,7 +24,6 @@ from evaluation.frd import SnippetScores, describe_checkpoint, evaluate_snippets
 from inference.raised import with_alarms, write_alarms
 from models.frd.scorers import read_frd_checkpoint, scorer_from_checkpoint
 from pre_process.features.extraction import FeatureJob, feature_file
-from utils.checkpoint import load_tensors
 from utils.config.alarms import AlarmConfig
 from utils.config.load import SCORING_BLOCKS, scoring_config
 from utils.errors import UserError
@@ -45,14 +44,9 @@ class SnippetPredictor:
     device: torch.device
 
 
-def is_snippet_checkpoint(path: Path) -> bool:
-    """Whether a file is a checkpoint of this project's FRD-UVAD.
-
-    Raises:
-        UserError: missing, damaged or hostile file.
-    """
-    checkpoint = load_tensors(path)
-    return isinstance(checkpoint, dict) and checkpoint.get("system") == "frd"
+def is_snippet_checkpoint(content: Any) -> bool:
+    """Whether what ``load_tensors`` read is a checkpoint of this project's FRD-UVAD."""
+    return isinstance(content, dict) and content.get("system") == "frd"
 
 
 def load_snippet_predictor(
