@@ -45,10 +45,11 @@ class ClipRecorder:
         folder: gets ``NAME.mp4`` for each alarm, whole or not at all.
         fps: of the pictures.
         settings: the configuration's ``alarms`` block.
-        may_drop: leave a picture out of the clip rather than wait for the thread, as a camera must.
+        is_live: a camera's: pictures are left out rather than waited for, the oldest clips are
+            removed, and the clips play at an even rate. Else they play at the pictures' times.
     """
 
-    def __init__(self, folder: Path, fps: float, settings: AlarmConfig, may_drop: bool) -> None:
+    def __init__(self, folder: Path, fps: float, settings: AlarmConfig, is_live: bool) -> None:
         self._folder, self._fps, self._settings = folder, fps, settings
         self._reach = settings.before_seconds + settings.min_seconds + _SPARE_SECONDS
         self._last: deque[tuple[float, bytes]] = deque()
@@ -57,13 +58,13 @@ class ClipRecorder:
         self._written: deque[Path] = deque()
         self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._places = threading.Semaphore(_MOST_WAITING)
-        self._may_drop = may_drop
+        self._is_live = is_live
         self._thread = threading.Thread(target=self._run, name="clips", daemon=True)
         self._thread.start()
 
     def picture(self, seconds: float, picture: np.ndarray) -> None:
         """Take the next picture, (H,W,3) uint8 BGR; it is not to be changed afterwards."""
-        if not self._places.acquire(blocking=not self._may_drop):
+        if not self._places.acquire(blocking=not self._is_live):
             return
         small = _made_small(picture)
         self._tasks.put(lambda: self._take(seconds, small))
@@ -76,10 +77,12 @@ class ClipRecorder:
         """The alarm ended at that time: its clip ends some seconds later."""
         self._tasks.put(lambda: self._let_end(name, seconds))
 
-    def close(self) -> None:
-        """Finish all clips."""
+    def close(self, discard: bool = False) -> None:
+        """Finish all clips; ``discard``: and remove them, since the video was not scored whole."""
         self._tasks.put(None)
         self._thread.join()
+        for path in self._written if discard else ():
+            path.unlink(missing_ok=True)
 
     def _run(self) -> None:
         while (task := self._tasks.get()) is not None:
@@ -98,7 +101,7 @@ class ClipRecorder:
             if seconds >= min(clip.until, longest) or not clip.writer.fits(picture):
                 self._finish(name)
             else:
-                self._write(name, clip, picture)
+                self._write(name, clip, seconds, picture)
 
     def _keep(self, seconds: float, picture: np.ndarray) -> None:
         data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
@@ -112,18 +115,18 @@ class ClipRecorder:
         kept = [(at, data) for at, data in self._last if at >= since]
         writer = VideoWriter(self._folder / f"{name}.mp4", self._fps)
         clip = self._clips[name] = _Clip(writer, kept[0][0] if kept else seconds)
-        for _, data in kept:
+        for at, data in kept:
             picture = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
             if name in self._clips and writer.fits(picture):
-                self._write(name, clip, picture)
+                self._write(name, clip, at, picture)
 
     def _let_end(self, name: str, seconds: float) -> None:
         if name in self._clips:
             self._clips[name].until = seconds + self._settings.after_seconds
 
-    def _write(self, name: str, clip: _Clip, picture: np.ndarray) -> None:
+    def _write(self, name: str, clip: _Clip, seconds: float, picture: np.ndarray) -> None:
         try:
-            clip.writer.write(picture)
+            clip.writer.write(picture, None if self._is_live else seconds)
         except UserError as error:
             del self._clips[name]
             logger.warning("the clip of an alarm is left out: %s", error)
@@ -136,7 +139,7 @@ class ClipRecorder:
             logger.warning("the clip of an alarm is left out: %s", error)
             return
         self._written.append(writer.path)
-        while self._may_drop and 0 < self._settings.keep_clips < len(self._written):
+        while self._is_live and 0 < self._settings.keep_clips < len(self._written):
             self._written.popleft().unlink(missing_ok=True)
 
 

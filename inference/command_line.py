@@ -18,6 +18,8 @@ from inference.live.server.serve import serving
 from inference.live.server.state import LiveState
 from utils.console import count, echo, finite, finite_positive, positive
 from utils.errors import UserError
+from utils.files import digest, sha256_file
+from utils.runtime import provenance
 
 
 def parse_arguments(argv: Sequence[str] | None, description: str | None) -> argparse.Namespace:
@@ -73,6 +75,14 @@ def add_video_arguments(parser: argparse.ArgumentParser) -> None:
 def fitting(checkpoint: Mapping[str, Any], arguments: argparse.Namespace) -> Fitting:
     """What a source is made like before this checkpoint scores it."""
     return Fitting.of(checkpoint, arguments.max_side, arguments.any_rate)
+
+
+def settings_of_run(config: Any, arguments: argparse.Namespace) -> str:
+    """What the results of whole videos depend on, beside the videos themselves, as a short hash."""
+    names = ("wanted", "fps", "any_rate", "max_side", "no_video", "backend", "device")
+    options = {name: getattr(arguments, name) for name in names}
+    model = sha256_file(arguments.model)
+    return digest([model, config.model_dump(mode="json"), options, provenance()["git_revision"]])
 
 
 def add_live_arguments(parser: argparse.ArgumentParser) -> None:

@@ -18,7 +18,8 @@ from datasets.labels.frame_labels import FILE_NAME as LABELS_FILE
 from datasets.labels.frame_labels import read_labels, read_mask_regions, save_labels
 from datasets.labels.regions import Region, write_regions
 from datasets.manifest import DataSet, VideoEntry, natural_key
-from datasets.videos import ShortVideo, describe_video, video_name
+from datasets.video_folders import video_name
+from datasets.videos import ShortVideo, describe_video
 from pre_process.preparation.layouts import Layout
 from utils.errors import UserError
 from utils.files import require_free_space

@@ -18,7 +18,7 @@ from inference.live.mqtt import mqtt
 from utils.errors import UserError
 
 paho = pytest.importorskip("paho.mqtt.client", reason="paho-mqtt is not installed")
-PASSWORD = "s3cr@t"  # noqa: S105
+PASSWORD = "s3cr@t"
 
 
 def wait_for(condition, seconds=30.0):
