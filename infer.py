@@ -22,13 +22,13 @@ from inference.command_line import (
     settings_of_run,
 )
 from inference.faults import end_with_faults
-from inference.finished import FinishedVideos
 from inference.fitting import fit_recordings
 from inference.live.capture import open_live
 from inference.live.loop import warm_up, watch_live
 from inference.live.writer import LiveSettings
 from inference.offline import score_videos
 from inference.predictor import Predictor, load_predictor
+from inference.results.finished import FinishedVideos
 from inference.snippets import (
     is_snippet_checkpoint,
     load_snippet_predictor,

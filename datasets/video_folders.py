@@ -48,7 +48,8 @@ def find_videos(folder: str | Path, skip_others: bool = False) -> list[Path]:
 
     Args:
         folder: where to look.
-        skip_others: leave out sub-folders without images with a warning, rather than refuse them.
+        skip_others: leave out sub-folders without images with a warning, rather than refuse them,
+            and let videos have the same name (``unique_names``).
 
     Raises:
         UserError: the folder is missing or holds no video, a sub-folder holds no image, or two
@@ -68,9 +69,18 @@ def find_videos(folder: str | Path, skip_others: bool = False) -> list[Path]:
     _say_thumbnails(folder)
     names = [video_name(path) for path in videos]
     for path, name in zip(videos, names, strict=True):
-        if names.count(name) > 1:
+        if names.count(name) > 1 and not skip_others:
             raise UserError(f"{path}: another video here is also named {name!r}; rename one")
     return sorted(videos, key=lambda path: natural_key(path.name))
+
+
+def unique_names(videos: Sequence[Path]) -> list[str]:
+    """The videos' names; those that are another's, too, with their suffix: ``a_mp4``, ``a_mkv``."""
+    names = [video_name(path) for path in videos]
+    return [
+        safe_name(path.name.replace(".", "_")) if names.count(name) > 1 else name
+        for path, name in zip(videos, names, strict=True)
+    ]
 
 
 def refuse_mixed_folder(folder: Path) -> None:

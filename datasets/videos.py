@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from datasets.image_folders import (
@@ -143,18 +144,28 @@ def read_timed(entry: VideoEntry) -> Iterator[TimedFrame]:
             the entry says.
     """
     frames = _frames_of_folder if entry.kind == "frames" else _frames_of_file
-    expected = (entry.height, entry.width, 3)
+    width, height = entry.native_size or (entry.width, entry.height)
+    expected = (height, width, 3)
     index = entry.start - 1
     for index, frame in enumerate(frames(entry), entry.start):
         if frame.picture.shape != expected:
             raise mixed_size(entry.source, f"frame {index}", frame.picture.shape, expected)
-        yield frame
+        yield frame._replace(picture=resized(frame.picture, (entry.width, entry.height)))
     if index + 1 < entry.stop:
         raise UserError(
             f"{entry.source}: cut short: {index + 1} frames can be read, {entry.stop} were there "
             "when the data set was prepared; restore the video or run "
             "pre_process/prepare_dataset.py again"
         )
+
+
+def resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A picture (H,W,3) uint8 of another size (width, height); the same array where it has it."""
+    width = picture.shape[1]
+    if size == (width, picture.shape[0]):
+        return picture
+    method = cv2.INTER_AREA if size[0] < width else cv2.INTER_LINEAR
+    return cv2.resize(picture, size, interpolation=method)
 
 
 def _frames_of_folder(entry: VideoEntry) -> Iterator[TimedFrame]:

@@ -76,13 +76,13 @@ class Expected:
             kind = "normal video that nothing was fitted on"
         seconds = 3600 * self.hours
         video = f"{duration(seconds)} of {kind}"
-        frames = f"{self.frames_per_thousand:.3g} frames in a thousand"
+        frames = f"{_rounded(self.frames_per_thousand)} frames in a thousand"
         if math.isnan(metrics.per_hour(0, seconds)):
             return (
                 f"{frames} ({how} {video}; that is too little to know a rate of false alarms per "
                 "hour)"
             )
-        rate = f"{self.alarms_per_hour:.3g} false alarms per hour"
+        rate = f"{_rounded(self.alarms_per_hour)} false alarms per hour"
         return f"{rate}, {frames} ({how} {video}{self._doubt()})"
 
     def _doubt(self) -> str:
@@ -90,6 +90,11 @@ class Expected:
         if self.hours >= _ENOUGH_HOURS:
             return ""
         return f"; too little to know rates below {1 / self.hours:.0f} alarms per hour"
+
+
+def _rounded(value: float) -> str:
+    """Three digits, and never as a power of ten where it is large."""
+    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def calibrate(scores: Sequence[np.ndarray], rule: str, smoothing: str) -> dict[str, Any]:

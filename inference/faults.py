@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
@@ -55,6 +56,7 @@ def end_with_faults(faults: Sequence[str]) -> None:
     """End the program with code 3 and name what was left out, if anything was."""
     if not faults:
         return
-    lines = "".join(f"  {each}\n" for each in faults)
+    # What to do about each was said when it was met.
+    lines = "".join(f"  {re.split('[;.] ', each)[0]}\n" for each in faults)
     sys.stderr.write(printable(f"{len(faults)} left out, all others were scored:\n{lines}"))
     raise SystemExit(_EXIT_CODE)

@@ -13,14 +13,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-import cv2
 import numpy as np
 
 from datasets.manifest import VideoEntry
 from datasets.rates import frame_rate
 from datasets.training_video import RATE_TOLERANCE
 from datasets.video_files import TimedFrame
-from datasets.videos import read_timed
+from datasets.videos import read_timed, resized
 from inference.faults import take_readable
 from utils.console import echo
 from utils.errors import UserError
@@ -28,7 +27,7 @@ from utils.errors import UserError
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FittedVideo(VideoEntry):
     """A video as it is scored: ``width``, ``height`` and ``stop`` are those after fitting.
 
@@ -65,7 +64,8 @@ class Fitting:
         """For a checkpoint; one that does not know its training videos takes any."""
         video = checkpoint.get("video") or {}
         known = {name: video[name] for name in ("width", "height", "fps") if name in video}
-        return cls(**known, max_side=max_side or 0, any_rate=any_rate)
+        most = max_side or video.get("max_side", 0)
+        return cls(**known, max_side=most, any_rate=any_rate)
 
     def size(self, width: int, height: int) -> tuple[int, int]:
         """The size at which a picture is scored, its shape kept, inside that of training."""
@@ -99,7 +99,7 @@ class Fitting:
 
     def picture(self, picture: np.ndarray) -> np.ndarray:
         """A picture (H,W,3) uint8 at the size at which it is scored."""
-        return _resized(picture, self.size(picture.shape[1], picture.shape[0]))
+        return resized(picture, self.size(picture.shape[1], picture.shape[0]))
 
     def say(self, width: int, height: int, fps: float, step: float, shown: str) -> None:
         """Tell what is changed of a video, if anything is."""
@@ -210,15 +210,7 @@ def _read_fitted(entry: VideoEntry) -> Iterator[TimedFrame]:
         yield from read_timed(entry)
         return
     for seconds, picture in thinned(read_timed(entry.original), entry.step):
-        yield TimedFrame(seconds, _resized(picture, (entry.width, entry.height)))
-
-
-def _resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    width = picture.shape[1]
-    if size == (width, picture.shape[0]):
-        return picture
-    method = cv2.INTER_AREA if size[0] < width else cv2.INTER_LINEAR
-    return cv2.resize(picture, size, interpolation=method)
+        yield TimedFrame(seconds, resized(picture, (entry.width, entry.height)))
 
 
 def thinned(frames: Iterable[Any], step: float) -> Iterator[Any]:

@@ -18,12 +18,12 @@ from evaluation.evaluate import Evaluation, Threshold
 from evaluation.scores import error_names
 from inference.annotated import AnnotatedVideo
 from inference.faults import take_readable
-from inference.finished import FinishedVideos
 from inference.fitting import Recording, UnreadableVideo
-from inference.kept_pictures import KeptPictures, PictureKeeper
 from inference.predictor import Predictor
 from inference.raised import with_alarms, write_alarms
-from inference.running_tables import RunningTables
+from inference.results.finished import FinishedVideos
+from inference.results.kept_pictures import KeptPictures, PictureKeeper
+from inference.results.running_tables import RunningTables
 from inference.single_pass import ScoredFrame, StreamedMedian, score_frames
 from inference.video_cubes import ResultCollector, VideoCubes, VideoResult
 from pre_process.cubes.settings import source_fingerprint

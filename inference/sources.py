@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import re
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from datasets.manifest import VideoEntry
-from datasets.video_folders import find_videos, is_frame_folder
+from datasets.video_folders import find_videos, is_frame_folder, unique_names
 from datasets.videos import describe_video
 from inference.faults import take_readable
 from utils.errors import UserError
 from utils.untrusted.addresses import without_secrets
 from utils.untrusted.text import safe_name
-
-# Entries belong to a split; nothing depends on which. Cut videos are scored as far as they go.
-_AS_IT_IS: dict[str, Any] = {"split": "testing", "allow_short": True}
 
 
 def is_camera(source: str) -> bool:
@@ -64,5 +59,11 @@ def find_entries(source: str, faults: list[str] | None = None) -> list[VideoEntr
         )
     if path.is_dir() and not is_frame_folder(path):
         videos = find_videos(path, skip_others=True)
-        return take_readable(videos, partial(describe_video, **_AS_IT_IS), faults)
-    return [describe_video(path, name=source_name(source), **_AS_IT_IS)]
+        named = zip(videos, unique_names(videos), strict=True)
+        return take_readable(named, lambda each: _describe(*each), faults)
+    return [_describe(path, source_name(source))]
+
+
+def _describe(path: Path, name: str) -> VideoEntry:
+    """Entries belong to a split; nothing depends on which."""
+    return describe_video(path, "testing", name, allow_short=True)

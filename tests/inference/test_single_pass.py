@@ -12,7 +12,7 @@ from evaluation.scales import RAW
 from evaluation.scored_cubes import ScoredCubes
 from evaluation.scores import ScoreRule, Term
 from evaluation.smoothing import Smoothing
-from inference.kept_pictures import KeptPictures, PictureKeeper
+from inference.results.kept_pictures import KeptPictures, PictureKeeper
 from inference.single_pass import ScoredFrame, StreamedMedian
 from inference.video_cubes import ResultCollector
 from pre_process.cubes.extractor import FrameCubes
