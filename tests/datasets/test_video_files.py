@@ -20,11 +20,17 @@ from utils.errors import UserError
 WIDTH, HEIGHT = 64, 48
 
 
-def write(path: Path, times: list[float], codec: str = "libx264", **options: str) -> Path:
+def write(
+    path: Path,
+    times: list[float],
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    **options: str,
+) -> Path:
     """Frames of growing brightness, shown at these times (seconds)."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=10, options=options)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pix_fmt
         stream.codec_context.time_base = Fraction(1, 1000)
         for number, seconds in enumerate(times):
             picture = np.full((HEIGHT, WIDTH, 3), 60 + 2 * number, np.uint8)
@@ -77,8 +83,23 @@ def test_damaged_packets_cost_their_own_frames(tmp_path, caplog):
         content[place + 8 : place + 20] = bytes(12)  # the picture's header
     path.write_bytes(content)
     pictures = [frame.mean() for frame in read_frames(describe_video(path, "testing", None, True))]
-    assert 38 <= len(pictures) <= 40
+    assert len(pictures) == 40
+    assert pictures[25] == pytest.approx(60 + 2 * 25, abs=3)  # numbers of frames hold
     assert pictures[-1] == pytest.approx(60 + 2 * 39, abs=3)
+
+
+def test_a_damaged_picture_is_replaced_by_the_one_before(tmp_path, caplog):
+    path = write(
+        tmp_path / "a.avi", [0.1 * n for n in range(12)], codec="mjpeg", pix_fmt="yuvj420p"
+    )
+    content = path.read_bytes()
+    places = [n for n in range(len(content) - 4) if content[n : n + 4] == b"00dc"]
+    start, stop = places[5] + 8, places[6]
+    path.write_bytes(content[:start] + bytes(stop - start) + content[stop:])
+    pictures = [each.mean() for each in read_frames(describe_video(path, "testing", None, True))]
+    assert len(pictures) == 12 and pictures[5] == pictures[4] < pictures[6]
+    assert "1 damaged frames repeat the frame before" in caplog.text
+    assert len(times_of(path)) == 11  # a stream goes on without it
 
 
 @pytest.mark.parametrize(
