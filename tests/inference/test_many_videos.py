@@ -49,7 +49,7 @@ def undisturbed(scene, tmp_path_factory):
 
 
 def test_bad_files_are_left_out_and_told_with_code_3(
-    scene, undisturbed, tmp_path, capsys, monkeypatch
+    scene, undisturbed, tmp_path, capsys, caplog, monkeypatch
 ):
     score = offline._score_one
 
@@ -70,8 +70,8 @@ def test_bad_files_are_left_out_and_told_with_code_3(
     captured = capsys.readouterr()
     assert "2 left out, all others were scored:" in captured.err and "bad.mp4" in captured.err
     assert "1.avi: gone while it was scored" in captured.err
-    assert "3 image(s) beside the videos are left out" in captured.err
-    assert "notes: a folder without images is not read" in captured.err
+    assert "3 image(s) beside the videos are left out" in caplog.text
+    assert "notes: a folder without images is not read" in caplog.text
     assert "4 video(s), 10 frames per second" in captured.out
     lines = (tmp_path / "out" / "frame_scores.csv").read_text().splitlines()
     names = list(dict.fromkeys(line.partition(",")[0] for line in lines[1:]))
