@@ -112,25 +112,27 @@ def decode(container: Any, path: Path, fill: bool = False) -> Iterator[TimedFram
     start = float(stream.start_time * stream.time_base) if stream.start_time else 0.0
     rate = float(stream.average_rate or 25.0)
     is_timed = container.format.name != "avi"  # which knows a rate alone
-    for packet in _packets(container):
-        try:
-            frames = packet.decode()
-        except av.error.FFmpegError:
-            damaged += 1
-            if fill and last is not None:
-                last = TimedFrame(last.seconds + 1 / rate, last.picture)
+    try:
+        for packet in _packets(container):
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                damaged += 1
+                if fill and last is not None:
+                    last = TimedFrame(last.seconds + 1 / rate, last.picture)
+                    yield last
+                    number += 1
+                continue
+            for frame in frames:
+                known = is_timed and frame.time is not None
+                seconds = frame.time - start if known else number / rate
+                last = TimedFrame(seconds, _as_bgr(frame, convert))
                 yield last
                 number += 1
-            continue
-        for frame in frames:
-            known = is_timed and frame.time is not None
-            seconds = frame.time - start if known else number / rate
-            last = TimedFrame(seconds, _as_bgr(frame, convert))
-            yield last
-            number += 1
-    if damaged:
-        what = "repeat the frame before" if fill else "were left out"
-        logger.warning("%s: %d damaged frames %s", path, damaged, what)
+    finally:  # also where no more frames are asked for
+        if damaged:
+            what = "repeat the frame before" if fill else "were left out"
+            logger.warning("%s: %d damaged frames %s", path, damaged, what)
 
 
 @contextlib.contextmanager

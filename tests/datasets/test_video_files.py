@@ -85,7 +85,8 @@ def test_damaged_packets_cost_their_own_frames(tmp_path):
 def test_a_damaged_picture_is_replaced_by_the_one_before(tmp_path, caplog):
     path = write_video(tmp_path / "a.avi", 12)
     content = path.read_bytes()
-    places = [n for n in range(len(content) - 4) if content[n : n + 4] == b"00dc"]
+    index = content.index(b"movi")
+    places = [n for n in range(index, len(content) - 4) if content[n : n + 4] == b"00dc"]
     start, stop = places[5] + 8, places[6]
     path.write_bytes(content[:start] + bytes(stop - start) + content[stop:])
     pictures = list(read_frames(describe_video(path, "testing")))
