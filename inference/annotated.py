@@ -49,7 +49,7 @@ class AnnotatedVideo:
         self._out = VideoWriter(path, fps) if with_video else None
         self._clips: ClipRecorder | None = None
         if alarms.clips and threshold is not None:
-            self._clips = ClipRecorder(output / "clips", fps, alarms, is_live=False)
+            self._clips = ClipRecorder(output / "clips", fps, alarms, may_drop=False)
 
     def draw(
         self, frame: ScoredFrame, smoothed: float | None, events: Sequence[AlarmEvent] = ()

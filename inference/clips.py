@@ -45,11 +45,11 @@ class ClipRecorder:
         folder: gets ``NAME.mp4`` for each alarm, whole or not at all.
         fps: of the pictures.
         settings: the configuration's ``alarms`` block.
-        is_live: a camera's: pictures are left out rather than waited for, the oldest clips are
-            removed, and the clips play at an even rate. Else they play at the pictures' times.
+        may_drop: leave a picture out of the clip rather than wait for the thread, as a camera must;
+            the clips then play at an even rate, else at the pictures' times.
     """
 
-    def __init__(self, folder: Path, fps: float, settings: AlarmConfig, is_live: bool) -> None:
+    def __init__(self, folder: Path, fps: float, settings: AlarmConfig, may_drop: bool) -> None:
         self._folder, self._fps, self._settings = folder, fps, settings
         self._reach = settings.before_seconds + settings.min_seconds + _SPARE_SECONDS
         self._last: deque[tuple[float, bytes]] = deque()
@@ -58,13 +58,13 @@ class ClipRecorder:
         self._written: deque[Path] = deque()
         self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._places = threading.Semaphore(_MOST_WAITING)
-        self._is_live = is_live
+        self._may_drop = may_drop
         self._thread = threading.Thread(target=self._run, name="clips", daemon=True)
         self._thread.start()
 
     def picture(self, seconds: float, picture: np.ndarray) -> None:
         """Take the next picture, (H,W,3) uint8 BGR; it is not to be changed afterwards."""
-        if not self._places.acquire(blocking=not self._is_live):
+        if not self._places.acquire(blocking=not self._may_drop):
             return
         small = _made_small(picture)
         self._tasks.put(lambda: self._take(seconds, small))
@@ -126,7 +126,7 @@ class ClipRecorder:
 
     def _write(self, name: str, clip: _Clip, seconds: float, picture: np.ndarray) -> None:
         try:
-            clip.writer.write(picture, None if self._is_live else seconds)
+            clip.writer.write(picture, None if self._may_drop else seconds)
         except UserError as error:
             del self._clips[name]
             logger.warning("the clip of an alarm is left out: %s", error)
@@ -139,7 +139,7 @@ class ClipRecorder:
             logger.warning("the clip of an alarm is left out: %s", error)
             return
         self._written.append(writer.path)
-        while self._is_live and 0 < self._settings.keep_clips < len(self._written):
+        while self._may_drop and 0 < self._settings.keep_clips < len(self._written):
             self._written.popleft().unlink(missing_ok=True)
 
 

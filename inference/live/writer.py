@@ -85,7 +85,7 @@ class LiveWriter:
         self._files = LiveResultFiles(folder, frames.fps, settings.with_video, settings.keep_parts)
         self._clips: ClipRecorder | None = None
         if settings.alarms.clips and threshold is not None:
-            self._clips = ClipRecorder(folder / "clips", frames.fps, settings.alarms, is_live=True)
+            self._clips = ClipRecorder(folder / "clips", frames.fps, settings.alarms, may_drop=True)
         self._alarms = AlarmLog(
             folder, name, threshold, settings.alarms, frames.fps, window, explain,
             why, settings.listeners, self._clips,

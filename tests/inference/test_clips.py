@@ -31,7 +31,7 @@ def levels(path):
 
 def record(folder, alarms, num_frames=60, **settings):
     """A video whose pictures have the level 4 * frame; ``alarms``: frame -> calls."""
-    recorder = ClipRecorder(folder, FPS, AlarmConfig(**settings), is_live=False)
+    recorder = ClipRecorder(folder, FPS, AlarmConfig(**settings), may_drop=False)
     for frame in range(num_frames):
         recorder.picture(frame / FPS, grey(4 * frame))
         for method, *arguments in alarms.get(frame, ()):
@@ -68,7 +68,7 @@ def test_a_camera_is_never_waited_for_and_old_clips_go(tmp_path, monkeypatch):
 
     monkeypatch.setattr(clips.VideoWriter, "write", write)
     settings = AlarmConfig(keep_clips=2, before_seconds=0, after_seconds=0, min_seconds=0)
-    recorder = ClipRecorder(tmp_path, FPS, settings, is_live=True)
+    recorder = ClipRecorder(tmp_path, FPS, settings, may_drop=True)
     began = time.monotonic()
     for number in range(4):
         for frame in range(50):
@@ -97,7 +97,7 @@ def test_a_full_disk_costs_the_clip_only(tmp_path, monkeypatch, caplog):
 
 
 def test_wide_pictures_are_made_small(tmp_path):
-    recorder = ClipRecorder(tmp_path, FPS, AlarmConfig(), is_live=False)
+    recorder = ClipRecorder(tmp_path, FPS, AlarmConfig(), may_drop=False)
     recorder.picture(0.0, np.zeros((2162, 3840, 3), np.uint8))
     recorder.start("a", 0.0)
     recorder.close()
