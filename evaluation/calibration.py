@@ -16,10 +16,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from evaluation import metrics
 from evaluation.metrics import runs
 from evaluation.scores import Errors, ScoreRule, frame_scores, score_rules
 from evaluation.smoothing import Smoothing
-from utils.console import positive
+from utils.console import duration, positive
 from utils.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -73,16 +74,27 @@ class Expected:
         kind = "normal training video, which flatter: expect more on new video"
         if self.is_held_out:
             kind = "normal video that nothing was fitted on"
-        return (
-            f"{self.alarms_per_hour:.3g} false alarms per hour, {self.frames_per_thousand:.3g} "
-            f"frames in a thousand ({how} {60 * self.hours:.3g} minutes of {kind}{self._doubt()})"
-        )
+        seconds = 3600 * self.hours
+        video = f"{duration(seconds)} of {kind}"
+        frames = f"{_rounded(self.frames_per_thousand)} frames in a thousand"
+        if math.isnan(metrics.per_hour(0, seconds)):
+            return (
+                f"{frames} ({how} {video}; that is too little to know a rate of false alarms per "
+                "hour)"
+            )
+        rate = f"{_rounded(self.alarms_per_hour)} false alarms per hour"
+        return f"{rate}, {frames} ({how} {video}{self._doubt()})"
 
     def _doubt(self) -> str:
         """What so little video cannot tell."""
         if self.hours >= _ENOUGH_HOURS:
             return ""
         return f"; too little to know rates below {1 / self.hours:.0f} alarms per hour"
+
+
+def _rounded(value: float) -> str:
+    """Three digits, and never as a power of ten where it is large."""
+    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def calibrate(scores: Sequence[np.ndarray], rule: str, smoothing: str) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class AnnotatedVideo:
     Args:
         output: gets ``annotated/VIDEO.mp4`` and ``clips/VIDEO-FRAME.mp4``.
         video: its name.
-        fps: frames per second.
+        fps: frames per second, on average.
         scale: colours.
         threshold: ``None``: there are no alarms, so no clips.
         alarms: the configuration's block.
@@ -43,7 +43,7 @@ class AnnotatedVideo:
         alarms: AlarmConfig,
         with_video: bool,
     ) -> None:
-        self._video, self._fps = video, fps
+        self._video = video
         self._annotator = Annotator(scale, threshold.value if threshold else None)
         path = output / "annotated" / f"{video}.mp4"
         self._out = VideoWriter(path, fps) if with_video else None
@@ -63,15 +63,14 @@ class AnnotatedVideo:
         """
         if self._out is None and self._clips is None:
             return
-        seconds = frame.index / self._fps
-        caption = f"{self._video}  frame {frame.index}  {seconds:.1f} s"
+        caption = f"{self._video}  frame {frame.index}  {frame.seconds:.1f} s"
         drawn = self._annotator.draw(
             frame.picture, frame.cubes.boxes, frame.cube_scores, smoothed, caption
         )
         if self._out is not None:
-            self._out.write(drawn)
+            self._out.write(drawn, frame.seconds)
         if self._clips is not None:
-            self._clips.picture(seconds, drawn)
+            self._clips.picture(frame.seconds, drawn)
             self._cut(self._clips, events)
 
     def _cut(self, clips: ClipRecorder, events: Sequence[AlarmEvent]) -> None:
@@ -94,4 +93,4 @@ class AnnotatedVideo:
                 self._out.__exit__(kind, error, trace)
         finally:
             if self._clips is not None:
-                self._clips.close()
+                self._clips.close(discard=kind is not None)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets.manifest import VideoEntry
+from datasets.video_files import TimedFrame
 from evaluation.scores import Errors, collect_errors
 from evaluation.smoothing import Smoothing
-from inference.fitting import read_fitted
+from inference.fitting import Recording, read_recording
 from inference.predictor import Predictor
 from inference.video_cubes import join_cubes
 from pre_process.cubes.extractor import FrameCubes
@@ -25,12 +25,13 @@ class ScoredFrame:
     """One frame and all that is known of it.
 
     Attributes:
-        index: in the video; picture: (H,W,3) uint8 BGR.
+        index: in the video; seconds: when it begins; picture: (H,W,3) uint8 BGR.
         cubes: of the frame, n of them; errors: of the cubes, each (n,).
         cube_scores: (n,); score: the largest of them, or that of a cube without error.
     """
 
     index: int
+    seconds: float
     picture: np.ndarray
     cubes: FrameCubes
     errors: Errors
@@ -39,47 +40,48 @@ class ScoredFrame:
 
 
 def score_frames(
-    predictor: Predictor, entry: VideoEntry, names: Sequence[str]
+    predictor: Predictor, recording: Recording, names: Sequence[str]
 ) -> Iterator[ScoredFrame]:
     """Decode a video and score its frames, in order.
 
     Args:
         predictor: from ``load_predictor``.
-        entry: the video.
+        recording: the video.
         names: of the errors.
 
     Raises:
-        UserError: an unreadable video, or an error that is not finite.
+        UnreadableVideo: it cannot be read to its end.
+        UserError: an error that is not finite.
     """
     extractor = predictor.extractor(FRAMES_AT_ONCE)
     extractor.start()
-    pictures: deque[np.ndarray] = deque()
-    waiting: list[tuple[np.ndarray, FrameCubes]] = []
-    for picture in read_fitted(entry):
-        pictures.append(picture)
-        waiting += [(pictures.popleft(), cubes) for cubes in extractor.push(picture)]
+    frames: deque[TimedFrame] = deque()
+    waiting: list[tuple[TimedFrame, FrameCubes]] = []
+    for frame in read_recording(recording):
+        frames.append(frame)
+        waiting += [(frames.popleft(), cubes) for cubes in extractor.push(frame.picture)]
         num_cubes = sum(len(cubes.boxes) for _, cubes in waiting)
         if len(waiting) >= MOST_WAITING or num_cubes >= predictor.config.eval.batch_size:
             yield from _score(predictor, waiting, names)
             waiting = []
-    waiting += [(pictures.popleft(), cubes) for cubes in extractor.flush()]
+    waiting += [(frames.popleft(), cubes) for cubes in extractor.flush()]
     yield from _score(predictor, waiting, names)
 
 
 def _score(
-    predictor: Predictor, frames: Sequence[tuple[np.ndarray, FrameCubes]], names: Sequence[str]
+    predictor: Predictor, frames: Sequence[tuple[TimedFrame, FrameCubes]], names: Sequence[str]
 ) -> Iterator[ScoredFrame]:
     filled = [cubes for _, cubes in frames if len(cubes.boxes)]
     errors: Errors = {name: np.zeros(0) for name in names}
     if filled:
         errors = collect_errors([join_cubes(filled)], lambda batch: predictor.scorer(*batch))
     start = 0
-    for picture, cubes in frames:
+    for timed, cubes in frames:
         stop = start + len(cubes.boxes)
         own = {name: values[start:stop] for name, values in errors.items()}
         scores = np.asarray(predictor.rule(own)) if stop > start else np.zeros(0)
         score = float(scores.max()) if stop > start else predictor.rule.zero_error_score
-        yield ScoredFrame(cubes.index, picture, cubes, own, scores, score)
+        yield ScoredFrame(cubes.index, timed.seconds, timed.picture, cubes, own, scores, score)
         start = stop
 
 
