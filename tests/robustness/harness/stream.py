@@ -144,8 +144,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         server.shutdown()
     print("sent: " + ", ".join(f"{count} {what}" for what, count in sorted(camera.sent.items())))
     print("infer.py: " + ", ".join(f"{count} {what}" for what, count in found.items()))
-    print(f"memory (MiB): {memory[0]:.0f} after {_SETTLED:.0f} s, {memory[len(memory) // 2]:.0f} at "
-          f"half, {memory[-1]:.0f} at the end, {max(memory):.0f} at most")  # fmt: skip
+    print(
+        f"memory (MiB): {memory[0]:.0f} after {_SETTLED:.0f} s, {memory[len(memory) // 2]:.0f} "
+        f"at half, {memory[-1]:.0f} at the end, {max(memory):.0f} at most"
+    )
     print(f"{options.seconds:.0f} s, seed {options.seed}: nothing half-written")
 
 
