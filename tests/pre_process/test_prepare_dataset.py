@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import pickle
@@ -17,9 +18,10 @@ from datasets.labels.frame_labels import load_labels
 from datasets.labels.regions import read_regions
 from datasets.manifest import load_dataset
 from datasets.videos import read_frames
-from pre_process.preparation import avenue19
+from pre_process.preparation import archives, avenue19
 from pre_process.prepare_dataset import main
 from tests.helpers.layout_miniatures import avenue, shanghaitech, ucsd, write_frames, write_video
+from utils.run_folder import sole_writer
 
 LABELS = [[0, 0, 1, 1, 1, 0, 1], [1, 1, 0, 0, 0, 0]]
 
@@ -322,3 +324,38 @@ def test_masks_and_copies_beside_own_videos(tmp_path, prepare, fails, caplog):
 def test_a_source_that_is_no_archive_says_what_it_is(tmp_path, fails, data, words):
     (tmp_path / "set.zip").write_bytes(data)
     assert words in fails("--source", tmp_path / "set.zip")
+
+
+def test_what_a_killed_run_left_half_written_goes(tmp_path, prepare):
+    source = ucsd(tmp_path / "in", "UCSDped2", 2, LABELS)
+    with tarfile.open(tmp_path / "set.tar", "w") as tar:
+        tar.add(source, "set")
+    output = tmp_path / "data" / "x"
+    half = (
+        output / "archive" / ".set-0123.0123456789abcdef.part",
+        output / "training" / "videos" / ".01.77.part.avi",
+        output / ".labels.77.part.npz",
+    )
+    for path in half:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir() if path.suffix == ".part" else path.write_text("half")
+    prepare("--source", tmp_path / "set.tar")
+    assert not [path for path in half if path.exists()]
+
+
+def test_two_preparations_of_one_data_set_are_refused(tmp_path, fails):
+    source = ucsd(tmp_path / "in", "UCSDped2", 2, LABELS)
+    with sole_writer(tmp_path / "data" / "x"):
+        assert "another run is writing here; wait for it" in fails("--source", source)
+
+
+def test_a_full_disk_is_no_damaged_archive(tmp_path, fails, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as file:
+        file.writestr("training/a.png", "x")
+
+    def full(*_):
+        raise OSError(errno.EFBIG, "File too large")
+
+    monkeypatch.setattr(archives.shutil, "copyfileobj", full)
+    message = fails("--source", tmp_path / "set.zip")
+    assert "damaged archive" not in message and "File too large" in message

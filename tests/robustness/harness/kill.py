@@ -149,8 +149,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             left -= trials[turn % len(trials)].chain(left, chance)
             turn += 1
         print("\n".join(trial.told() for trial in trials))
-        seconds = time.monotonic() - begun
-        print(f"{options.kills - left} kills, seed {options.seed}, {seconds:.0f} s: nothing lost")
+        done, seconds = options.kills - left, time.monotonic() - begun
+        print(f"{done} kills, seed {options.seed}, {seconds:.0f} s: nothing lost")
 
 
 if __name__ == "__main__":

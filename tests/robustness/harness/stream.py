@@ -144,10 +144,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         server.shutdown()
     print("sent: " + ", ".join(f"{count} {what}" for what, count in sorted(camera.sent.items())))
     print("infer.py: " + ", ".join(f"{count} {what}" for what, count in found.items()))
-    print(
-        f"memory (MiB): {memory[0]:.0f} after {_SETTLED:.0f} s, {memory[len(memory) // 2]:.0f} "
-        f"at half, {memory[-1]:.0f} at the end, {max(memory):.0f} at most"
-    )
+    half = memory[len(memory) // 2]
+    print(f"memory (MiB): {memory[0]:.0f} after {_SETTLED:.0f} s, {half:.0f} at half, "
+          f"{memory[-1]:.0f} at the end, {max(memory):.0f} at most")  # fmt: skip
     print(f"{options.seconds:.0f} s, seed {options.seed}: nothing half-written")
 
 
