@@ -48,10 +48,3 @@ def test_a_video_of_pictures_that_are_too_large_takes_no_memory(tmp_path):
     with pytest.raises(UserError, match=r"smaller than 67 million pixels|not a video"):
         describe_video(path, "testing")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
-
-
-def test_pictures_of_8k_are_read(tmp_path):
-    path = tmp_path / "v.mjpeg"
-    path.write_bytes(cv2.imencode(".jpg", np.zeros((4320, 7680), np.uint8))[1].tobytes() * 2)
-    entry = describe_video(path, "testing")
-    assert (entry.width, entry.height, entry.num_frames) == (7680, 4320, 2)
