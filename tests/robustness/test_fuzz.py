@@ -15,6 +15,7 @@ def test_damaged_and_hostile_files_give_clear_errors():
         "tests.robustness.harness.fuzz",
         "--cases",
         "400",
+        "--without_programs",
         "--seed",
         "3",
     ]
