@@ -333,7 +333,6 @@ def test_what_a_killed_run_left_half_written_goes(tmp_path, prepare):
     output = tmp_path / "data" / "x"
     half = (
         output / "archive" / ".set-0123.0123456789abcdef.part",
-        output / "training" / "videos" / ".01.77.part.avi",
         output / ".labels.77.part.npz",
     )
     for path in half:
