@@ -16,7 +16,6 @@ from utils.files import naming
 from visualization.video_writer import VideoWriter
 
 FRAME_COLUMNS = ("video", "frame", "score", "label", "time")
-CUBE_COLUMNS = ("video", "frame", "x1", "y1", "x2", "y2", "flow_error", "frame_error", "score")
 
 
 class AppendedTable:
@@ -61,10 +60,19 @@ class LiveResultFiles:
         fps: of the annotated video.
         with_video: whether there is one.
         keep_parts: numbered parts that are kept; 0: all.
+        cube_columns: of ``cube_scores.csv``.
     """
 
-    def __init__(self, folder: Path, fps: float, with_video: bool, keep_parts: int) -> None:
-        self._folder, self._fps, self._with_video = folder, fps, with_video
+    def __init__(
+        self,
+        folder: Path,
+        fps: float,
+        with_video: bool,
+        keep_parts: int,
+        cube_columns: Sequence[str],
+    ) -> None:
+        self._cube_columns = cube_columns
+        self._folder, self._fps, self.has_video = folder, fps, with_video
         self._keep_parts = keep_parts
         self._part = 0
         self._open()
@@ -107,9 +115,9 @@ class LiveResultFiles:
 
     def _open(self) -> None:
         self._frames = AppendedTable(self._folder / "frame_scores.csv", FRAME_COLUMNS)
-        self._cubes = AppendedTable(self._folder / "cube_scores.csv", CUBE_COLUMNS)
+        self._cubes = AppendedTable(self._folder / "cube_scores.csv", self._cube_columns)
         video = VideoWriter(self._folder / "annotated.mp4", self._fps, in_fragments=True)
-        self._video = video if self._with_video else None
+        self._video = video if self.has_video else None
 
 
 def time_text(clock: float) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from engine.scoring.network import random_cubes
 from evaluation.calibration import Rate
+from evaluation.scores import error_names
 from inference.live.frame_buffer import FrameBuffer
 from inference.live.scorer import LiveScorer
 from inference.live.writer import LiveSettings, LiveWriter
@@ -50,7 +51,8 @@ def watch_live(
         predictor.extractor(), predictor.scorer, predictor.rule, predictor.smoothing
     )
     out = LiveWriter(
-        output, name, frames, threshold, predictor.scale(threshold), predictor.smoothing.size,
+        output, name, frames, threshold, predictor.annotator(threshold),
+        error_names(predictor.checkpoint["statistics"]), predictor.smoothing.size,
         predictor.explain, lambda errors: why(predictor.rule, errors), settings,
     )  # fmt: skip
     try:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from evaluation.alarms import AlarmStats, verdict
 from evaluation.evaluate import Threshold
 from inference.live.peak_curve import PeakCurve
@@ -57,7 +59,7 @@ def render_live_report(
         facts=facts,
         threshold=threshold,
         seen=seen.describe(),
-        verdict=verdict(threshold, seen, float(scores.max()) if len(scores) else None),
+        verdict=verdict(threshold, seen, float(np.nanmax(scores)) if len(scores) else None),
         curve=drawn,
         frames_per_bin=curve.frames_per_bin,
         raised=list(alarms),
