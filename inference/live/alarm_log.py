@@ -28,10 +28,10 @@ from inference.live.scorer import ScoredFrame
 from utils.config.alarms import AlarmConfig
 from utils.console import echo
 from utils.files import write_json
-from visualization.thumbnails import cube_strip, frame_with_box
+from visualization.thumbnails import cube_pictures, frame_with_box
 
 _MOST_ALARMS, _MOST_PICTURES = 1000, 24  # kept in memory; alarms.jsonl has all
-_GLIMPSE_WIDTH = 288  # pixels
+_SNAPSHOT_WIDTH = 288  # pixels
 
 Explain = Callable[[np.ndarray, np.ndarray], Mapping[str, Any]]
 Why = Callable[[Mapping[str, float]], str]
@@ -89,7 +89,7 @@ class AlarmLog:
         self._rule = AlarmRule.of(threshold, settings)
         self._tracker = AlarmTracker(name, self._rule, 1 / fps)
         self._listeners, self._clips = listeners, clips
-        self._glimpses: deque[_Snapshot] = deque(maxlen=window)
+        self._snapshots: deque[_Snapshot] = deque(maxlen=window)
         self._best: _Snapshot | None = None
         self._began: float | None = None
         (folder / "alarms.jsonl").write_text("")
@@ -99,13 +99,13 @@ class AlarmLog:
         live = scored.live
         self._began = live.clock if self._began is None else self._began
         if len(scored.cubes.boxes) and self._threshold is not None:
-            self._glimpses.append(_snapshot(scored))
+            self._snapshots.append(_snapshot(scored))
         if scored.score is None:
             return
         self.frames_in_alarm += self._rule.is_reached(scored.score)
         self._follow(self._tracker.push(live.index, scored.score, live.clock))
-        if self._tracker.running and self._glimpses:
-            latest = self._glimpses[-1]
+        if self._tracker.running and self._snapshots:
+            latest = self._snapshots[-1]
             self._best = max(self._best or latest, latest, key=lambda each: each.score)
 
     def close(self) -> None:
@@ -139,7 +139,7 @@ class AlarmLog:
     def _start(self, alarm: Alarm) -> None:
         self.count += 1
         name = f"alarm-{self.count:06d}"
-        self._best = max(self._glimpses, key=lambda each: each.score, default=None)
+        self._best = max(self._snapshots, key=lambda each: each.score, default=None)
         record = self.running = self._record("started", alarm)
         if self._clips is not None:
             self._clips.start(name, alarm.start_seconds)
@@ -181,17 +181,17 @@ class AlarmLog:
             listener.tell(record)
 
     def _draw(self, record: dict[str, Any], best: _Snapshot) -> AlarmPicture:
-        seen = self._explain(best.appearance[None], best.motion[None])
-        strip = cube_strip({name: np.asarray(values[0]) for name, values in seen.items()})
-        still = frame_with_box(best.frame, best.box, _GLIMPSE_WIDTH)
-        return AlarmPicture(record, still, *strip, record["why"])
+        shown = self._explain(best.appearance[None], best.motion[None])
+        cube = cube_pictures({name: np.asarray(values[0]) for name, values in shown.items()})
+        still = frame_with_box(best.frame, best.box, _SNAPSHOT_WIDTH)
+        return AlarmPicture(record, still, cube, record["why"])
 
 
 def _snapshot(scored: ScoredFrame) -> _Snapshot:
     best = int(np.argmax(scored.cube_scores))
     frame, cubes = scored.live.frame, scored.cubes
-    scale = _GLIMPSE_WIDTH / frame.shape[1]
-    size = _GLIMPSE_WIDTH, max(1, round(frame.shape[0] * scale))
+    scale = _SNAPSHOT_WIDTH / frame.shape[1]
+    size = _SNAPSHOT_WIDTH, max(1, round(frame.shape[0] * scale))
     return _Snapshot(
         float(scored.cube_scores[best]),
         {name: float(values[best]) for name, values in scored.errors.items()},
