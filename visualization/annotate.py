@@ -120,10 +120,9 @@ class Annotator:
         levels = self._scale.level(np.array(self._recent))
         step = (width - 1) / ((self._recent.maxlen or 1) - 1)
         columns = width - 1 - step * np.arange(len(levels))[::-1]
-        # The alarming score lies at two thirds of the height.
-        rows = np.clip((height - 6) - levels * (height - 12) * 2 / 3, 3, height - 4)
+        rows = _rows(levels, height)
         if self._threshold is not None:
-            row = round((height - 6) - self._scale.level(self._threshold) * (height - 12) * 2 / 3)
+            row = int(_rows(self._scale.level(self._threshold), height))
             cv2.line(strip, (0, row), (width, row), _GRID, 1)
         _draw_line(strip, columns, rows, levels)
         text = "score -" if score is None else f"score {score:.2f}"
@@ -132,6 +131,11 @@ class Annotator:
             _write(strip, "ALARM", (130, 18), _as_colour(_STOPS[2]))
         elif self._threshold is not None:
             _write(strip, f"alarm from {self._threshold:.2f}", (130, 18), _FAINT)
+
+
+def _rows(levels: Any, height: int) -> np.ndarray:
+    """Where levels lie in a strip so high: an alarming score at two thirds, all inside it."""
+    return np.clip((height - 6) - levels * (height - 12) * 2 / 3, 3, height - 4)
 
 
 def _draw_line(

@@ -27,7 +27,7 @@ from inference.live.report import AlarmPicture
 from inference.live.scorer import ScoredFrame
 from utils.config.alarms import AlarmConfig
 from utils.console import echo
-from utils.files import write_json
+from utils.files import naming, write_json
 from visualization.thumbnails import cube_pictures, frame_with_box
 
 _MOST_ALARMS, _MOST_PICTURES = 1000, 24  # kept in memory; alarms.jsonl has all
@@ -175,10 +175,11 @@ class AlarmLog:
         return record | {"why": why, "clip": clip if self._clips is not None else None}
 
     def _tell(self, record: Mapping[str, Any]) -> None:
-        with (self._folder / "alarms.jsonl").open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(record) + "\n")
-        for listener in self._listeners:
+        for listener in self._listeners:  # first: they hear of it even where the disk is full
             listener.tell(record)
+        path = self._folder / "alarms.jsonl"
+        with naming(path), path.open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps(record) + "\n")
 
     def _draw(self, record: dict[str, Any], best: _Snapshot) -> AlarmPicture:
         shown = self._explain(best.appearance[None], best.motion[None])

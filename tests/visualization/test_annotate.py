@@ -42,6 +42,11 @@ def test_an_alarm_is_framed_and_a_calm_frame_is_not():
     assert tuple(draw(Annotator(SCALE, None), 99.0)[200, 1]) == (120, 120, 120)
 
 
+def test_a_threshold_below_a_calm_score_is_drawn_at_the_edge():
+    picture = draw(Annotator(ScoreScale(calm=1.0, alarming=-99.0), -99.0), 0.5)
+    assert tuple(picture[200, 1]) == SCALE.colour(99.0)
+
+
 def test_boxes_take_the_colour_of_their_score_with_the_highest_on_top():
     same = [10, 20, 60, 50]
     picture = draw(Annotator(SCALE, None), None, [same, same], [3.5, -1.0])
