@@ -27,8 +27,9 @@ class Street:
     def __init__(self, with_visitor: bool, seed: int = 0) -> None:
         self._with_visitor = with_visitor
         chance = np.random.default_rng(seed)
-        noise = chance.integers(40, 200, (HEIGHT // 8, WIDTH // 8, 3)).astype(np.uint8)
-        self._ground = cv2.resize(noise, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+        grey = chance.integers(80, 140, (HEIGHT // 16, WIDTH // 16)).astype(np.uint8)
+        large = cv2.resize(grey, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+        self._ground = cv2.cvtColor(large, cv2.COLOR_GRAY2BGR)
         sizes = (2 * len(_LANES), _TALL // 6, _WIDE // 6 + 1, 3)
         self._clothes = [
             cv2.resize(each, (_WIDE, _TALL), interpolation=cv2.INTER_NEAREST)

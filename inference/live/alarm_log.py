@@ -38,8 +38,10 @@ Why = Callable[[Mapping[str, float]], str]
 
 
 class _Snapshot(NamedTuple):
-    """The highest cube of a frame: score, errors, the frame made small, the box in it, the cube."""
+    """The highest cube of a frame: its frame's number, score, errors, the frame made small, the box
+    in it, the cube."""
 
+    index: int
     score: float
     errors: Mapping[str, float]
     frame: np.ndarray
@@ -89,7 +91,8 @@ class AlarmLog:
         self._rule = AlarmRule.of(threshold, settings)
         self._tracker = AlarmTracker(name, self._rule, 1 / fps)
         self._listeners, self._clips = listeners, clips
-        self._snapshots: deque[_Snapshot] = deque(maxlen=window)
+        self._snapshots: deque[_Snapshot] = deque()
+        self._window = window
         self._best: _Snapshot | None = None
         self._began: float | None = None
         (folder / "alarms.jsonl").write_text("")
@@ -98,8 +101,7 @@ class AlarmLog:
         """Take the next frame."""
         live = scored.live
         self._began = live.clock if self._began is None else self._began
-        if len(scored.cubes.boxes) and self._threshold is not None:
-            self._snapshots.append(_snapshot(scored))
+        self._remember(scored)
         if scored.score is None:
             return
         self.frames_in_alarm += self._rule.is_reached(scored.score)
@@ -107,6 +109,16 @@ class AlarmLog:
         if self._tracker.running and self._snapshots:
             latest = self._snapshots[-1]
             self._best = max(self._best or latest, latest, key=lambda each: each.score)
+
+    def _remember(self, scored: ScoredFrame) -> None:
+        """Keep the frames that an alarm may be shown by, as long as a score draws on them.
+
+        A smoothed score is a median, so where it reaches the threshold, a cube does, too.
+        """
+        while self._snapshots and self._snapshots[0].index <= scored.live.index - self._window:
+            self._snapshots.popleft()
+        if len(scored.cubes.boxes) and self._rule.is_reached(float(scored.cube_scores.max())):
+            self._snapshots.append(_snapshot(scored))
 
     def close(self) -> None:
         """End the running alarm, if there is one, as when the camera is gone."""
@@ -194,6 +206,7 @@ def _snapshot(scored: ScoredFrame) -> _Snapshot:
     scale = _SNAPSHOT_WIDTH / frame.shape[1]
     size = _SNAPSHOT_WIDTH, max(1, round(frame.shape[0] * scale))
     return _Snapshot(
+        scored.live.index,
         float(scored.cube_scores[best]),
         {name: float(values[best]) for name, values in scored.errors.items()},
         cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR),
