@@ -4,10 +4,32 @@ from __future__ import annotations
 
 import threading
 
+import cv2
 import pytest
+import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
+from utils.threads import count as threads
+from utils.threads.count import share_cores
 from utils.threads.read_ahead import read_ahead
 from utils.threads.worker import Worker
+
+
+@pytest.mark.parametrize(
+    ("available", "given", "count"), [(1, 0, 1), (2, 0, 1), (9, 0, 4), (9, 3, 3)]
+)
+def test_steps_share_the_cores(monkeypatch, available, given, count):
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    monkeypatch.setattr(threads, "_AVAILABLE", available)
+    try:
+        with threadpool_limits(None):  # leaves NumPy's as they were
+            assert share_cores(given) == count == torch.get_num_threads()
+            assert cv2.getNumThreads() == count
+            blas = [each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"]
+            assert blas and max(blas) <= count
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
 
 
 def threads_left(name):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import cv2
 import torch
+from threadpoolctl import threadpool_limits
 
 _AVAILABLE = torch.get_num_threads()  # cores, or as OMP_NUM_THREADS says
 
 
 def share_cores(count: int) -> int:
-    """Set the threads of PyTorch, OpenVINO and OpenCV in a program whose steps run side by side.
+    """Set the threads of all numeric libraries in a program whose steps run side by side.
 
     Decoding, boxes and flow, networks, drawing and encoding have a thread each. With as many
     threads inside each step as there are cores they wait for each other: on two cores a live run
@@ -24,4 +25,5 @@ def share_cores(count: int) -> int:
     count = count or max(1, _AVAILABLE // 2)
     torch.set_num_threads(count)
     cv2.setNumThreads(count)
+    threadpool_limits(count, "blas")  # of NumPy, whose threads keep a core busy while they wait
     return count
