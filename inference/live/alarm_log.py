@@ -41,7 +41,7 @@ class _Snapshot(NamedTuple):
     """The highest cube of a frame: its frame's number, score, errors, the frame made small, the box
     in it, the cube."""
 
-    index: int
+    number: int
     score: float
     errors: Mapping[str, float]
     frame: np.ndarray
@@ -115,7 +115,7 @@ class AlarmLog:
 
         A smoothed score is a median, so where it reaches the threshold, a cube does, too.
         """
-        while self._snapshots and self._snapshots[0].index <= scored.live.index - self._window:
+        while self._snapshots and self._snapshots[0].number <= scored.live.index - self._window:
             self._snapshots.popleft()
         if len(scored.cubes.boxes) and self._rule.is_reached(float(scored.cube_scores.max())):
             self._snapshots.append(_snapshot(scored))

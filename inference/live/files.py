@@ -96,6 +96,7 @@ class LiveResultFiles:
         self._folder, self._fps, self.has_video = folder, fps, with_video
         self._keep_parts = keep_parts
         self._part = 0
+        self._video: VideoWriter | None = None
         self._open()
 
     def frame(self, row: Sequence[Any] | None, cube_rows: Iterable[Sequence[Any]]) -> None:
@@ -145,8 +146,8 @@ class LiveResultFiles:
     def _open(self) -> None:
         self._frames = AppendedTable(self._folder / "frame_scores.csv", FRAME_COLUMNS)
         self._cubes = AppendedTable(self._folder / "cube_scores.csv", self._cube_columns)
-        video = VideoWriter(self._folder / "annotated.mp4", self._fps, in_fragments=True)
-        self._video = video if self.has_video else None
+        if self.has_video:
+            self._video = VideoWriter(self._folder / "annotated.mp4", self._fps, in_fragments=True)
 
 
 def time_text(clock: float) -> str:
