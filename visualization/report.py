@@ -111,8 +111,8 @@ def interval(metrics: Mapping[str, float]) -> str:
 
 
 def number(value: float) -> str:
-    """A number with three meaningful digits, ``n/a`` when undefined."""
-    return "n/a" if math.isnan(value) else f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+    """A number with three meaningful digits, ``n/a`` when undefined; ``12,346``."""
+    return "n/a" if math.isnan(value) else f"{value:.3g}" if abs(value) < 999.5 else f"{value:,.0f}"
 
 
 def clock(seconds: float) -> str:

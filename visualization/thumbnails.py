@@ -72,7 +72,7 @@ def _nearest(shown: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     if "nearest" in shown:
         patches["nearest normal pictures"] = np.hstack(list(shown["nearest"]))
     if "nearest_moving" in shown:
-        patches["nearest normal velocity"] = np.asarray(shown["nearest_moving"])
+        patches["nearest velocity"] = np.asarray(shown["nearest_moving"])
     return patches
 
 

@@ -12,7 +12,7 @@ from visualization.video_writer import VideoWriter
 
 WIDTH, HEIGHT, FPS = 640, 480, 25
 _LANES, _TALL, _WIDE = (70, 220, 370), 84, 34  # upper edges of three lanes, sizes of a walker
-_TRAINING_FRAMES, _FAST = 400, 10
+_TRAINING_FRAMES, _FAST = 120, 10
 ROUND = WIDTH - _WIDE  # frames after which all walkers are where they were
 
 

@@ -235,7 +235,7 @@ def test_the_nearest_normal_pictures_and_velocity_stand_beside_a_cube():
     shown["nearest_moving"] = np.full((32, 32, 3), 200, np.uint8)
     pictures = cube_pictures(shown)
     (_, (captions, png)) = pictures.strips
-    assert captions == (("nearest normal pictures", 3), ("nearest normal velocity", 1))
+    assert captions == (("nearest normal pictures", 3), ("nearest velocity", 1))
     levels = 255 * imread(io.BytesIO(png))[0, ::32, 0]
     assert levels == pytest.approx([80, 80, 80, 200])
     assert pictures.remark == (
@@ -281,6 +281,7 @@ def test_numbers_are_written_for_readers():
         "7.0 s", "1 min 0 s", "3 min 20 s", "2 h 5 min",
     )  # fmt: skip
     assert time_of_day("2026-05-04T10:21:07.120+00:00") == "2026-05-04 10:21:07 UTC"
-    assert (number(0.12345), number(12345.6), number(float("nan"))) == ("0.123", "12346", "n/a")
+    assert (number(0.12345), number(12345.6), number(float("nan"))) == ("0.123", "12,346", "n/a")
+    assert (number(999.6), number(-999.4)) == ("1,000", "-999")
     ready = json_ready({"a": [float("nan"), np.float32(0.5), (np.int64(3),)]})
     assert ready == {"a": [None, 0.5, [3]]}
