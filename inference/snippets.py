@@ -15,16 +15,17 @@ from tqdm import tqdm
 
 from datasets.features.dataset import FeatureSet
 from datasets.manifest import VideoEntry
+from datasets.rates import frame_times
 from engine.frd.diagnosis import report_facts
 from engine.frd.snippets import score_snippets
 from evaluation.alarms import AlarmRule
 from evaluation.calibration import Rate
 from evaluation.evaluate import Evaluation, Threshold
 from evaluation.frd import SnippetScores, describe_checkpoint, evaluate_snippets, origin_of
+from inference.fitting import Recording
 from inference.raised import with_alarms, write_alarms
 from models.frd.scorers import read_frd_checkpoint, scorer_from_checkpoint
 from pre_process.features.extraction import FeatureJob, feature_file
-from utils.checkpoint import load_tensors
 from utils.config.alarms import AlarmConfig
 from utils.config.load import SCORING_BLOCKS, scoring_config
 from utils.errors import UserError
@@ -45,14 +46,9 @@ class SnippetPredictor:
     device: torch.device
 
 
-def is_snippet_checkpoint(path: Path) -> bool:
-    """Whether a file is a checkpoint of this project's FRD-UVAD.
-
-    Raises:
-        UserError: missing, damaged or hostile file.
-    """
-    checkpoint = load_tensors(path)
-    return isinstance(checkpoint, dict) and checkpoint.get("system") == "frd"
+def is_snippet_checkpoint(content: Any) -> bool:
+    """Whether what ``load_tensors`` read is a checkpoint of this project's FRD-UVAD."""
+    return isinstance(content, dict) and content.get("system") == "frd"
 
 
 def load_snippet_predictor(
@@ -86,8 +82,7 @@ def load_snippet_predictor(
 
 def score_snippet_videos(
     predictor: SnippetPredictor,
-    entries: Sequence[VideoEntry],
-    rates: Sequence[float],
+    recordings: Sequence[Recording],
     wanted: float | Rate | None,
     output: Path,
     title: str,
@@ -97,8 +92,7 @@ def score_snippet_videos(
 
     Args:
         predictor: from ``load_snippet_predictor``.
-        entries: the videos.
-        rates: frames per second of each.
+        recordings: the videos.
         wanted: threshold; ``None``: ``eval.threshold``.
         output: folder of the results.
         title: heading of the report.
@@ -113,13 +107,16 @@ def score_snippet_videos(
             "FRD-UVAD is trained without normal video, so no rate of false alarms is known; pass "
             "--threshold VALUE, between 0 and 1"
         )
+    entries = [each.entry for each in recordings]
     with part_folder(output, "features") as folder:
         features = _extract(predictor, entries, folder)
         evaluation, facts = _evaluate(predictor, entries, features)
     if wanted is not None:
         evaluation = replace(evaluation, threshold=Threshold(wanted, "given on the command line"))
     rule = AlarmRule.of(evaluation.threshold, AlarmConfig())
-    evaluation, stats = with_alarms(evaluation, rule, rates, output)
+    rates = [each.fps for each in recordings]
+    times = [frame_times(each.entry) if each.is_timed else None for each in recordings]
+    evaluation, stats = with_alarms(evaluation, rule, rates, output, times)
     publish(output, title, evaluation, facts, None, lambda _: ())
     write_alarms(output, evaluation, stats)
 
