@@ -2,7 +2,7 @@
 #   docker build -t vad .
 #   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD/runs:/app/runs" -v "$PWD/videos:/videos:ro" \
 #       vad --model runs/yard --source /videos/new.mp4
-FROM python:3.12-slim
+FROM python:3.11-slim
 
 # PyPI's torch for Linux brings CUDA along (some GB). PyTorch's own index of CPU wheels, passed as
 # --build-arg PIP_EXTRA_INDEX_URL=..., makes the image much smaller.

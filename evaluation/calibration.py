@@ -16,8 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from evaluation import metrics
-from evaluation.metrics import runs
+from evaluation.metrics import per_hour, runs
 from evaluation.scores import Errors, ScoreRule, frame_scores, score_rules
 from evaluation.smoothing import Smoothing
 from utils.console import duration, positive
@@ -74,19 +73,20 @@ class Expected:
         kind = "normal training video, which flatter: expect more on new video"
         if self.is_held_out:
             kind = "normal video that nothing was fitted on"
-        seconds = 3600 * self.hours
-        video = f"{duration(seconds)} of {kind}"
-        frames = f"{_rounded(self.frames_per_thousand)} frames in a thousand"
-        if math.isnan(metrics.per_hour(0, seconds)):
-            return (
-                f"{frames} ({how} {video}; that is too little to know a rate of false alarms per "
-                "hour)"
-            )
-        rate = f"{_rounded(self.alarms_per_hour)} false alarms per hour"
-        return f"{rate}, {frames} ({how} {video}{self._doubt()})"
+        video = f"{duration(3600 * self.hours)} of {kind}{self._doubt()}"
+        rates = f"{_rounded(self.frames_per_thousand)} frames in a thousand ({how} {video})"
+        if self._tells_a_rate:
+            return f"{_rounded(self.alarms_per_hour)} false alarms per hour, {rates}"
+        return rates
+
+    @property
+    def _tells_a_rate(self) -> bool:
+        return not math.isnan(per_hour(0, 3600 * self.hours))
 
     def _doubt(self) -> str:
         """What so little video cannot tell."""
+        if not self._tells_a_rate:
+            return "; too little to know a rate per hour"
         if self.hours >= _ENOUGH_HOURS:
             return ""
         return f"; too little to know rates below {1 / self.hours:.0f} alarms per hour"

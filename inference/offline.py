@@ -52,9 +52,9 @@ class Job:
 
     def drawing(self, recording: Recording) -> AnnotatedVideo:
         """What draws a video's frames."""
-        scale, alarms = self.predictor.scale(self.threshold), self.predictor.config.alarms
+        annotator, alarms = self.predictor.annotator(self.threshold), self.predictor.config.alarms
         return AnnotatedVideo(
-            self.output, recording.entry.name, recording.fps, scale, self.threshold, alarms,
+            self.output, recording.entry.name, recording.fps, annotator, self.threshold, alarms,
             self.with_video,
         )  # fmt: skip
 

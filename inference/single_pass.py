@@ -15,6 +15,7 @@ from inference.fitting import Recording, read_recording
 from inference.predictor import Predictor
 from inference.video_cubes import join_cubes
 from pre_process.cubes.extractor import FrameCubes
+from utils.threads.read_ahead import read_ahead
 
 FRAMES_AT_ONCE = 8  # handed to detector and flow
 MOST_WAITING = 16  # frames that wait to be scored, so that few pictures are held
@@ -53,19 +54,26 @@ def score_frames(
         UnreadableVideo: it cannot be read to its end.
         UserError: an error that is not finite.
     """
+    waiting: list[tuple[TimedFrame, FrameCubes]] = []
+    num_cubes = 0
+    for frame in read_ahead(_extract(predictor, recording), MOST_WAITING):
+        waiting.append(frame)
+        num_cubes += len(frame[1].boxes)
+        if len(waiting) >= MOST_WAITING or num_cubes >= predictor.config.eval.batch_size:
+            yield from _score(predictor, waiting, names)
+            waiting, num_cubes = [], 0
+    yield from _score(predictor, waiting, names)
+
+
+def _extract(predictor: Predictor, recording: Recording) -> Iterator[tuple[TimedFrame, FrameCubes]]:
+    """The frames of a video with their cubes."""
     extractor = predictor.extractor(FRAMES_AT_ONCE)
     extractor.start()
     frames: deque[TimedFrame] = deque()
-    waiting: list[tuple[TimedFrame, FrameCubes]] = []
     for frame in read_recording(recording):
         frames.append(frame)
-        waiting += [(frames.popleft(), cubes) for cubes in extractor.push(frame.picture)]
-        num_cubes = sum(len(cubes.boxes) for _, cubes in waiting)
-        if len(waiting) >= MOST_WAITING or num_cubes >= predictor.config.eval.batch_size:
-            yield from _score(predictor, waiting, names)
-            waiting = []
-    waiting += [(frames.popleft(), cubes) for cubes in extractor.flush()]
-    yield from _score(predictor, waiting, names)
+        yield from ((frames.popleft(), cubes) for cubes in extractor.push(frame.picture))
+    yield from ((frames.popleft(), cubes) for cubes in extractor.flush())
 
 
 def _score(
