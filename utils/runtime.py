@@ -69,7 +69,11 @@ def laid_out(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
     A GPU computes with those of the activations' layout (channels-last), and would rearrange others
     in each call; a CPU rearranges all of them anyway.
     """
-    return model.to(memory_format=torch.channels_last) if device.type == "cuda" else model
+    if device.type == "cuda":
+        for module in model.modules():
+            if isinstance(module, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
+                module.to(memory_format=torch.channels_last)
+    return model
 
 
 def use_tf32(enabled: bool) -> None:

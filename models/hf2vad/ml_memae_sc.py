@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.layers.blocks import DoubleConv, plain_conv
+from models.layers.blocks import DoubleConv, layout_of, plain_conv
 from models.layers.memory import Memory
 
 FLOW_CHANNELS = 2
@@ -99,20 +99,22 @@ class MLMemAESC(nn.Module):
                 itself, and BatchNorm in training sees K separate batches, as published.
 
         Returns:
-            ``flow_recon`` like ``flow``, float32, and ``attention``, a list of
+            ``flow_recon`` like ``flow`` (memory layout, too), float32, and ``attention``, a list of
             (K * B, num_slots) float32 for the memories in use, from the smallest level up.
         """
         num_flows = flow.shape[1] // FLOW_CHANNELS
         flows = flow.unflatten(1, (num_flows, FLOW_CHANNELS)).transpose(0, 1)  # (K, B, 2, 32, 32)
+        layout = layout_of(flow)
         x = flows.reshape(-1, *flows.shape[2:])  # (N, 2, 32, 32), N = K * B
+        x = x.contiguous(memory_format=layout)
         x0, x1, x2, x3 = self.encode(x, num_flows)
         attention: list[Tensor] = []
         x = self._read(self.memory3, x3, attention)  # (N, 8f, 4, 4)
         x = self._read(self.memory2, self.up3(x, x2, num_flows), attention)  # (N, 4f, 8, 8)
         x = self._read(self.memory1, self.up2(x, x1, num_flows), attention)  # (N, 2f, 16, 16)
         x = self.out_conv(self.up1(x, x0, num_flows))  # (N, 2, 32, 32)
-        flow_recon = x.float().view(flows.shape).transpose(0, 1)
-        return {"flow_recon": flow_recon.reshape(flow.shape), "attention": attention}
+        flow_recon = x.float().view(flows.shape).transpose(0, 1).reshape(flow.shape)
+        return {"flow_recon": flow_recon.contiguous(memory_format=layout), "attention": attention}
 
     def encode(self, x: Tensor, num_flows: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Features (N, f, 32, 32), (N, 2f, 16, 16), (N, 4f, 8, 8) and (N, 8f, 4, 4)."""

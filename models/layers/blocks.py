@@ -17,6 +17,11 @@ def plain_conv(in_channels: int, out_channels: int, kernel_size: int, stride: in
     return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2)
 
 
+def layout_of(x: Tensor) -> torch.memory_format:
+    """Whether ``x`` (B, C, H, W), or what it is a part of, is channels-last."""
+    return torch.channels_last if x.stride(1) == 1 else torch.contiguous_format
+
+
 class NormConv2d(nn.Module):
     """Weight-normalised convolution with a learned gain and shift a channel, as VUNet has it.
 

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.layers.blocks import layout_of
+
 
 class Memory(nn.Module):
     """A table of feature vectors, read by soft attention with hard shrinkage (HF2-VAD §3.1).
@@ -39,8 +41,10 @@ class Memory(nn.Module):
         """Replace ``features`` (B, C, H, W), C * H * W = num_features, by what the memory holds.
 
         Returns:
-            The read features, shape and dtype of the input, and the attention (B, slots) float32.
+            The read features, shape, dtype and layout of the input, and the attention (B, slots)
+            float32.
         """
         attention = self.address(features.float().flatten(1))
         read = attention @ self.slots
-        return read.view(features.shape).to(features.dtype), attention
+        read = read.view(features.shape).to(features.dtype)
+        return read.contiguous(memory_format=layout_of(features)), attention

@@ -35,7 +35,7 @@ from models.hf2vad.ml_memae_sc import MLMemAESC
 from tests.helpers.fabricated import MEMAE, VUNET
 from tests.helpers.fake_cuda import CUDA, META, valueless
 from utils.config.hf2vad import CVAEStageConfig, FinetuneStageConfig, MemAEStageConfig
-from utils.runtime import autocast
+from utils.runtime import autocast, laid_out
 
 PRECISIONS = ("fp32", "bf16")
 SETTINGS: dict[type, Any] = {
@@ -148,6 +148,14 @@ def test_the_average_is_on_the_models_device(monkeypatch, device):
         for _ in range(2):  # the first one copies
             average.update(model)
         assert {each.device for each in average.module.state_dict().values()} == {device}
+
+
+def test_weights_are_laid_out_as_a_gpu_computes_with_them():
+    new, layout = (lambda: build_hf2vad(MEMAE, VUNET)), torch.channels_last
+    for device, expected in ((CUDA, True), (torch.device("cpu"), False)):
+        model = laid_out(new(), device)
+        assert model.memae.down1.down.weight.is_contiguous(memory_format=layout) == expected
+        assert model.vunet.both_encoder.stage2.down.direction.is_contiguous()  # folded later
 
 
 def test_one_fused_kernel_updates_the_weights(monkeypatch):

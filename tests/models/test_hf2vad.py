@@ -178,3 +178,21 @@ def test_published_initialisation() -> None:
     assert block.conv1.weight.std().item() == pytest.approx(expected, rel=0.05)
     assert block.norm1.weight.std().item() == pytest.approx(0.02, rel=0.3)
     assert not block.norm1.bias.any()
+
+
+def test_convolutions_read_and_write_channels_last() -> None:
+    """A mixed layout would be rearranged, on a GPU by a kernel for each layer."""
+    model, (frames, flows) = make_model().train(), make_inputs()
+    others = []
+
+    def check(module: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        for each in (inputs[0], output):
+            if not each.is_contiguous(memory_format=torch.channels_last):
+                others.append((module, each.shape))
+
+    for module in model.modules():
+        if isinstance(module, NormConv2d | nn.Conv2d):
+            module.register_forward_hook(check)
+    layout = torch.channels_last
+    model(frames.contiguous(memory_format=layout), flows.contiguous(memory_format=layout))
+    assert not others
