@@ -26,6 +26,7 @@ WEIGHTS = {
     "frame_error": "w_frame",
     "energy": "w_energy",
     "steady_energy": "w_steady_energy",
+    "fast_energy": "w_fast_energy",
     "appearance": "w_appearance",
     "velocity": "w_velocity",
 }

@@ -69,7 +69,7 @@ def export_checkpoint(path: Path, output: Path) -> tuple[Path, Path]:
     """
     checkpoint = load_checkpoint(path, stages=STAGES)
     config = build_config(checkpoint["config"], str(path))
-    for key in ("w_energy", "w_steady_energy"):
+    for key in ("w_energy", "w_steady_energy", "w_fast_energy"):
         weight = getattr(config.eval, key)
         if weight:
             raise UserError(

@@ -15,6 +15,7 @@ _WORDS = {
     "frame_error": "unexpected appearance",
     "energy": "fast motion",
     "steady_energy": "fast, steady motion",
+    "fast_energy": "fast, steady motion of a part",
     "appearance": "unlike any normal picture",
     "velocity": "unusual speed or direction",
 }

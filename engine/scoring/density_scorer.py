@@ -20,7 +20,7 @@ class FlowEnergyScorer:
     """Squared flow alone, of a checkpoint without networks; a ``CubeScorer``."""
 
     def __call__(self, appearance: np.ndarray, motion: np.ndarray) -> dict[str, Any]:
-        """``energy`` and ``steady_energy``, each (B,) float32."""
+        """See ``models.hf2vad.errors.energies``."""
         flows = to_network_inputs(torch.as_tensor(appearance), torch.as_tensor(motion))[1]
         return energies(flows)
 

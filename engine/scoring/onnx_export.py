@@ -26,9 +26,9 @@ def export_network(
     """Write a model's scoring network.
 
     Inputs: ``appearance`` (batch,5,32,32,3) uint8 BGR and ``motion`` (batch,4,32,32,2) float16
-    pixels. Outputs: ``flow_error``, ``energy`` and, not in stage 1, ``frame_error`` and
-    ``steady_energy``, (batch,) float32. The batch may be of any size. The metadata tell system,
-    stage and checkpoint.
+    pixels. Outputs: ``flow_error``, ``energy`` and, not in stage 1, ``frame_error``,
+    ``steady_energy`` and ``fast_energy``, (batch,) float32. The batch may be of any size. The
+    metadata tell system, stage and checkpoint.
 
     Args:
         model: ``MLMemAESC`` or ``HF2VAD``.

@@ -41,7 +41,8 @@ def test_onnxruntime_equals_pytorch(exported, count):
     checkpoint, cubes = load_finished(exported), random_cubes(count, seed=9)
     ours = checkpoint_scorer(checkpoint, exported, CPU, "torch")(*cubes)
     theirs = checkpoint_scorer(checkpoint, exported, CPU, "onnx")(*cubes)
-    assert list(ours) == list(theirs) == ["flow_error", "frame_error", "energy", "steady_energy"]
+    names = ["flow_error", "frame_error", "energy", "steady_energy", "fast_energy"]
+    assert list(ours) == list(theirs) == names
     for name, expected in ours.items():
         assert theirs[name].shape == (count,)
         np.testing.assert_allclose(theirs[name], expected.numpy(), rtol=1e-3)

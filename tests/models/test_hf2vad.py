@@ -115,10 +115,13 @@ def test_scores_are_sums_of_squares_of_each_cube() -> None:
     expected = (output["flow_recon"] - flows).square().sum((1, 2, 3))
     torch.testing.assert_close(errors["flow_error"], expected)
     assert {name: value.shape for name, value in errors.items()} == dict.fromkeys(
-        ["flow_error", "frame_error", "energy", "steady_energy"], (3,)
+        ["flow_error", "frame_error", "energy", "steady_energy", "fast_energy"], (3,)
     )
     four = flows.unflatten(1, (4, 2)).square().sum((2, 3, 4)).sort(dim=1).values
     torch.testing.assert_close(errors["steady_energy"], 2 * (four[:, 1] + four[:, 2]))
+    pixels = flows.unflatten(1, (4, 2)).square().sum(2).flatten(2).sort(dim=2).values
+    fastest = pixels[..., -(pixels.shape[2] // 4) :].sum(2).sort(dim=1).values
+    torch.testing.assert_close(errors["fast_energy"], 2 * (fastest[:, 1] + fastest[:, 2]))
     last = stage1_errors(model.memae, flows)
     torch.testing.assert_close(last["energy"], flows[:, 6:].square().sum((1, 2, 3)))
     with pytest.raises(ValueError, match="training mode"):

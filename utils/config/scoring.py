@@ -40,6 +40,7 @@ class EvalConfig(Block):
     w_frame: NonNegative = 0.1  # published name: w_p
     w_energy: NonNegative = 0.0  # ours: squared flow itself; 0 is the paper
     w_steady_energy: NonNegative = 0.0  # ours: the same, from the middle two of four flows
+    w_fast_energy: NonNegative = 0.0  # ours: the same, of the fastest quarter of the pixels
     w_appearance: NonNegative = 0.0  # ours: unlike any normal picture (block density)
     w_velocity: NonNegative = 0.0  # ours: unlike any normal velocity
     # z: weighted sum of (error - mean) / deviation, the paper's. surprise: how rare an error is
