@@ -1,4 +1,4 @@
-"""Score any video with a trained checkpoint: scores, alarms, a report, annotated videos (HF2-VAD).
+"""Score any video with a trained checkpoint: scores, alarms, a report, annotated videos.
 
 The source is a video file, a folder of videos or of frames or, with --live, a camera's number or a
 stream's address.
@@ -17,17 +17,14 @@ from typing import Any
 from datasets.rates import frame_rate
 from inference.command_line import fitting, page, parse_arguments
 from inference.fitting import fit_videos
+from inference.frd.offline import score_snippet_videos
+from inference.frd.predictor import is_snippet_checkpoint, load_snippet_predictor
 from inference.live.capture import open_live
-from inference.live.loop import warm_up, watch_live
+from inference.live.loop import watch_live
 from inference.live.notify import listeners
 from inference.live.writer import LiveSettings
 from inference.offline import score_videos
-from inference.predictor import Predictor, load_predictor
-from inference.snippets import (
-    is_snippet_checkpoint,
-    load_snippet_predictor,
-    score_snippet_videos,
-)
+from inference.predictor import load_predictor
 from inference.sources import find_entries, source_name
 from utils.checkpoint import find_checkpoint
 from utils.console import echo, setup_logging
@@ -35,7 +32,7 @@ from utils.errors import UserError, exit_on_user_error
 from utils.run_folder import claimed_folder
 
 
-def run_live(predictor: Predictor, arguments: argparse.Namespace, name: str) -> None:
+def run_live(predictor: Any, arguments: argparse.Namespace, name: str) -> None:
     """Watch a camera, stream or video as it comes."""
     output = (
         arguments.output or arguments.model.parent / f"live/{name}-{time.strftime('%F-%H%M%S')}"
@@ -45,7 +42,7 @@ def run_live(predictor: Predictor, arguments: argparse.Namespace, name: str) -> 
         alarms=predictor.config.alarms,
         listeners=listeners(arguments.webhook, arguments.on_alarm),
     )  # fmt: skip
-    warm_up(predictor)
+    predictor.warm_up()
     with page(arguments, output, name) as state:
         frames = open_live(
             arguments.source, arguments.fps, predictor.config.data.fps,
@@ -79,14 +76,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     if is_snippet_checkpoint(path):
         if arguments.max_side:
             raise UserError("--max_side: FRD-UVAD makes its pictures small itself; leave it out")
-        snippets = load_snippet_predictor(path, *ways, arguments.live)
-        run_offline(snippets, arguments, name, score_snippet_videos)
-        return
-    predictor = load_predictor(path, *ways)
+        predictor: Any = load_snippet_predictor(path, *ways)
+        score: Any = score_snippet_videos
+    else:
+        predictor, score = load_predictor(path, *ways), score_videos
     if arguments.live:
         run_live(predictor, arguments, name)
     else:
-        run_offline(predictor, arguments, name, score_videos)
+        run_offline(predictor, arguments, name, score)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from datasets.features.dataset import FeatureSet
 from datasets.features.loader import FeatureBatch, FeatureLoader, InOrder
 from datasets.features.snippet_scores import load_snippet_values
 from datasets.features.statistics import feature_statistics
+from datasets.training_video import describe_training_video
 from engine.frd.diagnosis import describe, diagnose, remedies
 from engine.frd.snippets import auxiliary_scores
 from engine.setup import StageSetup
@@ -56,7 +57,7 @@ class FeatureTask(StageTask):
         return send(batch.features, self.setup.device).float()
 
     def describe_normal(self, model: nn.Module) -> dict[str, Any]:
-        """Statistics of the scores of all training snippets, and the diagnosis."""
+        """Statistics of the scores of all training snippets, the diagnosis and the videos' rate."""
         scorer = getattr(model, "scorer", model)
 
         def score(batch: FeatureBatch) -> dict[str, Tensor]:
@@ -64,7 +65,12 @@ class FeatureTask(StageTask):
 
         in_order = InOrder(self.features, self.setup.config.eval.batch_size)
         statistics = error_statistics(score_distributed(in_order, score))
-        return {"statistics": statistics, "diagnosis": self.diagnose(model, trained=True)}
+        diagnosis = self.diagnose(model, trained=True)
+        described = {"statistics": statistics, "diagnosis": diagnosis}
+        video = describe_training_video(self.setup.config)
+        if video is not None:  # backbones make frames of any size small, so the rate alone counts
+            described["video"] = video | {"width": 0, "height": 0}
+        return described
 
     def diagnose(self, model: nn.Module, trained: bool) -> dict[str, Any]:
         """Say what can be told without labels, and what is off (collective).

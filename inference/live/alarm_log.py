@@ -38,14 +38,17 @@ Why = Callable[[Mapping[str, float]], str]
 
 
 class _Snapshot(NamedTuple):
-    """The highest cube of a frame: score, errors, the frame made small, the box in it, the cube."""
+    """The highest cube of a frame: score, errors, the frame made small, the box in it, the cube.
+
+    Of a frame that is scored as a whole the score and the frame alone.
+    """
 
     score: float
     errors: Mapping[str, float]
     frame: np.ndarray
-    box: np.ndarray
-    appearance: np.ndarray
-    motion: np.ndarray
+    box: np.ndarray | None = None
+    appearance: np.ndarray | None = None
+    motion: np.ndarray | None = None
 
 
 class AlarmLog:
@@ -98,7 +101,8 @@ class AlarmLog:
         """Take the next frame."""
         live = scored.live
         self._began = live.clock if self._began is None else self._began
-        if len(scored.cubes.boxes) and self._threshold is not None:
+        is_shown = len(scored.cubes.boxes) or (scored.is_whole and scored.score is not None)
+        if is_shown and self._threshold is not None:
             self._glimpses.append(_snapshot(scored))
         if scored.score is None:
             return
@@ -171,7 +175,7 @@ class AlarmLog:
             record[f"{name}_seconds"] = round(clock - (self._began or clock), 3)
             record[f"{name}_time"] = time_text(clock)
         clip = f"clips/alarm-{self.count:06d}.mp4"
-        why = self._why(self._best.errors) if self._best is not None else ""
+        why = self._why(self._best.errors) if self._best and self._best.errors else ""
         return record | {"why": why, "clip": clip if self._clips is not None else None}
 
     def _tell(self, record: Mapping[str, Any]) -> None:
@@ -181,21 +185,27 @@ class AlarmLog:
             listener.tell(record)
 
     def _draw(self, record: dict[str, Any], best: _Snapshot) -> AlarmPicture:
-        seen = self._explain(best.appearance[None], best.motion[None])
-        strip = cube_strip({name: np.asarray(values[0]) for name, values in seen.items()})
         still = frame_with_box(best.frame, best.box, _GLIMPSE_WIDTH)
+        if best.appearance is None or best.motion is None:
+            return AlarmPicture(record, still)
+        expected = self._explain(best.appearance[None], best.motion[None])
+        strip = cube_strip({name: np.asarray(values[0]) for name, values in expected.items()})
         return AlarmPicture(record, still, *strip, record["why"])
 
 
 def _snapshot(scored: ScoredFrame) -> _Snapshot:
-    best = int(np.argmax(scored.cube_scores))
     frame, cubes = scored.live.frame, scored.cubes
     scale = _GLIMPSE_WIDTH / frame.shape[1]
     size = _GLIMPSE_WIDTH, max(1, round(frame.shape[0] * scale))
+    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    small = cv2.resize(frame, size, interpolation=way)
+    if scored.is_whole:
+        return _Snapshot(scored.score or 0.0, {}, small)
+    best = int(np.argmax(scored.cube_scores))
     return _Snapshot(
         float(scored.cube_scores[best]),
         {name: float(values[best]) for name, values in scored.errors.items()},
-        cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR),
+        small,
         cubes.boxes[best] * scale,
         cubes.appearance[best].copy(),  # not a view that would keep the whole batch
         cubes.motion[best].copy(),

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from engine.scoring.network import random_cubes
 from evaluation.calibration import Rate
 from inference.live.frame_buffer import FrameBuffer
 from inference.live.scorer import LiveScorer
@@ -46,9 +45,7 @@ def watch_live(
     threshold = predictor.threshold(wanted, frames.fps)
     if threshold is None:
         echo("no threshold, so no alarms: the checkpoint has none for this score; pass --threshold")
-    scorer = LiveScorer(
-        predictor.extractor(), predictor.scorer, predictor.rule, predictor.smoothing
-    )
+    scorer = predictor.live_scorer()
     out = LiveWriter(
         output, name, frames, threshold, predictor.scale(threshold), predictor.smoothing.size,
         predictor.explain, lambda errors: why(predictor.rule, errors), settings,
@@ -103,9 +100,3 @@ def _affordable(seconds: float, num_frames: int, max_delay: float) -> int:
         return 1
     each = max(seconds / num_frames, 1e-6)
     return int(min(max(0.25 * max_delay / each, 1), _MOST_AT_ONCE))
-
-
-def warm_up(predictor: Predictor) -> None:
-    """Score noise once: the first batches load and choose kernels, which takes seconds."""
-    for count in (1, 8):
-        predictor.scorer(*random_cubes(count, seed=0))

@@ -15,12 +15,15 @@ from visualization.report import data_uri, load_template
 
 @dataclass(frozen=True)
 class AlarmPicture:
-    """What an alarm looked like: the frame with the box, the patches of the cube, and why."""
+    """What an alarm looked like: the frame with the box, the patches of the cube, and why.
+
+    A frame that is scored as a whole has no box, patches or reason.
+    """
 
     alarm: Mapping[str, Any]
     still: bytes
-    captions: Sequence[str]
-    strip: bytes
+    captions: Sequence[str] = ()
+    strip: bytes = b""
     why: str = ""
 
 

@@ -20,7 +20,6 @@ from evaluation.scores import frame_scores
 from evaluation.smoothing import causal_median
 from inference.live.frame_buffer import FrameBuffer, LiveFrame
 from inference.live.loop import watch_live
-from inference.live.scorer import LiveScorer
 from inference.live.writer import LiveSettings
 from inference.offline import score_videos
 from inference.predictor import load_predictor
@@ -47,12 +46,8 @@ def live(frames, first=0, gaps=()):
     ]
 
 
-def scorer_of(predictor):
-    return LiveScorer(predictor.extractor(), predictor.scorer, predictor.rule, predictor.smoothing)
-
-
 def score_all(predictor, frames, at_once=1):
-    scorer, scored = scorer_of(predictor), []
+    scorer, scored = predictor.live_scorer(), []
     for start in range(0, len(frames), at_once):
         scored += scorer.push(frames[start : start + at_once])
     return scored + scorer.finish()
