@@ -9,9 +9,11 @@ import pytest
 
 import frd_fit
 import infer
+from pre_process.preparation.unlabelled import enough_epochs
 from tests.helpers.tiny_videos import write_video
 from tests.repository.test_structure import ROOT
 from utils.checkpoint import find_checkpoint, load_finished
+from utils.config.frd import FRDStageConfig
 
 
 @pytest.fixture
@@ -68,8 +70,15 @@ def test_too_little_video_is_refused_before_the_work(command, tmp_path, capsys):
     assert not (tmp_path / "runs").exists() and not (tmp_path / "data" / "features").exists()
 
 
-def test_few_snippets_are_trained_on_for_more_epochs():
-    from utils.config.load import load_config
+def test_test_videos_apart_are_refused(command, tmp_path, capsys):
+    for split in ("training", "testing"):
+        (tmp_path / "split" / split / "videos").mkdir(parents=True)
+        write_video(tmp_path / "split" / split / "videos" / "01.avi", 80, fps=10.0)
+    with pytest.raises(SystemExit):
+        frd_fit.main(["--videos", str(tmp_path / "split"), *command[2:]])
+    assert "training and test videos lie apart" in capsys.readouterr().err
 
-    config = load_config(ROOT / "cfgs" / "frd_custom.yaml", system="frd")
-    assert frd_fit.epochs(config, 40) == 90 and frd_fit.epochs(config, 32_000) == 20
+
+def test_few_snippets_are_trained_on_for_more_epochs():
+    settings = FRDStageConfig(batch_size=32, num_epochs=20)
+    assert enough_epochs(settings, 40) == 90 and enough_epochs(settings, 32_000) == 20
