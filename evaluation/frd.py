@@ -18,11 +18,11 @@ from utils.config.frd import FRDConfig
 from utils.errors import UserError
 from utils.runtime import provenance
 
-# What a snippet is scored by -> name in tables, the one to be judged by first.
+# What a snippet is scored by -> name in tables, the main one first.
 BRANCHES = {"score": "scorer", "reconstruction": "reconstruction", "feature_norm": BASELINE}
 SCORE_RULE = ScoreRule(BRANCHES["score"], (Term("score", 1.0, RAW),))
 _DEVIATIONS = 1.0  # above the mean, as for the pseudo labels
-_UNKNOWN = 0.5  # threshold of a published file, which tells nothing of its training
+_UNKNOWN = 0.5  # threshold of a published file, which says nothing of its training
 
 
 class SnippetScores(NamedTuple):
@@ -93,7 +93,7 @@ def alarm_threshold(config: FRDConfig, checkpoint: Mapping[str, Any]) -> Thresho
         return Threshold(config.eval.threshold, "eval.threshold of the configuration")
     known = checkpoint.get("statistics")
     if not known:
-        return Threshold(_UNKNOWN, "the middle, as the checkpoint tells nothing of its training")
+        return Threshold(_UNKNOWN, "the middle, as the checkpoint says nothing of its training")
     value = known["score"]["mean"] + _DEVIATIONS * known["score"]["std"]
     return Threshold(value, "a deviation above the mean score of the unlabelled training video")
 

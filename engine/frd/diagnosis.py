@@ -1,4 +1,4 @@
-"""What can be told of a training of FRD-UVAD or C2FPL's scorer without any label."""
+"""What a training of FRD-UVAD or C2FPL's scorer shows without any label."""
 
 from __future__ import annotations
 
