@@ -26,6 +26,7 @@ from pre_process.make_pseudo_labels import main as make_pseudo_labels
 from utils.config.load import load_config
 from utils.console import echo, format_table
 from utils.errors import UserError, exit_on_user_error
+from utils.files import write_json
 
 # The paper's behaviour, as cfgs/frd_ucf_crime.yaml has it.
 PUBLISHED = (
@@ -38,6 +39,7 @@ PUBLISHED = (
     "frd.auxiliary.threshold=0.5",
 )
 VARIANTS = ("alone", "one_crop", "c2fpl_scorer", "c2fpl")
+SCORES_OF = {"testing": "eval/metrics.json", "training": "eval_training/snippet_scores.npz"}
 EXPERIMENTS = ("gain", "c2fpl_truth")  # what else was compared, not offered by the configuration
 
 
@@ -59,8 +61,8 @@ class Runs:
             return self._train(seed, variant, where, stage="c2fpl")
         if variant == "one_crop":
             first = self._train(seed, "first_crop", "data.crops=[0]")
-            self._evaluate(first, ["data.crops=[0]"], "--split", "training")
-            scores = first / "eval_training" / "snippet_scores.npz"
+            self._evaluate(first, ["data.crops=[0]"], "training")
+            scores = first / SCORES_OF["training"]
             kind = ["frd.auxiliary.kind=scores", f"frd.auxiliary.file={scores}"]
             return self._train(seed, variant, *kind)
         if variant == "c2fpl":
@@ -83,10 +85,23 @@ class Runs:
         self._evaluate(folder, more)
         return folder
 
-    def _evaluate(self, folder: Path, overrides: Sequence[str], *more: str) -> None:
-        data = [each for each in (*self.overrides, *overrides) if each.startswith("data.")]
-        given = ["--cfg_file", self.cfg_file, *(["--set", *data] if data else []), *more]
-        frd_eval.main(["--ckpt_path", str(folder / "last.pth"), *given])
+    def _evaluate(self, folder: Path, overrides: Sequence[str], split: str = "testing") -> None:
+        """As ``frd_eval.py``, without a report."""
+        path, output = folder / "last.pth", folder / SCORES_OF[split]
+        if output.is_file() and output.stat().st_mtime > path.stat().st_mtime:
+            return
+        config = load_config(self.cfg_file, [*self.overrides, *overrides], system="frd")
+        scorer = frd_eval.Scorer(config, split)
+        values = scorer.score(path)
+        if split == "training":
+            save_snippet_values(output, scorer.features, values["score"])
+            return
+        branches = scorer.evaluate(path, values).branches
+        keys = ("auc_micro", "auc_micro_low", "auc_micro_high")
+        metrics = {
+            name: {key: each.metrics[key] for key in keys} for name, each in branches.items()
+        }
+        write_json(output, {"branches": metrics})
 
     def _true_labels(self, seed: int, variant: str) -> Path:
         """The labels of the training snippets, from frame labels where those are given."""
