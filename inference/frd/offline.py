@@ -83,9 +83,7 @@ def score_snippet_videos(
             feature backend without weights or of another size than the network reads.
     """
     threshold = predictor.threshold(threshold_spec)
-    if backbone_of is None:
-        made = predictor.backbone()
-        backbone_of = lambda _: made  # noqa: E731
+    backbone_of = backbone_of or _same_for_all(predictor.backbone())
     pictures = KeptPictures(predictor.smoothing, predictor.explain)
     collected, rule = _Collected(), AlarmRule.of(threshold, predictor.config.alarms)
 
@@ -111,6 +109,10 @@ def score_snippet_videos(
     write_alarms(output, evaluation, stats)
     if with_video:
         echo(f"annotated videos: {output / 'annotated'}")
+
+
+def _same_for_all(backbone: Backbone) -> BackboneOf:
+    return lambda _: backbone
 
 
 def _frames(
