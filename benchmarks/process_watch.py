@@ -17,7 +17,7 @@ _LEAST = 16  # samples, fewer show no trend
 
 
 class Sample(NamedTuple):
-    """A process at one moment.
+    """A process at one time.
 
     Attributes:
         progress: work done, in the run's own unit.
@@ -52,19 +52,22 @@ class Trend(NamedTuple):
 
 
 @contextmanager
-def watched(progress: Callable[[], float], every: float) -> Iterator[list[Sample]]:
-    """Sample this process in a thread; the list fills while the block runs.
+def watched(
+    progress: Callable[[], float], every: float, process: int | str = "self"
+) -> Iterator[list[Sample]]:
+    """Sample a process in a thread; the list fills while the block runs.
 
     Args:
         progress: tells how much work is done.
         every: seconds between samples.
+        process: its number; by default this one.
     """
     samples: list[Sample] = []
     begun, over = time.monotonic(), threading.Event()
 
     def watch() -> None:
         while not over.wait(every):
-            samples.append(_take(progress(), time.monotonic() - begun))
+            samples.append(_take(progress(), time.monotonic() - begun, process))
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -75,12 +78,21 @@ def watched(progress: Callable[[], float], every: float) -> Iterator[list[Sample
         thread.join()
 
 
-def _take(progress: float, seconds: float) -> Sample:
-    resident, of_files = map(int, Path("/proc/self/statm").read_text(encoding="ascii").split()[1:3])
+def _take(progress: float, seconds: float, process: int | str) -> Sample:
+    folder = Path(f"/proc/{process}")
+    resident, of_files = map(int, (folder / "statm").read_text(encoding="ascii").split()[1:3])
     pages = resident - of_files
-    files = len(os.listdir("/proc/self/fd")) - 1  # noqa: PTH208 - one of them is this listing
-    threads = len(os.listdir("/proc/self/task"))  # noqa: PTH208
+    files = len(os.listdir(folder / "fd"))  # noqa: PTH208
+    threads = len(os.listdir(folder / "task"))  # noqa: PTH208
+    if process == "self":
+        files -= 1  # this listing
     return Sample(progress, seconds, pages * os.sysconf("SC_PAGE_SIZE"), files, threads)
+
+
+def processor_seconds(process: int) -> float:
+    """Processor time of all threads of a process, as user and in the system."""
+    after_name = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2]
+    return sum(map(int, after_name.split()[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 def trend(samples: Sequence[Sample]) -> Trend:

@@ -16,10 +16,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from evaluation.metrics import runs
+from evaluation.metrics import per_hour, runs
 from evaluation.scores import Errors, ScoreRule, frame_scores, score_rules
 from evaluation.smoothing import Smoothing
-from utils.console import positive
+from utils.console import duration, positive
 from utils.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -73,13 +73,20 @@ class Expected:
         kind = "normal training video, which flatter: expect more on new video"
         if self.is_held_out:
             kind = "normal video that nothing was fitted on"
-        return (
-            f"{self.alarms_per_hour:.3g} false alarms per hour, {self.frames_per_thousand:.3g} "
-            f"frames in a thousand ({how} {60 * self.hours:.3g} minutes of {kind}{self._doubt()})"
-        )
+        video = f"{duration(3600 * self.hours)} of {kind}{self._doubt()}"
+        rates = f"{self.frames_per_thousand:.3g} frames in a thousand ({how} {video})"
+        if self._tells_a_rate:
+            return f"{self.alarms_per_hour:.3g} false alarms per hour, {rates}"
+        return rates
+
+    @property
+    def _tells_a_rate(self) -> bool:
+        return not math.isnan(per_hour(0, 3600 * self.hours))
 
     def _doubt(self) -> str:
         """What so little video cannot tell."""
+        if not self._tells_a_rate:
+            return "; too little to know a rate per hour"
         if self.hours >= _ENOUGH_HOURS:
             return ""
         return f"; too little to know rates below {1 / self.hours:.0f} alarms per hour"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -11,8 +12,11 @@ from evaluation.evaluate import Threshold
 from inference.clips import ClipRecorder
 from inference.single_pass import ScoredFrame
 from utils.config.alarms import AlarmConfig
-from visualization.annotate import Annotator, ScoreScale
+from utils.threads.worker import Worker
+from visualization.annotate import Annotator
 from visualization.video_writer import VideoWriter
+
+_MOST_WAITING = 16  # frames to draw; scoring then waits for them
 
 
 def clip_name(video: str, start: int) -> str:
@@ -27,7 +31,7 @@ class AnnotatedVideo:
         output: gets ``annotated/VIDEO.mp4`` and ``clips/VIDEO-FRAME.mp4``.
         video: its name.
         fps: frames per second.
-        scale: colours.
+        annotator: draws its frames.
         threshold: ``None``: there are no alarms, so no clips.
         alarms: the configuration's block.
         with_video: write the annotated video.
@@ -38,13 +42,13 @@ class AnnotatedVideo:
         output: Path,
         video: str,
         fps: float,
-        scale: ScoreScale,
+        annotator: Annotator,
         threshold: Threshold | None,
         alarms: AlarmConfig,
         with_video: bool,
     ) -> None:
         self._video, self._fps = video, fps
-        self._annotator = Annotator(scale, threshold.value if threshold else None)
+        self._annotator = annotator
         path = output / "annotated" / f"{video}.mp4"
         self._out = VideoWriter(path, fps) if with_video else None
         self._clips: ClipRecorder | None = None
@@ -61,8 +65,12 @@ class AnnotatedVideo:
             smoothed: its score, if it has one.
             events: the alarms that start or end with it.
         """
-        if self._out is None and self._clips is None:
-            return
+        if self._out is not None or self._clips is not None:
+            self._worker.do(lambda: self._draw(frame, smoothed, events))
+
+    def _draw(
+        self, frame: ScoredFrame, smoothed: float | None, events: Sequence[AlarmEvent]
+    ) -> None:
         seconds = frame.index / self._fps
         caption = f"{self._video}  frame {frame.index}  {seconds:.1f} s"
         drawn = self._annotator.draw(
@@ -83,15 +91,17 @@ class AnnotatedVideo:
                 clips.end(name, alarm.end_seconds)
 
     def __enter__(self) -> AnnotatedVideo:
+        with contextlib.ExitStack() as begun:  # left in the order opposite to this
+            if self._clips is not None:
+                begun.callback(self._clips.close)
+            if self._out is not None:
+                begun.enter_context(self._out)
+            self._worker = begun.enter_context(Worker("pictures", _MOST_WAITING))
+            self._begun = begun.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
-        try:
-            if self._out is not None:
-                self._out.__exit__(kind, error, trace)
-        finally:
-            if self._clips is not None:
-                self._clips.close()
+        self._begun.__exit__(kind, error, trace)

@@ -53,8 +53,8 @@ def score_videos(
     pictures = KeptPictures(predictor.smoothing, predictor.explain)
 
     def annotated(entry: VideoEntry, fps: float) -> AnnotatedVideo:
-        scale, alarms = predictor.scale(threshold), predictor.config.alarms
-        return AnnotatedVideo(output, entry.name, fps, scale, threshold, alarms, with_video)
+        drawing, alarms = predictor.annotator(threshold), predictor.config.alarms
+        return AnnotatedVideo(output, entry.name, fps, drawing, threshold, alarms, with_video)
 
     rule = AlarmRule.of(threshold, predictor.config.alarms)
     cubes, errors = _pass_through(predictor, entries, rates, rule, pictures, annotated)

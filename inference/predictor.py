@@ -20,13 +20,16 @@ from evaluation.checkpoint import calibrated_threshold
 from evaluation.evaluate import Threshold
 from evaluation.scores import STAGES, ScoreRule, score_rules
 from evaluation.smoothing import Smoothing
-from inference.live.scorer import LiveScorer
+from inference.live.scorer import LiveExtractor, LiveScorer
 from pre_process.cubes.extractor import CubeExtractor, build_extractor
+from pre_process.detectors.zones import Zones
 from utils.checkpoint import load_finished
 from utils.config.load import OVERRIDES, scoring_config
 from utils.errors import UserError
-from utils.runtime import pick_device, use_threads
-from visualization.annotate import ScoreScale
+from utils.runtime import pick_device
+from utils.threads.count import share_cores
+from visualization.annotate import Annotator, ScoreScale
+from visualization.zone_overlay import ZoneOverlay
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +66,12 @@ class Predictor:
         return build_extractor(self.config.pre_process, batch_size=batch_size)
 
     def live_scorer(self) -> LiveScorer:
-        """Scores the frames of a camera."""
-        return LiveScorer(self.extractor(), self.scorer, self.rule, self.smoothing)
+        """Scores the frames of a camera with their cubes."""
+        return LiveScorer(self.scorer, self.rule, self.smoothing)
+
+    def live_extractor(self) -> LiveExtractor:
+        """Extracts the cubes of the frames of a camera."""
+        return LiveExtractor(self.extractor())
 
     def warm_up(self) -> None:
         """Score noise once: the first batches load and choose kernels, which takes seconds."""
@@ -96,12 +103,20 @@ class Predictor:
         source = f"calibrated on normal video for {spec.value:g} {spec.unit.replace('_', ' ')}"
         return Threshold(value, source, expected(table, value, fps).describe())
 
-    def scale(self, threshold: Threshold | None) -> ScoreScale:
-        """Colours: calm is a cube without error, alarming the threshold or the worst normal one."""
+    def annotator(self, threshold: Threshold | None) -> Annotator:
+        """Draws the frames of one video, with the zones of the configuration.
+
+        Calm is a cube without error, alarming the threshold or the worst normal cube.
+        """
         statistics = self.checkpoint["statistics"]
         worst = {term.error: statistics[term.error]["quantiles"][-1] for term in self.rule.terms}
         alarming = threshold.value if threshold else float(self.rule(worst))
-        return ScoreScale(self.rule.zero_error_score, alarming)
+        scale, zones = ScoreScale(self.rule.zero_error_score, alarming), self._zones()
+        return Annotator(scale, threshold.value if threshold else None, zones=zones)
+
+    def _zones(self) -> ZoneOverlay | None:
+        zones = Zones.of(self.config.pre_process)
+        return ZoneOverlay(zones.outlines) if zones else None
 
 
 def load_predictor(
@@ -128,7 +143,7 @@ def load_predictor(
     )
     _require_new_video(path, config.pre_process)
     _compare(checkpoint["config"]["pre_process"], config.pre_process.model_dump(mode="json"))
-    use_threads(config.run.num_threads)
+    share_cores(config.run.num_threads)
     where = pick_device(config.run.device)
     statistics = checkpoint["statistics"]
     rules = score_rules(checkpoint["stage"], statistics, config.eval, str(path))

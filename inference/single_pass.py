@@ -15,6 +15,7 @@ from inference.fitting import read_fitted
 from inference.predictor import Predictor
 from inference.video_cubes import join_cubes
 from pre_process.cubes.extractor import FrameCubes
+from utils.threads.read_ahead import read_ahead
 
 FRAMES_AT_ONCE = 8  # handed to detector and flow
 MOST_WAITING = 16  # frames that wait to be scored, so that few pictures are held
@@ -51,19 +52,26 @@ def score_frames(
     Raises:
         UserError: an unreadable video, or an error that is not finite.
     """
+    waiting: list[tuple[np.ndarray, FrameCubes]] = []
+    num_cubes = 0
+    for frame in read_ahead(_extract(predictor, entry), MOST_WAITING):
+        waiting.append(frame)
+        num_cubes += len(frame[1].boxes)
+        if len(waiting) >= MOST_WAITING or num_cubes >= predictor.config.eval.batch_size:
+            yield from _score(predictor, waiting, names)
+            waiting, num_cubes = [], 0
+    yield from _score(predictor, waiting, names)
+
+
+def _extract(predictor: Predictor, entry: VideoEntry) -> Iterator[tuple[np.ndarray, FrameCubes]]:
+    """The frames of a video with their cubes."""
     extractor = predictor.extractor(FRAMES_AT_ONCE)
     extractor.start()
     pictures: deque[np.ndarray] = deque()
-    waiting: list[tuple[np.ndarray, FrameCubes]] = []
     for picture in read_fitted(entry):
         pictures.append(picture)
-        waiting += [(pictures.popleft(), cubes) for cubes in extractor.push(picture)]
-        num_cubes = sum(len(cubes.boxes) for _, cubes in waiting)
-        if len(waiting) >= MOST_WAITING or num_cubes >= predictor.config.eval.batch_size:
-            yield from _score(predictor, waiting, names)
-            waiting = []
-    waiting += [(pictures.popleft(), cubes) for cubes in extractor.flush()]
-    yield from _score(predictor, waiting, names)
+        yield from ((pictures.popleft(), cubes) for cubes in extractor.push(picture))
+    yield from ((pictures.popleft(), cubes) for cubes in extractor.flush())
 
 
 def _score(

@@ -17,7 +17,7 @@ from evaluation.highlights import (
     video_peaks,
     videos_worst_first,
 )
-from visualization.thumbnails import cube_strip, frame_with_box
+from visualization.thumbnails import CubePictures, cube_pictures, frame_with_box
 
 Place = tuple[str, int]  # name of a video, frame in it
 Explain = Callable[[np.ndarray], Mapping[str, Any]]
@@ -68,11 +68,11 @@ class Gallery:
     """Pictures of the highlights, as far as there are any.
 
     Attributes:
-        strips: cube index -> (captions, PNG), from ``visualization.thumbnails.cube_strip``.
+        cubes: cube index -> its pictures.
         stills: (video name, frame, cube index or ``None``) -> JPEG of the frame with its box.
     """
 
-    strips: Mapping[int, tuple[Sequence[str], bytes]] = field(default_factory=dict)
+    cubes: Mapping[int, CubePictures] = field(default_factory=dict)
     stills: Mapping[tuple[str, int, int | None], bytes] = field(default_factory=dict)
 
 
@@ -85,8 +85,8 @@ def make_gallery(
     """Draw the pictures of the highlights.
 
     Args:
-        explain: maps cube indices (k,) to what ``cube_strip`` reads of each, arrays (k, ...);
-            ``None``: no strips.
+        explain: maps cube indices (k,) to what ``cube_pictures`` reads of each, arrays (k, ...);
+            ``None``: no pictures of cubes.
         stills: maps (video name, frame) pairs to those pairs with their frames (H,W,3) uint8 BGR,
             as far as it can read them.
     """
@@ -94,14 +94,14 @@ def make_gallery(
     cubes = np.unique(
         [highlight.cube for highlight in chosen if highlight.cube is not None]
     ).astype(int)
-    strips: dict[int, tuple[Sequence[str], bytes]] = {}
+    drawn: dict[int, CubePictures] = {}
     for start in range(0, len(cubes), _BATCH) if explain else ():
         batch = cubes[start : start + _BATCH]
         assert explain is not None
-        seen = {name: np.asarray(values) for name, values in explain(batch).items()}
+        shown = {name: np.asarray(values) for name, values in explain(batch).items()}
         for row, cube in enumerate(batch.tolist()):
-            strips[cube] = cube_strip({name: values[row] for name, values in seen.items()})
-    return Gallery(strips, _draw_stills(evaluation, chosen, stills))
+            drawn[cube] = cube_pictures({name: values[row] for name, values in shown.items()})
+    return Gallery(drawn, _draw_stills(evaluation, chosen, stills))
 
 
 def _draw_stills(
@@ -110,13 +110,13 @@ def _draw_stills(
     stills: Stills,
 ) -> dict[tuple[str, int, int | None], bytes]:
     videos, boxes = evaluation.cubes.videos, evaluation.cubes.boxes
-    wanted: dict[Place, set[int | None]] = {}
+    cubes_of: dict[Place, set[int | None]] = {}
     for highlight in chosen:
-        wanted.setdefault((videos[highlight.video], highlight.frame), set()).add(highlight.cube)
+        cubes_of.setdefault((videos[highlight.video], highlight.frame), set()).add(highlight.cube)
     return {
         (*place, cube): frame_with_box(
             frame, None if cube is None or boxes is None else boxes[cube]
         )
-        for place, frame in stills(wanted)
-        for cube in wanted[place]
+        for place, frame in stills(cubes_of)
+        for cube in cubes_of[place]
     }

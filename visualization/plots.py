@@ -62,7 +62,7 @@ def video_picture(
     """The score of one video over time, labelled intervals shaded.
 
     Args:
-        scores: (T,) the scores that are judged.
+        scores: (T,) the smoothed scores.
         raw: (T,) before smoothing, drawn faintly.
         labels: (T,) of 0 and 1, or ``None``.
         threshold: drawn as a line where given.
@@ -93,12 +93,16 @@ def peak_picture(frames: np.ndarray, peaks: np.ndarray, threshold: float | None)
     """The highest scores of a long run.
 
     Args:
-        frames: (k,) first frame of each bin; peaks: (k,) highest score in it.
+        frames: (k,) first frame of each bin; peaks: (k,) highest score in it, NaN for none, which
+            leaves a gap.
         threshold: drawn as a line where given.
     """
     figure = Figure(figsize=(8.4, 2.2), dpi=110)
     axes = figure.add_axes((0.08, 0.22, 0.915, 0.75))
-    axes.plot(frames, peaks, color=COLOURS[0], linewidth=1.2, marker="." if len(frames) < 3 else "")
+    axes.plot(frames, peaks, color=COLOURS[0], linewidth=1.2)
+    known = np.pad(np.isfinite(peaks), 1)
+    alone = known[1:-1] & ~known[:-2] & ~known[2:]  # a line needs two points
+    axes.plot(frames[alone], peaks[alone], ".", color=COLOURS[0], markersize=3)
     if threshold is not None:
         axes.axhline(threshold, color="#8a5a00", linewidth=0.9, linestyle="--")
     axes.set(xlabel="frame", ylabel="score", ylim=_limits(peaks, threshold))
@@ -114,9 +118,9 @@ def is_drawable(labels: np.ndarray | None) -> bool:
 
 
 def _limits(scores: np.ndarray, threshold: float | None) -> tuple[float, float]:
-    """Room for the judged scores; single raw frames may leave it."""
+    """Room for the smoothed scores; single raw frames may leave it."""
     values = scores if threshold is None else np.append(scores, threshold)
-    low, high = float(values.min()), float(values.max())
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
     margin = 0.12 * (high - low) or 1.0
     return low - margin, high + margin
 

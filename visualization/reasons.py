@@ -1,9 +1,11 @@
-"""Why a cube scores high: what each error adds to its score."""
+"""Why a cube scores high: what each error adds to its score, and how it moves."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from evaluation.scores import ScoreRule
 
@@ -16,7 +18,12 @@ _WORDS = {
     "appearance": "unlike any normal picture",
     "velocity": "unusual speed or direction",
 }
-_SMALLEST = 0.005  # share that is told
+_SMALLEST = 0.005  # share that is mentioned
+# As ``evaluation.densities.velocity`` orders them.
+_DIRECTIONS = (
+    "left", "up and left", "up", "up and right", "right", "down and right", "down", "down and left",
+)  # fmt: skip
+_STILL = 0.05  # pixels a frame
 
 
 def shares(rule: ScoreRule, errors: Mapping[str, float]) -> list[tuple[str, float]]:
@@ -51,3 +58,11 @@ def why(rule: ScoreRule, errors: Mapping[str, float]) -> str:
     return ", ".join(
         f"{_WORDS.get(name, name.replace('_', ' '))} {100 * share:.0f} %" for name, share in found
     )
+
+
+def velocity_in_words(velocity: Sequence[float] | np.ndarray) -> str:
+    """``right, 3.4 px a frame`` (the mean over the box) for a histogram of eight directions."""
+    speed = float(np.sum(velocity))
+    if speed < _STILL:
+        return "hardly at all"
+    return f"{_DIRECTIONS[int(np.argmax(velocity))]}, {speed:.2g} px a frame"

@@ -18,6 +18,7 @@ from utils.console import duration
 from visualization import plots
 from visualization.gallery import Gallery, Highlights
 from visualization.reasons import why
+from visualization.thumbnails import CubePictures
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _BASELINES = {
@@ -110,8 +111,8 @@ def interval(metrics: Mapping[str, float]) -> str:
 
 
 def number(value: float) -> str:
-    """A number with three meaningful digits, ``n/a`` when undefined."""
-    return "n/a" if math.isnan(value) else f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+    """A number with three meaningful digits, ``n/a`` when undefined; ``12,346``."""
+    return "n/a" if math.isnan(value) else f"{value:.3g}" if abs(value) < 999.5 else f"{value:,.0f}"
 
 
 def clock(seconds: float) -> str:
@@ -146,15 +147,15 @@ def _video(
         labels,
         threshold.value if threshold else None,
         first_frame=trim,
-        marks=[moment.peak for moment in peaks],
+        marks=[each.peak for each in peaks],
     )
-    judged = labels is not None and threshold is not None
+    can_be_wrong = labels is not None and threshold is not None
     return {
         "name": evaluation.cubes.videos[video],
         "num_frames": len(scores),
         "num_abnormal": None if labels is None else int((labels == 1).sum()),
         "auc": math.nan if labels is None else video_auc(evaluation, video),
-        "wrong": error_rate(evaluation, video) if judged else None,
+        "wrong": error_rate(evaluation, video) if can_be_wrong else None,
         "highest": float(scores.max()),
         "curve": data_uri(curve, "png"),
         "peaks": cards.of(peaks),
@@ -162,7 +163,7 @@ def _video(
 
 
 class _Cards:
-    """Turns moments into what the template shows of them."""
+    """Turns highlights into what the template shows of them."""
 
     def __init__(self, evaluation: Evaluation, gallery: Gallery) -> None:
         self._evaluation = evaluation
@@ -175,14 +176,12 @@ class _Cards:
         cubes, cube = self._evaluation.cubes, highlight.cube
         name = cubes.videos[highlight.video]
         still = self._gallery.stills.get((name, highlight.frame, cube))
-        drawn = None if cube is None else self._gallery.strips.get(cube)
-        captions, strip = drawn or ((), None)
+        pictures = None if cube is None else self._gallery.cubes.get(cube)
         return {
             "video": name,
-            "moment": highlight,
+            "at": highlight,
             "still": data_uri(still, "jpeg") if still else None,
-            "strip": data_uri(strip, "png") if strip else None,
-            "captions": captions,
+            **shown_cube(pictures),
             "errors": {} if cube is None else self._errors(cube),
             "why": "" if cube is None else self._why(cube),
             "box": self._box(cube),
@@ -201,6 +200,21 @@ class _Cards:
     def _errors(self, cube: int) -> dict[str, float]:
         errors = self._evaluation.cubes.errors
         return {name.replace("_", " "): float(values[cube]) for name, values in errors.items()}
+
+
+def shown_cube(pictures: CubePictures | None) -> dict[str, Any]:
+    """``strips`` and ``remark`` for the template ``strips.html.j2``."""
+    if pictures is None:
+        return {"strips": [], "remark": ""}
+    strips = [
+        {
+            "source": data_uri(strip.png, "png"),
+            "captions": strip.captions,
+            "width": sum(count for _, count in strip.captions),
+        }
+        for strip in pictures.strips
+    ]
+    return {"strips": strips, "remark": pictures.remark}
 
 
 def data_uri(data: bytes, kind: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ def write_cube_scores(path: Path, evaluation: Evaluation) -> None:
     """
     cubes = evaluation.cubes
     blank = [""] * len(cubes.frames)
-    names = ["flow_error", "frame_error", *(name for name in DENSITIES if name in cubes.errors)]
+    names = shown_errors(cubes.errors)
     boxes = np.zeros((len(cubes.frames), 4)) if cubes.boxes is None else cubes.boxes
     columns = (
         [cubes.videos[index] for index in cubes.video_index],
@@ -89,8 +89,17 @@ def write_cube_scores(path: Path, evaluation: Evaluation) -> None:
         *(cubes.errors[name].tolist() if name in cubes.errors else blank for name in names),
         evaluation.primary.cube_scores.tolist(),
     )
-    header = ("video", "frame", "x1", "y1", "x2", "y2", *names, "score")
-    _write_csv(path, header, zip(*columns, strict=True))
+    _write_csv(path, cube_columns(names), zip(*columns, strict=True))
+
+
+def shown_errors(known: Container[str]) -> list[str]:
+    """The errors that tables of cubes have a column for, of those that are known."""
+    return ["flow_error", "frame_error", *(name for name in DENSITIES if name in known)]
+
+
+def cube_columns(errors: Sequence[str]) -> tuple[str, ...]:
+    """The columns of ``cube_scores.csv``; ``errors``: from ``shown_errors``."""
+    return ("video", "frame", "x1", "y1", "x2", "y2", *errors, "score")
 
 
 def results_table(evaluation: Evaluation) -> str:

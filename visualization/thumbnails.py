@@ -1,41 +1,85 @@
-"""Small pictures for reports: what the model saw and expected of a cube, and where it was."""
+"""Small pictures for reports: what the model saw and expected of a cube, where it was."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from visualization.flow_color import network_flow_to_bgr, network_frame_to_bgr
+from visualization.reasons import velocity_in_words
 
 FULL_ERROR = 0.5  # mean absolute difference shown brightest; patches are in [0, 1]
 _BOX_COLOUR = (40, 60, 230)  # BGR
 
 
-def cube_strip(seen: Mapping[str, np.ndarray]) -> tuple[tuple[str, ...], bytes]:
-    """Lay the patches of one cube side by side.
+class Strip(NamedTuple):
+    """Patches side by side.
+
+    Attributes:
+        captions: what they are, and how many patches each caption is for.
+        png: the patches as one picture.
+    """
+
+    captions: tuple[tuple[str, int], ...]
+    png: bytes
+
+
+class CubePictures(NamedTuple):
+    """What is shown of a cube.
+
+    Attributes:
+        strips: what the model saw and expected; what is normal and most like it, if that is known.
+        remark: how the cube moves and how the nearest normal one moved, or nothing.
+    """
+
+    strips: tuple[Strip, ...]
+    remark: str
+
+
+def cube_pictures(shown: Mapping[str, np.ndarray]) -> CubePictures:
+    """Lay out what is known of one cube.
 
     Args:
-        seen: ``frame_target`` (3,H,W) in [0,1] and ``flow`` (2,H,W) in pixels; where there
-            are such, ``flow_recon`` (2,H,W), ``frame_pred`` (3,H,W) and ``nearest`` (k,H,W,3)
-            uint8 BGR.
-
-    Returns:
-        The captions of the patches and one PNG of them; the nearest normal ones, k patches wide,
-        have one caption.
+        shown: ``frame_target`` (3,H,W) in [0,1] and ``flow`` (2,H,W) in pixels; where there are
+            such, ``flow_recon`` (2,H,W), ``frame_pred`` (3,H,W), ``nearest`` (k,H,W,3) uint8 BGR,
+            and ``velocity`` (8,), ``nearest_velocity`` (8,) with ``nearest_moving`` (H,W,3) uint8.
     """
-    patches = {"true patch": network_frame_to_bgr(seen["frame_target"])}
-    if "frame_pred" in seen:
-        patches["predicted"] = network_frame_to_bgr(seen["frame_pred"])
-        patches["error"] = error_map(seen["frame_target"], seen["frame_pred"])
-    largest = max(float(np.linalg.norm(seen["flow"], axis=0).max()), 1e-6)
-    patches["flow"] = network_flow_to_bgr(seen["flow"], largest)
-    if "flow_recon" in seen:
-        patches["reconstructed flow"] = network_flow_to_bgr(seen["flow_recon"], largest)
-    if "nearest" in seen:
-        patches["nearest normal"] = np.hstack(list(seen["nearest"]))
-    return tuple(patches), _encode(np.hstack(list(patches.values())), ".png")
+    patches = {"true patch": network_frame_to_bgr(shown["frame_target"])}
+    if "frame_pred" in shown:
+        patches["predicted"] = network_frame_to_bgr(shown["frame_pred"])
+        patches["error"] = error_map(shown["frame_target"], shown["frame_pred"])
+    largest = max(float(np.linalg.norm(shown["flow"], axis=0).max()), 1e-6)
+    patches["flow"] = network_flow_to_bgr(shown["flow"], largest)
+    if "flow_recon" in shown:
+        patches["reconstructed flow"] = network_flow_to_bgr(shown["flow_recon"], largest)
+    strips, normal = [_strip(patches)], _nearest(shown)
+    if normal:
+        strips.append(_strip(normal))
+    remark = ""
+    if "velocity" in shown:
+        remark = (
+            f"moves: {velocity_in_words(shown['velocity'])}; nearest normal velocity: "
+            f"{velocity_in_words(shown['nearest_velocity'])}"
+        )
+    return CubePictures(tuple(strips), remark)
+
+
+def _nearest(shown: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    patches = {}
+    if "nearest" in shown:
+        patches["nearest normal pictures"] = np.hstack(list(shown["nearest"]))
+    if "nearest_moving" in shown:
+        patches["nearest velocity"] = np.asarray(shown["nearest_moving"])
+    return patches
+
+
+def _strip(patches: Mapping[str, np.ndarray]) -> Strip:
+    """Patches, some of them several side by side, under their names."""
+    captions = tuple((name, each.shape[1] // each.shape[0]) for name, each in patches.items())
+    return Strip(captions, _encode(np.hstack(list(patches.values())), ".png"))
 
 
 def error_map(target: np.ndarray, predicted: np.ndarray) -> np.ndarray:

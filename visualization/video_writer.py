@@ -73,6 +73,12 @@ class VideoWriter:
             self._refuse(error)
         self._temporary.replace(self.path)
 
+    def keep_written(self) -> None:
+        """Give what was written of a video in fragments its name, after ``write`` failed."""
+        self._abandon()
+        if self._temporary.exists():
+            self._temporary.replace(self.path)
+
     def __enter__(self) -> VideoWriter:
         return self
 

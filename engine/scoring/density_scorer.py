@@ -45,10 +45,22 @@ class DensityScorer:
         distances = self._densities.distances(self._features(appearance, motion), blocks)
         return {**self._errors(appearance, motion), **distances}
 
-    def nearest_pictures(self, appearance: np.ndarray, motion: np.ndarray) -> dict[str, Any]:
-        """``nearest`` (B,k,32,32,3) uint8 BGR: the normal pictures most like those of cubes."""
-        if "appearance" not in self._densities.banks:
-            return {}
-        features = self._features(appearance, motion)["appearance"]
-        rows = self._densities.banks["appearance"].nearest(features, _SHOWN)
-        return {"nearest": self._densities.pictures[rows]}
+    def nearest(self, appearance: np.ndarray, motion: np.ndarray) -> dict[str, Any]:
+        """What is normal and most like each of B cubes.
+
+        Returns:
+            With the density of that name, ``nearest`` (B,k,32,32,3) uint8 BGR, pictures;
+            ``velocity`` (B,8) of the cubes, the nearest normal ``nearest_velocity`` (B,8) and its
+            picture, ``nearest_moving`` (B,32,32,3).
+        """
+        features, banks = self._features(appearance, motion), self._densities.banks
+        found: dict[str, Any] = {}
+        if "appearance" in banks:
+            rows = banks["appearance"].nearest(features["appearance"], _SHOWN)
+            found["nearest"] = self._densities.pictures[rows]
+        if "velocity" in banks:
+            rows = banks["velocity"].nearest(features["velocity"], 1)[:, 0]
+            found["velocity"] = features["velocity"]
+            found["nearest_velocity"] = banks["velocity"].features[rows].astype(np.float32)
+            found["nearest_moving"] = self._densities.pictures[rows]
+        return found

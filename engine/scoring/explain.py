@@ -30,11 +30,11 @@ def explain_cubes(
         device: of the model.
 
     Returns:
-        See ``models.hf2vad.from_checkpoint.explain``; and ``nearest`` (n,k,32,32,3) uint8 BGR, the
-        most similar normal pictures, with an appearance density.
+        See ``models.hf2vad.from_checkpoint.explain``; with densities also
+        ``DensityScorer.nearest``.
     """
     cubes = torch.from_numpy(appearance), torch.from_numpy(motion)
     shown: dict[str, Any] = explain(model, *to_network_inputs(*cubes, device))
     if isinstance(scorer, DensityScorer):
-        shown |= scorer.nearest_pictures(appearance, motion)
+        shown |= scorer.nearest(appearance, motion)
     return shown

@@ -13,12 +13,14 @@ from inference.live.scorer import ScoredFrame
 from pre_process.cubes.extractor import FrameCubes
 
 NO_BOXES = np.zeros((0, 4), np.float32)
+WithValues = tuple[LiveFrame, Values | None]
 
 
-class LiveSnippetScorer:
-    """Scores frames as they come; a frame waits until the window that it belongs to is full.
+class LiveSnippets:
+    """Scores snippets of frames as they come; a frame waits until its window is full.
 
-    Behind lost frames, and where a camera was connected again, a new snippet is begun.
+    Behind lost frames, and where a camera was connected again, a new snippet is begun. The
+    counterpart of ``inference.live.scorer.LiveExtractor``.
 
     Args:
         stream: new.
@@ -28,9 +30,9 @@ class LiveSnippetScorer:
         self._stream = stream
         self._shape: tuple[int, ...] | None = None
 
-    def push(self, frames: Sequence[LiveFrame]) -> list[ScoredFrame]:
+    def push(self, frames: Sequence[LiveFrame]) -> list[WithValues]:
         """Take the next frames; give those that are ready."""
-        ready: list[tuple[LiveFrame, Values | None]] = []
+        ready: list[WithValues] = []
         for live in frames:
             if self._shape not in (None, live.frame.shape):
                 live = replace(live, gap="reconnected")
@@ -39,14 +41,15 @@ class LiveSnippetScorer:
                 self._stream.start()
             self._shape = live.frame.shape
             ready += self._stream.push(live, live.frame)
-        return _scored(ready)
+        return ready
 
-    def finish(self) -> list[ScoredFrame]:
+    def finish(self) -> list[WithValues]:
         """Give the frames that are left over."""
-        return _scored(self._stream.finish())
+        return self._stream.finish()
 
 
-def _scored(frames: Iterable[tuple[LiveFrame, Values | None]]) -> list[ScoredFrame]:
+def scored_frames(ready: Iterable[WithValues]) -> list[ScoredFrame]:
+    """Frames as a live run writes them; they have no cubes."""
     return [
         ScoredFrame(
             live,
@@ -56,5 +59,5 @@ def _scored(frames: Iterable[tuple[LiveFrame, Values | None]]) -> list[ScoredFra
             None if values is None else values["score"],
             is_whole=True,
         )
-        for live, values in frames
+        for live, values in ready
     ]

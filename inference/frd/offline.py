@@ -30,6 +30,7 @@ from pre_process.cubes.settings import source_fingerprint
 from pre_process.features.build import Backbone
 from utils.console import echo
 from utils.files import digest
+from utils.threads.read_ahead import read_ahead
 from visualization.gallery import choose_highlights
 from visualization.publish import publish
 
@@ -37,6 +38,7 @@ from visualization.publish import publish
 _NO_CUBES = FrameCubes(0, *(np.zeros((0, 4), np.float32),) * 3)
 _WHOLE = FrameCubes(0, *(np.zeros((1, 4), np.float32),) * 3)
 
+_MOST_READ = 8  # frames decoded beside the features of those before
 BackboneOf = Callable[[VideoEntry], Backbone]
 
 
@@ -88,8 +90,8 @@ def score_snippet_videos(
     collected, rule = _Collected(), AlarmRule.of(threshold, predictor.config.alarms)
 
     def annotated(entry: VideoEntry, fps: float) -> AnnotatedVideo:
-        scale, alarms = predictor.scale(threshold), predictor.config.alarms
-        return AnnotatedVideo(output, entry.name, fps, scale, threshold, alarms, with_video)
+        drawing, alarms = predictor.annotator(threshold), predictor.config.alarms
+        return AnnotatedVideo(output, entry.name, fps, drawing, threshold, alarms, with_video)
 
     total = sum(entry.num_frames for entry in entries)
     with tqdm(total=total, desc="scoring", unit="frame", file=sys.stderr, mininterval=1.0) as bar:
@@ -129,7 +131,7 @@ def _frames(
     stream: SnippetStream[tuple[int, np.ndarray]] = SnippetStream(
         backbone, score, predictor.config.data.frames_per_snippet
     )
-    for index, picture in enumerate(read_fitted(entry)):
+    for index, picture in enumerate(read_ahead(read_fitted(entry), _MOST_READ)):
         yield from map(_scored, stream.push((index, picture), picture))
     yield from map(_scored, stream.finish())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from evaluation.calibration import Rate
 from evaluation.evaluate import Threshold
 from evaluation.frd import SCORE_RULE, alarm_threshold, unsmoothed
 from evaluation.smoothing import Smoothing
-from inference.frd.live import LiveSnippetScorer
+from inference.frd.live import LiveSnippets, WithValues, scored_frames
 from inference.frd.stream import SnippetStream, Values
+from inference.live.scorer import ScoredFrame
 from models.frd.frd import FRD
 from models.frd.scorers import (
     read_frd_checkpoint,
@@ -28,8 +29,9 @@ from pre_process.features.build import Backbone, build_backbone
 from utils.checkpoint import load_tensors
 from utils.config.load import SCORING_BLOCKS, scoring_config
 from utils.errors import UserError
-from utils.runtime import pick_device, use_threads
-from visualization.annotate import ScoreScale
+from utils.runtime import pick_device
+from utils.threads.count import share_cores
+from visualization.annotate import Annotator, ScoreScale
 
 _BLOCKS = (*SCORING_BLOCKS, "alarms", "pre_process")
 
@@ -114,18 +116,23 @@ class SnippetPredictor:
             return Threshold(spec, "given on the command line")
         return alarm_threshold(self.config, self.checkpoint)
 
-    def scale(self, threshold: Threshold | None) -> ScoreScale:
-        """Colours: calm is 0, alarming the threshold."""
-        return ScoreScale(0.0, threshold.value if threshold else 1.0)
+    def annotator(self, threshold: Threshold | None) -> Annotator:
+        """Draws the frames of one video: calm is a score of 0, alarming the threshold."""
+        value = threshold.value if threshold else None
+        return Annotator(ScoreScale(0.0, 1.0 if value is None else value), value)
 
     def explain(self, appearance: np.ndarray, motion: np.ndarray) -> dict[str, Any]:
         """A snippet has no cubes whose expectation could be shown."""
         return {}
 
-    def live_scorer(self) -> LiveSnippetScorer:
-        """Scores the frames of a camera."""
+    def live_extractor(self) -> LiveSnippets:
+        """Makes features of the frames of a camera and scores their snippets."""
         frames, stride = self.config.data.frames_per_snippet, self.config.eval.live_stride
-        return LiveSnippetScorer(SnippetStream(self.backbone(), self.values, frames, stride))
+        return LiveSnippets(SnippetStream(self.backbone(), self.values, frames, stride))
+
+    def live_scorer(self) -> Callable[[Sequence[WithValues]], list[ScoredFrame]]:
+        """Snippets are scored with their features; this gives their frames their form."""
+        return scored_frames
 
     def warm_up(self) -> None:
         """Score noise once: first batches load and choose kernels, which takes seconds."""
@@ -169,7 +176,7 @@ def load_snippet_predictor(
     config = scoring_config(
         dict(tree), str(path), None, overrides, "frd", _BLOCKS, opens=("pre_process",)
     )
-    use_threads(config.run.num_threads)
+    share_cores(config.run.num_threads)
     where = pick_device(config.run.device)
     reconstructor = reconstructor_from_checkpoint(checkpoint, str(path))
     scorer = scorer_from_checkpoint(checkpoint, str(path)).to(where)

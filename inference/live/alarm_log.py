@@ -27,22 +27,21 @@ from inference.live.report import AlarmPicture
 from inference.live.scorer import ScoredFrame
 from utils.config.alarms import AlarmConfig
 from utils.console import echo
-from utils.files import write_json
-from visualization.thumbnails import cube_strip, frame_with_box
+from utils.files import naming, write_json
+from visualization.thumbnails import cube_pictures, frame_with_box
 
 _MOST_ALARMS, _MOST_PICTURES = 1000, 24  # kept in memory; alarms.jsonl has all
-_GLIMPSE_WIDTH = 288  # pixels
+_SNAPSHOT_WIDTH = 288  # pixels
 
 Explain = Callable[[np.ndarray, np.ndarray], Mapping[str, Any]]
 Why = Callable[[Mapping[str, float]], str]
 
 
 class _Snapshot(NamedTuple):
-    """The highest cube of a frame: score, errors, the frame made small, the box in it, the cube.
+    """The highest cube of a frame: its frame's number, score, errors, the frame made small, the box
+    in it, the cube. Of a frame that is scored as a whole the frame alone."""
 
-    Of a frame that is scored as a whole the score and the frame alone.
-    """
-
+    number: int
     score: float
     errors: Mapping[str, float]
     frame: np.ndarray
@@ -92,7 +91,8 @@ class AlarmLog:
         self._rule = AlarmRule.of(threshold, settings)
         self._tracker = AlarmTracker(name, self._rule, 1 / fps)
         self._listeners, self._clips = listeners, clips
-        self._glimpses: deque[_Snapshot] = deque(maxlen=window)
+        self._snapshots: deque[_Snapshot] = deque()
+        self._window = window
         self._best: _Snapshot | None = None
         self._began: float | None = None
         (folder / "alarms.jsonl").write_text("")
@@ -101,16 +101,25 @@ class AlarmLog:
         """Take the next frame."""
         live = scored.live
         self._began = live.clock if self._began is None else self._began
-        is_shown = len(scored.cubes.boxes) or (scored.is_whole and scored.score is not None)
-        if is_shown and self._threshold is not None:
-            self._glimpses.append(_snapshot(scored))
+        self._remember(scored)
         if scored.score is None:
             return
         self.frames_in_alarm += self._rule.is_reached(scored.score)
         self._follow(self._tracker.push(live.index, scored.score, live.clock))
-        if self._tracker.running and self._glimpses:
-            latest = self._glimpses[-1]
+        if self._tracker.running and self._snapshots:
+            latest = self._snapshots[-1]
             self._best = max(self._best or latest, latest, key=lambda each: each.score)
+
+    def _remember(self, scored: ScoredFrame) -> None:
+        """Keep the frames that an alarm may be shown by, as long as a score draws on them.
+
+        A smoothed score is a median, so where it reaches the threshold, a cube does, too.
+        """
+        while self._snapshots and self._snapshots[0].number <= scored.live.index - self._window:
+            self._snapshots.popleft()
+        highest = scored.score if scored.is_whole else max(scored.cube_scores, default=None)
+        if highest is not None and self._rule.is_reached(float(highest)):
+            self._snapshots.append(_snapshot(scored))
 
     def close(self) -> None:
         """End the running alarm, if there is one, as when the camera is gone."""
@@ -143,7 +152,7 @@ class AlarmLog:
     def _start(self, alarm: Alarm) -> None:
         self.count += 1
         name = f"alarm-{self.count:06d}"
-        self._best = max(self._glimpses, key=lambda each: each.score, default=None)
+        self._best = max(self._snapshots, key=lambda each: each.score, default=None)
         record = self.running = self._record("started", alarm)
         if self._clips is not None:
             self._clips.start(name, alarm.start_seconds)
@@ -179,30 +188,32 @@ class AlarmLog:
         return record | {"why": why, "clip": clip if self._clips is not None else None}
 
     def _tell(self, record: Mapping[str, Any]) -> None:
-        with (self._folder / "alarms.jsonl").open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(record) + "\n")
-        for listener in self._listeners:
+        for listener in self._listeners:  # first: they hear of it even where the disk is full
             listener.tell(record)
+        path = self._folder / "alarms.jsonl"
+        with naming(path), path.open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps(record) + "\n")
 
     def _draw(self, record: dict[str, Any], best: _Snapshot) -> AlarmPicture:
-        still = frame_with_box(best.frame, best.box, _GLIMPSE_WIDTH)
+        still = frame_with_box(best.frame, best.box, _SNAPSHOT_WIDTH)
         if best.appearance is None or best.motion is None:
-            return AlarmPicture(record, still)
-        expected = self._explain(best.appearance[None], best.motion[None])
-        strip = cube_strip({name: np.asarray(values[0]) for name, values in expected.items()})
-        return AlarmPicture(record, still, *strip, record["why"])
+            return AlarmPicture(record, still, None)
+        shown = self._explain(best.appearance[None], best.motion[None])
+        cube = cube_pictures({name: np.asarray(values[0]) for name, values in shown.items()})
+        return AlarmPicture(record, still, cube, record["why"])
 
 
 def _snapshot(scored: ScoredFrame) -> _Snapshot:
     frame, cubes = scored.live.frame, scored.cubes
-    scale = _GLIMPSE_WIDTH / frame.shape[1]
-    size = _GLIMPSE_WIDTH, max(1, round(frame.shape[0] * scale))
+    scale = _SNAPSHOT_WIDTH / frame.shape[1]
+    size = _SNAPSHOT_WIDTH, max(1, round(frame.shape[0] * scale))
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     small = cv2.resize(frame, size, interpolation=way)
     if scored.is_whole:
-        return _Snapshot(scored.score or 0.0, {}, small)
+        return _Snapshot(scored.live.index, scored.score or 0.0, {}, small)
     best = int(np.argmax(scored.cube_scores))
     return _Snapshot(
+        scored.live.index,
         float(scored.cube_scores[best]),
         {name: float(values[best]) for name, values in scored.errors.items()},
         small,

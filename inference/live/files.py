@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -11,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from utils.errors import finish_all
+from utils.errors import UserError, finish_all
 from utils.files import naming
 from visualization.video_writer import VideoWriter
 
+logger = logging.getLogger(__name__)
+
 FRAME_COLUMNS = ("video", "frame", "score", "label", "time")
-CUBE_COLUMNS = ("video", "frame", "x1", "y1", "x2", "y2", "flow_error", "frame_error", "score")
 
 
 class AppendedTable:
@@ -29,15 +32,32 @@ class AppendedTable:
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
         self.path = path
-        # Line buffering hands every row to the system at once: killing the program loses none.
-        self._handle = path.open("w", buffering=1, newline="", encoding="utf-8")
-        self._writer = csv.writer(self._handle, lineterminator="\n")
+        # Rows are handed to the system at once: killing the program loses none.
+        self._handle = path.open("wb", buffering=0)
+        self._size = 0
         self.rows([columns])
 
     def rows(self, rows: Iterable[Sequence[Any]]) -> None:
-        """Append rows."""
+        """Append rows, all or none.
+
+        Raises:
+            OSError: the disk is full; the rows before are as they were.
+        """
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        data = text.getvalue().encode()
         with naming(self.path):
-            self._writer.writerows(rows)
+            try:
+                self._append(data)
+            except OSError:
+                self._handle.truncate(self._size)
+                self._handle.seek(self._size)
+                raise
+        self._size += len(data)
+
+    def _append(self, data: bytes) -> None:
+        while data:  # a disk that is nearly full takes a part first
+            data = data[self._handle.write(data) :]
 
     def sync(self) -> None:
         """Have the disk hold all rows, in case the power goes."""
@@ -61,12 +81,22 @@ class LiveResultFiles:
         fps: of the annotated video.
         with_video: whether there is one.
         keep_parts: numbered parts that are kept; 0: all.
+        cube_columns: of ``cube_scores.csv``.
     """
 
-    def __init__(self, folder: Path, fps: float, with_video: bool, keep_parts: int) -> None:
-        self._folder, self._fps, self._with_video = folder, fps, with_video
+    def __init__(
+        self,
+        folder: Path,
+        fps: float,
+        with_video: bool,
+        keep_parts: int,
+        cube_columns: Sequence[str],
+    ) -> None:
+        self._cube_columns = cube_columns
+        self._folder, self._fps, self.has_video = folder, fps, with_video
         self._keep_parts = keep_parts
         self._part = 0
+        self._video: VideoWriter | None = None
         self._open()
 
     def frame(self, row: Sequence[Any] | None, cube_rows: Iterable[Sequence[Any]]) -> None:
@@ -76,12 +106,20 @@ class LiveResultFiles:
         self._cubes.rows(cube_rows)
 
     def picture(self, picture: np.ndarray) -> None:
-        """Append an annotated picture; one of another size begins a new part."""
+        """Append an annotated picture; one of another size begins a new part.
+
+        Where that fails, the part's video ends there, and no more.
+        """
         if self._video is None:
             return
         if not self._video.fits(picture):
             self.roll()
-        self._video.write(picture)
+        try:
+            self._video.write(picture)
+        except UserError as error:
+            logger.warning("%s. Scoring goes on without this video until its next part", error)
+            self._video.keep_written()
+            self._video = None
 
     def sync(self) -> None:
         """Have the disk hold all rows."""
@@ -107,9 +145,9 @@ class LiveResultFiles:
 
     def _open(self) -> None:
         self._frames = AppendedTable(self._folder / "frame_scores.csv", FRAME_COLUMNS)
-        self._cubes = AppendedTable(self._folder / "cube_scores.csv", CUBE_COLUMNS)
-        video = VideoWriter(self._folder / "annotated.mp4", self._fps, in_fragments=True)
-        self._video = video if self._with_video else None
+        self._cubes = AppendedTable(self._folder / "cube_scores.csv", self._cube_columns)
+        if self.has_video:
+            self._video = VideoWriter(self._folder / "annotated.mp4", self._fps, in_fragments=True)
 
 
 def time_text(clock: float) -> str:

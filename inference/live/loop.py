@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from evaluation.calibration import Rate
+from evaluation.scores import error_names
+from inference.live.ahead import FramesAhead
 from inference.live.frame_buffer import FrameBuffer
 from inference.live.scorer import LiveScorer
 from inference.live.writer import LiveSettings, LiveWriter
@@ -25,7 +27,7 @@ _MOST_AT_ONCE = 8  # waiting frames that are scored as one batch
 def watch_live(
     predictor: Predictor,
     frames: FrameBuffer,
-    wanted: float | Rate | None,
+    threshold_spec: float | Rate | None,
     output: Path,
     name: str,
     settings: LiveSettings,
@@ -35,27 +37,30 @@ def watch_live(
     Args:
         predictor: from ``load_predictor``.
         frames: from ``open_live``; closed at the end.
-        wanted: see ``Predictor.threshold``.
+        threshold_spec: see ``Predictor.threshold``.
         output: folder of the results.
         name: of the camera, for tables.
 
     Raises:
         UserError: the camera went away for good; what was written until then is whole, too.
     """
-    threshold = predictor.threshold(wanted, frames.fps)
+    threshold = predictor.threshold(threshold_spec, frames.fps)
     if threshold is None:
         echo("no threshold, so no alarms: the checkpoint has none for this score; pass --threshold")
     scorer = predictor.live_scorer()
     out = LiveWriter(
-        output, name, frames, threshold, predictor.scale(threshold), predictor.smoothing.size,
+        output, name, frames, threshold, predictor.annotator(threshold),
+        error_names(predictor.checkpoint["statistics"]), predictor.smoothing.size,
         predictor.explain, lambda errors: why(predictor.rule, errors), settings,
     )  # fmt: skip
+    ahead = FramesAhead(frames, predictor.live_extractor())
     try:
         with _old_objects_set_aside():
-            _score_until_stopped(scorer, frames, out)
-            for scored in scorer.finish():
+            _score_until_stopped(scorer, ahead, frames.max_delay, out)
+            for scored in scorer(ahead.close()):
                 out.add(scored)
-    except BaseException:  # what ended the run is told, not what its end met
+    except BaseException:  # what ended the run is reported, not what its end met
+        ahead.close()
         frames.close()
         with contextlib.suppress(OSError, UserError):
             out.close()
@@ -78,7 +83,9 @@ def _old_objects_set_aside() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _score_until_stopped(scorer: LiveScorer, frames: FrameBuffer, out: LiveWriter) -> None:
+def _score_until_stopped(
+    scorer: LiveScorer, frames: FramesAhead, max_delay: float, out: LiveWriter
+) -> None:
     at_once = 1
     with StopSignal() as stop:
         while not stop.received:
@@ -86,11 +93,11 @@ def _score_until_stopped(scorer: LiveScorer, frames: FrameBuffer, out: LiveWrite
             if taken is None:
                 return
             began = time.monotonic()
-            for scored in scorer.push(taken):
+            for scored in scorer(taken):
                 out.add(scored)
             spent = time.monotonic() - began
             # Crowded frames take longer than empty ones, so this grows slowly and falls at once.
-            at_once = min(2 * at_once, _affordable(spent, len(taken), frames.max_delay))
+            at_once = min(2 * at_once, _affordable(spent, len(taken), max_delay))
             out.tick()
 
 

@@ -28,6 +28,10 @@ class PeakCurve:
         self._bins[place] = np.fmax(self._bins[place], score)
 
     def points(self) -> tuple[np.ndarray, np.ndarray]:
-        """First frames and highest scores of the bins that saw one, both (k,)."""
+        """First frames and highest scores, both (k,), of the bins up to the last one with a score.
+
+        NaN where none of a bin's frames was scored: they were dropped, or a history filled.
+        """
         known = np.flatnonzero(np.isfinite(self._bins))
-        return known * self.frames_per_bin, self._bins[known]
+        bins = np.arange(known[0], known[-1] + 1) if len(known) else known
+        return bins * self.frames_per_bin, self._bins[bins]

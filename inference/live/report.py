@@ -6,24 +6,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from evaluation.alarms import AlarmStats, verdict
 from evaluation.evaluate import Threshold
 from inference.live.peak_curve import PeakCurve
 from visualization import plots
-from visualization.report import data_uri, load_template
+from visualization.report import data_uri, load_template, shown_cube
+from visualization.thumbnails import CubePictures
 
 
 @dataclass(frozen=True)
 class AlarmPicture:
-    """What an alarm looked like: the frame with the box, the patches of the cube, and why.
+    """What an alarm looked like: the frame with the box, the cube's pictures, and why.
 
-    A frame that is scored as a whole has no box, patches or reason.
+    A frame that is scored as a whole has no box, cube or reason.
     """
 
     alarm: Mapping[str, Any]
     still: bytes
-    captions: Sequence[str] = ()
-    strip: bytes = b""
+    cube: CubePictures | None
     why: str = ""
 
 
@@ -60,7 +62,7 @@ def render_live_report(
         facts=facts,
         threshold=threshold,
         seen=seen.describe(),
-        verdict=verdict(threshold, seen, float(scores.max()) if len(scores) else None),
+        verdict=verdict(threshold, seen, float(np.nanmax(scores)) if len(scores) else None),
         curve=drawn,
         frames_per_bin=curve.frames_per_bin,
         raised=list(alarms),
@@ -68,8 +70,7 @@ def render_live_report(
             {
                 "alarm": each.alarm,
                 "still": data_uri(each.still, "jpeg"),
-                "captions": each.captions,
-                "strip": data_uri(each.strip, "png"),
+                **shown_cube(each.cube),
                 "why": each.why,
                 "clip": next((a["clip"] for a in alarms if a["id"] == each.alarm["id"]), None),
             }

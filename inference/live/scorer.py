@@ -15,6 +15,8 @@ from inference.live.frame_buffer import LiveFrame
 from inference.video_cubes import join_cubes
 from pre_process.cubes.extractor import CubeExtractor, FrameCubes
 
+WithCubes = tuple[LiveFrame, FrameCubes]
+
 
 @dataclass(frozen=True)
 class ScoredFrame:
@@ -35,33 +37,19 @@ class ScoredFrame:
     is_whole: bool = False
 
 
-class LiveScorer:
-    """Scores frames as they come; it remembers one smoothing window and five frames.
-
-    A score depends on nothing later than its frame, except that moving regions, where the
-    configuration has them on, need the frame after it: scores then come one frame late.
-
-    The first ``trim`` frames, and as many behind lost ones, fill the history and are not scored.
-    The smoothing window outlives lost frames; a reconnected camera begins a new one.
+class LiveExtractor:
+    """Cubes of frames as they come; it remembers five frames.
 
     Args:
-        extractor: with batch size 1.
-        scorer: errors of cubes; all frames given at once are scored in one batch.
-        rule, smoothing: from errors to frame scores; the smoothing window ends at the frame.
+        extractor: with batch size 1. Where moving regions are on, it gives cubes one frame late.
     """
 
-    def __init__(
-        self, extractor: CubeExtractor, scorer: CubeScorer, rule: ScoreRule, smoothing: Smoothing
-    ) -> None:
+    def __init__(self, extractor: CubeExtractor) -> None:
         self._extractor = extractor
-        self._scorer = scorer
-        self._rule = rule
-        self._smoother = CausalSmoother(smoothing.size)
-        self._trim = self._filling = smoothing.trim
         self._waiting: deque[LiveFrame] = deque()  # inside the extractor
         self._shape: tuple[int, ...] | None = None
 
-    def push(self, frames: Sequence[LiveFrame]) -> list[ScoredFrame]:
+    def push(self, frames: Sequence[LiveFrame]) -> list[WithCubes]:
         """Take the next frames; give those that are ready."""
         ready: list[FrameCubes] = []
         for live in frames:
@@ -76,14 +64,36 @@ class LiveScorer:
             self._shape = live.frame.shape
             self._waiting.append(live)
             ready += self._extractor.push(live.frame)
-        return self._score(ready)
+        return [(self._waiting.popleft(), cubes) for cubes in ready]
 
-    def finish(self) -> list[ScoredFrame]:
+    def finish(self) -> list[WithCubes]:
         """Give the frames that still wait for the one after them."""
-        return self._score(self._extractor.flush())
+        return [(self._waiting.popleft(), cubes) for cubes in self._extractor.flush()]
 
-    def _score(self, ready: Sequence[FrameCubes]) -> list[ScoredFrame]:
-        frames = [self._admit(self._waiting.popleft(), cubes) for cubes in ready]
+
+class LiveScorer:
+    """Scores frames in their order; it remembers one smoothing window.
+
+    A score depends on nothing later than its frame, except that moving regions, where the
+    configuration has them on, need the frame after it: scores then come one frame late.
+
+    The first ``trim`` frames, and as many behind lost ones, fill the history and are not scored.
+    The smoothing window outlives lost frames; a reconnected camera begins a new one.
+
+    Args:
+        scorer: errors of cubes; all frames given at once are scored in one batch.
+        rule, smoothing: from errors to frame scores; the smoothing window ends at the frame.
+    """
+
+    def __init__(self, scorer: CubeScorer, rule: ScoreRule, smoothing: Smoothing) -> None:
+        self._scorer = scorer
+        self._rule = rule
+        self._smoother = CausalSmoother(smoothing.size)
+        self._trim = self._filling = smoothing.trim
+
+    def __call__(self, ready: Sequence[WithCubes]) -> list[ScoredFrame]:
+        """Score the next frames."""
+        frames = [self._admit(*each) for each in ready]
         filled = [cubes for _, cubes in frames if cubes is not None and len(cubes.boxes)]
         errors: Errors = {}
         if filled:

@@ -18,6 +18,7 @@ from inference.live.frame_buffer import FrameBuffer
 from inference.live.latency import LatencyMeter, Pace
 from inference.live.notify import Listener
 from inference.live.peak_curve import PeakCurve
+from inference.live.pictures import LivePictures
 from inference.live.report import render_live_report
 from inference.live.scorer import ScoredFrame
 from inference.live.server.state import LiveState, Status
@@ -25,8 +26,9 @@ from utils.config.alarms import AlarmConfig
 from utils.console import duration, echo
 from utils.errors import finish_all
 from utils.files import write_text
-from visualization.annotate import Annotator, ScoreScale
+from visualization.annotate import Annotator
 from visualization.report import time_of_day
+from visualization.results import cube_columns, shown_errors
 
 _SHOWN = 100  # alarms on the page
 _PUBLISH_SECONDS = 0.5
@@ -63,7 +65,9 @@ class LiveWriter:
         folder: exists and is ours.
         name: of the camera.
         frames: where the frames come from, for their counts and rate.
-        threshold, scale: of alarms and colours.
+        threshold: of alarms.
+        annotator: draws the frames.
+        errors: that the model has of a cube; some get a column in ``cube_scores.csv``.
         window: frames that a smoothed score draws on.
         explain, why: see ``AlarmLog``.
     """
@@ -74,7 +78,8 @@ class LiveWriter:
         name: str,
         frames: FrameBuffer,
         threshold: Threshold | None,
-        scale: ScoreScale,
+        annotator: Annotator,
+        errors: Sequence[str],
         window: int,
         explain: Explain,
         why: Why,
@@ -82,7 +87,11 @@ class LiveWriter:
     ) -> None:
         self._folder, self._name, self._frames = folder, name, frames
         self._threshold, self._settings = threshold, settings
-        self._files = LiveResultFiles(folder, frames.fps, settings.with_video, settings.keep_parts)
+        self._errors = shown_errors(errors)
+        self._files = LiveResultFiles(
+            folder, frames.fps, settings.with_video, settings.keep_parts,
+            cube_columns(self._errors),
+        )  # fmt: skip
         self._clips: ClipRecorder | None = None
         if settings.alarms.clips and threshold is not None:
             self._clips = ClipRecorder(folder / "clips", frames.fps, settings.alarms, may_drop=True)
@@ -90,41 +99,27 @@ class LiveWriter:
             folder, name, threshold, settings.alarms, frames.fps, window, explain,
             why, settings.listeners, self._clips,
         )  # fmt: skip
-        self._annotator = Annotator(scale, threshold.value if threshold else None)
+        self._pictures = LivePictures(name, annotator, self._files, self._clips, settings.state)
         self._meter, self._curve = LatencyMeter(), PeakCurve()
         self._started = time.time()
-        self._told = self._part_began = self._added = time.monotonic()
+        self._reported = self._part_began = self._added = time.monotonic()
         self._published = -1.0
-        self._judged = 0  # frames with a score
+        self._num_scored = 0  # frames with a score
 
     def add(self, scored: ScoredFrame) -> None:
         """Write one frame."""
         live, score = scored.live, scored.score
         self._files.frame(
             None if score is None else (self._name, live.index, score, "", time_text(live.clock)),
-            _cube_rows(self._name, scored),
+            _cube_rows(self._name, scored, self._errors),
         )
         if score is not None:
-            self._judged += 1
+            self._num_scored += 1
             self._curve.add(live.index, score)
         self._meter.add(live.arrived)
         self._added = time.monotonic()
-        if self._settings.with_video or self._clips is not None or self._settings.state:
-            self._picture(scored)
+        self._pictures.add(scored)
         self._alarms.add(scored)
-
-    def _picture(self, scored: ScoredFrame) -> None:
-        live, cubes = scored.live, scored.cubes
-        caption = f"{self._name}  frame {live.index}  {time_text(live.clock)}"
-        drawn = self._annotator.draw(
-            live.frame, cubes.boxes, scored.cube_scores, scored.score, caption
-        )
-        if self._settings.with_video:
-            self._files.picture(drawn)
-        if self._clips is not None:
-            self._clips.picture(live.clock, drawn)
-        if self._settings.state is not None:
-            self._settings.state.show(drawn, live.index, live.clock, scored.score)
 
     def tick(self) -> None:
         """Between frames: say how it goes and begin a new part when it is time."""
@@ -134,24 +129,25 @@ class LiveWriter:
         if now - self._published >= _PUBLISH_SECONDS:
             self._published = now
             self._publish()
-        if now - self._told >= self._settings.status_seconds:
-            self._told = now
+        if now - self._reported >= self._settings.status_seconds:
+            self._reported = now
             echo(f"{time_text(time.time())} {self._state(self._meter.since_mark())}")
             self._files.sync()
-            self._alarms.write(self._alarms.seen(self._judged, self._meter.seconds))
+            self._alarms.write(self._alarms.seen(self._num_scored, self._meter.seconds))
         if now - self._part_began >= self._settings.part_seconds:
             self._part_began = now
-            self._files.roll()
+            self._pictures.roll()
             self._write_report()
 
     def close(self) -> None:
         """Finish all files; one that cannot be written keeps none of the others from it."""
         finish_all(
             self._alarms.close,
+            self._pictures.close,
             lambda: self._clips.close() if self._clips is not None else None,
             self._files.close,
             self._publish,
-            lambda: self._alarms.write(self._alarms.seen(self._judged, self._meter.seconds)),
+            lambda: self._alarms.write(self._alarms.seen(self._num_scored, self._meter.seconds)),
             self._write_report,
             *(listener.close for listener in self._settings.listeners),
         )
@@ -197,12 +193,12 @@ class LiveWriter:
             "started": time_of_day(time_text(self._started)),
             "length": duration(meter.seconds),
             "frames": f"{frames.captured} came, {meter.frames} scored, {frames.dropped} dropped, "
-            f"{meter.frames - self._judged} without a score while a new history filled",
+            f"{meter.frames - self._num_scored} without a score while a new history filled",
             "pace": f"{overall.fps:.1f} frames per second; from a frame's arrival to its score "
             f"{overall.p50:.0f} ms (p50), {overall.p99:.0f} ms (p99)",
             "reconnections": str(frames.reconnected),
         }
-        seen = self._alarms.seen(self._judged, meter.seconds)
+        seen = self._alarms.seen(self._num_scored, meter.seconds)
         page = render_live_report(
             f"{self._name}, live", facts, self._threshold, seen,
             self._curve, self._alarms.records(), self._alarms.pictures,
@@ -211,12 +207,11 @@ class LiveWriter:
         gc.collect()  # drawings are garbage in circles, which would pile up
 
 
-def _cube_rows(name: str, scored: ScoredFrame) -> list[tuple]:
+def _cube_rows(name: str, scored: ScoredFrame, errors: Sequence[str]) -> list[tuple]:
     blank = np.full(len(scored.cubes.boxes), "")
     columns = (
         *np.round(scored.cubes.boxes.astype(np.float64), 2).T.tolist(),
-        np.asarray(scored.errors.get("flow_error", blank)).tolist(),
-        np.asarray(scored.errors.get("frame_error", blank)).tolist(),
+        *(np.asarray(scored.errors.get(error, blank)).tolist() for error in errors),
         scored.cube_scores.tolist(),
     )
     return [(name, scored.live.index, *values) for values in zip(*columns, strict=True)]

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 
 from pre_process.detectors.zones import Zones
+from visualization.zone_overlay import ZoneOverlay
 
 _SCALE = 2
 _COLOUR = (0, 0, 255)
-_IGNORED, _WATCHED = (60, 60, 60), (90, 190, 60)
 
 
 def draw_boxes(frame: np.ndarray, boxes: np.ndarray, scale: int = _SCALE) -> np.ndarray:
@@ -24,15 +24,8 @@ def draw_boxes(frame: np.ndarray, boxes: np.ndarray, scale: int = _SCALE) -> np.
 
 def draw_zones(frame: np.ndarray, zones: Zones) -> np.ndarray:
     """A copy of a BGR frame: zones to ignore darkened, zones to watch outlined in green."""
-    height, width = frame.shape[:2]
-    ignored, watched = (
-        [np.rint(zone).astype(np.int32) for zone in each] for each in zones.outlines(width, height)
-    )
-    covered = frame.copy()
-    for zone in ignored:
-        cv2.fillPoly(covered, [zone], _IGNORED)
-    picture = cv2.addWeighted(covered, 0.7, frame, 0.3, 0)
-    cv2.polylines(picture, watched, True, _WATCHED, 1, cv2.LINE_AA)
+    picture = frame.copy()
+    ZoneOverlay(zones.outlines).draw(picture, frame.shape[1], frame.shape[0])
     return picture
 
 

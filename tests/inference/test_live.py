@@ -47,10 +47,10 @@ def live(frames, first=0, gaps=()):
 
 
 def score_all(predictor, frames, at_once=1):
-    scorer, scored = predictor.live_scorer(), []
+    extractor, scorer, scored = predictor.live_extractor(), predictor.live_scorer(), []
     for start in range(0, len(frames), at_once):
-        scored += scorer.push(frames[start : start + at_once])
-    return scored + scorer.finish()
+        scored += scorer(extractor.push(frames[start : start + at_once]))
+    return scored + scorer(extractor.finish())
 
 
 def table(path):

@@ -11,6 +11,7 @@ import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -23,15 +24,25 @@ from inference.live.frame_buffer import FrameBuffer, LiveFrame
 from inference.live.latency import LatencyMeter
 from inference.live.peak_curve import PeakCurve
 from inference.live.scorer import ScoredFrame
+from inference.live.server.state import LiveState
 from inference.live.writer import LiveSettings, LiveWriter
 from pre_process.cubes.extractor import FrameCubes
 from utils.config.alarms import AlarmConfig
 from utils.files import read_json
-from visualization.annotate import ScoreScale
+from visualization.annotate import Annotator, ScoreScale
+from visualization.results import cube_columns, shown_errors
 
 ROOT = Path(__file__).resolve().parents[2]
+ERRORS = ["flow_error", "energy", "velocity"]
 ALARM = Threshold(2.0, "a test", "nothing")
 EACH = AlarmConfig(merge_seconds=0, min_seconds=0, clips=False)  # every run of frames is an alarm
+
+
+def last_picture(path):
+    capture, picture = cv2.VideoCapture(str(path)), None
+    while (answer := capture.read())[0]:
+        picture = answer[1]
+    return picture
 
 
 class NoCamera:
@@ -116,7 +127,7 @@ def test_no_threshold_no_alarm_and_no_box_no_picture(tmp_path):
 def test_memory_does_not_grow_with_the_length_of_a_run(tmp_path):
     frames = FrameBuffer(NoCamera, "none")
     out = LiveWriter(
-        tmp_path, "yard", frames, ALARM, ScoreScale(0, 2), 3, explain, why,
+        tmp_path, "yard", frames, ALARM, Annotator(ScoreScale(0, 2), 2.0), ERRORS, 3, explain, why,
         LiveSettings(False, part_seconds=math.inf, status_seconds=math.inf, alarms=EACH),
     )  # fmt: skip
 
@@ -139,12 +150,37 @@ def test_memory_does_not_grow_with_the_length_of_a_run(tmp_path):
     assert "3600 scored" in (tmp_path / "report.html").read_text()
 
 
+def test_lost_frames_are_gaps_and_densities_have_columns(tmp_path):
+    state = LiveState("yard")
+    out = LiveWriter(
+        tmp_path, "yard", FrameBuffer(NoCamera, "none"), None, Annotator(ScoreScale(0, 2), 2.0),
+        ERRORS, 3, explain, why, LiveSettings(alarms=EACH, state=state),
+    )  # fmt: skip
+    for index in (*range(20), *range(50, 70)):
+        each = scored(index, 1.0)
+        each.errors["velocity"] = each.cube_scores + 1
+        out.add(each)
+    out.close()
+    rows = table(tmp_path / "cube_scores.csv")
+    assert list(rows[0])[6:] == ["flow_error", "frame_error", "velocity", "score"]
+    assert {(row["frame_error"], row["velocity"]) for row in rows} == {("", "2.0"), ("", "2.5")}
+    values = [value for _, value in state.as_json()["curve"]]
+    assert values.count(None) == 1 and values[20] is None
+    frames, peaks = out._curve.points()
+    assert np.isnan(peaks).sum() == 30 and len(frames) == 70
+    # In the annotated video the line of 40 scores is broken for as long as frames were lost.
+    strip = last_picture(tmp_path / "annotated.mp4")[-80:]
+    drawn = (strip[40:, :].max(axis=2) > 120).any(axis=0)
+    columns = np.flatnonzero(drawn)
+    assert 25 < np.diff(columns).max() * 299 / 479 < 35
+
+
 def test_a_killed_run_leaves_whole_lines(tmp_path):
     code = (
         "import os, sys, numpy as np\n"
         "from pathlib import Path\n"
         "from inference.live.files import LiveResultFiles\n"
-        "files = LiveResultFiles(Path(sys.argv[1]), 10.0, True, 0)\n"
+        "files = LiveResultFiles(Path(sys.argv[1]), 10.0, True, 0, ['video', 'frame'])\n"
         "for frame in range(200):\n"
         "    files.frame(('c', frame, 0.5, '', 't'), [('c', frame, 1, 2, 3, 4, .1, .2, .3)] * 3)\n"
         "    files.picture(np.full((64, 96, 3), frame, np.uint8))\n"
@@ -156,7 +192,8 @@ def test_a_killed_run_leaves_whole_lines(tmp_path):
 
 
 def test_parts_are_numbered_and_old_ones_removed(tmp_path):
-    files = LiveResultFiles(tmp_path, 10.0, True, keep_parts=2)
+    columns = cube_columns(shown_errors(ERRORS))
+    files = LiveResultFiles(tmp_path, 10.0, True, 2, columns)
     for part in range(5):
         files.frame(("c", part, 1.0, "", "t"), [])
         files.picture(np.zeros((64, 96, 3), np.uint8))
@@ -184,7 +221,9 @@ def test_the_peak_curve_keeps_every_peak_of_its_bins(steps):
     expected = {}
     for at, score in seen:
         expected[at // width] = max(score, expected.get(at // width, -math.inf))
-    assert dict(zip((frames // width).tolist(), peaks.tolist(), strict=True)) == expected
+    found = dict(zip((frames // width).tolist(), peaks.tolist(), strict=True))
+    assert {at: peak for at, peak in found.items() if not math.isnan(peak)} == expected
+    assert list(found) == list(range(min(expected), max(expected) + 1))  # a gap is a gap
 
 
 def test_the_meter_counts_and_measures():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from inference.frd.live import LiveSnippetScorer
+from inference.frd.live import LiveSnippets, scored_frames
 from inference.frd.stream import SnippetStream
 from inference.live.frame_buffer import LiveFrame
 
@@ -71,9 +71,9 @@ def live(indices, gaps=(), size=4):
 
 def test_no_snippet_crosses_lost_frames_and_frames_that_fill_none_have_no_score():
     backbone = Grey()
-    scorer = LiveSnippetScorer(stream_of(backbone))
-    ready = scorer.push(live([*range(6), *range(20, 23), *range(40, 44)], gaps=(20, 40)))
-    ready += scorer.finish()
+    snippets = LiveSnippets(stream_of(backbone))
+    given = snippets.push(live([*range(6), *range(20, 23), *range(40, 44)], gaps=(20, 40)))
+    ready = scored_frames([*given, *snippets.finish()])
     assert backbone.snippets == [[0, 1, 2, 3], [40, 41, 42, 43]]
     assert [each.live.index for each in ready] == [*range(6), *range(20, 23), *range(40, 44)]
     assert [each.score for each in ready] == [1.5] * 6 + [None] * 3 + [41.5] * 4
@@ -82,6 +82,6 @@ def test_no_snippet_crosses_lost_frames_and_frames_that_fill_none_have_no_score(
 
 def test_a_camera_of_another_size_begins_a_new_snippet():
     backbone = Grey()
-    scorer = LiveSnippetScorer(stream_of(backbone))
-    scorer.push([*live(range(2)), *live(range(2, 6), size=8)])
+    snippets = LiveSnippets(stream_of(backbone))
+    snippets.push([*live(range(2)), *live(range(2, 6), size=8)])
     assert backbone.snippets == [[2, 3, 4, 5]]

@@ -30,7 +30,7 @@ from visualization.report import (
     time_of_day,
 )
 from visualization.results import json_ready, results_table
-from visualization.thumbnails import cube_strip, error_map, frame_with_box
+from visualization.thumbnails import cube_pictures, error_map, frame_with_box
 
 EVIL = "<script>alert('x')</script>&\""
 
@@ -214,15 +214,37 @@ def test_a_report_of_107_videos_is_light(monkeypatch):
 
 
 def test_strips_hold_the_patches_side_by_side():
-    seen = {name: values[0] for name, values in explain(np.arange(1)).items()}
-    captions, png = cube_strip(seen)
-    assert captions == ("true patch", "predicted", "error", "flow", "reconstructed flow")
+    shown = {name: values[0] for name, values in explain(np.arange(1)).items()}
+    ((captions, png),) = cube_pictures(shown).strips
+    names = ("true patch", "predicted", "error", "flow", "reconstructed flow")
+    assert captions == tuple((name, 1) for name in names)
     assert imread(io.BytesIO(png)).shape[:2] == (32, 32 * 5)
-    del seen["frame_pred"]
-    captions, png = cube_strip(seen)
-    assert captions == ("true patch", "flow", "reconstructed flow")
+    del shown["frame_pred"]
+    ((captions, png),) = cube_pictures(shown).strips
+    assert [name for name, _ in captions] == ["true patch", "flow", "reconstructed flow"]
     true_patch = imread(io.BytesIO(png))[:, :32, ::-1].transpose(2, 0, 1)  # RGB -> BGR
-    assert true_patch == pytest.approx(seen["frame_target"], abs=0.6 / 255)
+    assert true_patch == pytest.approx(shown["frame_target"], abs=0.6 / 255)
+
+
+def test_the_nearest_normal_pictures_and_velocity_stand_beside_a_cube():
+    shown = {name: values[0] for name, values in explain(np.arange(1)).items()}
+    right, still = np.zeros(8), np.zeros(8)
+    right[4] = 3.44
+    shown["nearest"] = np.full((3, 32, 32, 3), 80, np.uint8)
+    shown |= {"velocity": right, "nearest_velocity": still}
+    shown["nearest_moving"] = np.full((32, 32, 3), 200, np.uint8)
+    pictures = cube_pictures(shown)
+    (_, (captions, png)) = pictures.strips
+    assert captions == (("nearest normal pictures", 3), ("nearest velocity", 1))
+    levels = 255 * imread(io.BytesIO(png))[0, ::32, 0]
+    assert levels == pytest.approx([80, 80, 80, 200])
+    assert pictures.remark == (
+        "moves: right, 3.4 px a frame; nearest normal velocity: hardly at all"
+    )
+    evaluation = fabricate()
+    gallery = Gallery(cubes={place: pictures for place in range(200)})
+    page = Page(render(evaluation, gallery=gallery))
+    assert pictures.remark in page.text and "nearest normal pictures" in page.text
 
 
 def test_error_maps_share_one_scale():
@@ -259,6 +281,7 @@ def test_numbers_are_written_for_readers():
         "7.0 s", "1 min 0 s", "3 min 20 s", "2 h 5 min",
     )  # fmt: skip
     assert time_of_day("2026-05-04T10:21:07.120+00:00") == "2026-05-04 10:21:07 UTC"
-    assert (number(0.12345), number(12345.6), number(float("nan"))) == ("0.123", "12346", "n/a")
+    assert (number(0.12345), number(12345.6), number(float("nan"))) == ("0.123", "12,346", "n/a")
+    assert (number(999.6), number(-999.4)) == ("1,000", "-999")
     ready = json_ready({"a": [float("nan"), np.float32(0.5), (np.int64(3),)]})
     assert ready == {"a": [None, 0.5, [3]]}

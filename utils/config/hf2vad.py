@@ -41,7 +41,7 @@ class RunConfig(Block):
     precision: Literal["fp32", "bf16"] = "fp32"
     tf32: bool = True  # GPUs: float32 products in TF32 while training; scores are float32
     compile: Literal["auto", "on", "off"] = "auto"  # auto: on a GPU, where a trial is faster
-    num_threads: Annotated[int, Field(ge=0, le=4096)] = 0  # 0: as many as the machine has
+    num_threads: Annotated[int, Field(ge=0, le=4096)] = 0  # 0: all cores; infer.py: half of them
     timeout_seconds: Annotated[float, Field(gt=0)] = TIMEOUT_SECONDS  # for a silent process
     log_every: Positive = 50  # steps between scalars
     image_every: Count = 1  # epochs between pictures; 0: none

@@ -68,7 +68,7 @@ class LiveState:
         self._number = 0
         self._encoded: Encoded | None = None
         self._frame: tuple[int, float, float | None] | None = None
-        self._curve: deque[list[float]] = deque(maxlen=_SECONDS)
+        self._curve: deque[tuple[float, float | None]] = deque(maxlen=2 * _SECONDS)
 
     def show(self, picture: np.ndarray, index: int, clock: float, score: float | None) -> None:
         """Put the next picture there, (H,W,3) uint8 BGR, not to be changed afterwards.
@@ -79,15 +79,22 @@ class LiveState:
             score: smoothed, if it has one.
         """
         with self._lock:
+            if self._frame is not None and index > self._frame[0] + 1:
+                self._extend_curve(self._frame[1], None)
             self._picture, self._number = picture, self._number + 1
             self._frame = index, clock, score
-            if score is None:
-                return
-            second = float(int(clock))
-            if self._curve and self._curve[-1][0] == second:
-                self._curve[-1][1] = max(self._curve[-1][1], score)
-            else:
-                self._curve.append([second, score])
+            self._extend_curve(float(int(clock)), score)
+
+    def _extend_curve(self, second: float, score: float | None) -> None:
+        """The highest score of each second; ``None`` between two says that frames have none."""
+        last, value = self._curve[-1] if self._curve else (None, None)
+        if score is None:
+            if value is not None:
+                self._curve.append((second, None))
+        elif last == second and value is not None:
+            self._curve[-1] = second, max(value, score)
+        else:
+            self._curve.append((second, score))
 
     def publish(self, status: Status, alarms: Sequence[Mapping[str, Any]]) -> None:
         """Put numbers and the last alarms there, the running one last."""
@@ -110,10 +117,13 @@ class LiveState:
             return self._frame
 
     def as_json(self) -> dict[str, Any]:
-        """All numbers, and the highest score of each of the last seconds."""
+        """All numbers, and the highest score of each of the last seconds, ``None`` at gaps."""
         with self._lock:
             index, clock, score = self._frame or (None, None, None)
-            curve = [[second, round(value, 4)] for second, value in self._curve]
+            curve = [
+                [second, None if value is None else round(value, 4)]
+                for second, value in self._curve
+            ]
             return asdict(self._status) | {
                 "frame": index, "clock": clock, "score": score, "curve": curve,
             }  # fmt: skip
