@@ -58,7 +58,7 @@ def _score(model: Path, video: Path) -> tuple[float, float]:
 
 
 class LiveRun:
-    """``infer.py --live --serve`` on a camera, from its first frames to its end.
+    """``infer.py --live --serve`` on a camera; a context manager, entered when frames are scored.
 
     Args:
         model: a run's folder; camera: an address.
@@ -75,9 +75,17 @@ class LiveRun:
             self._process = subprocess.Popen(
                 command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, text=True
             )
+
+    def __enter__(self) -> LiveRun:
         self.address = self._wait_for(r"page: (\S+)")
         while self.status()["scored"] < _WARM:
             time.sleep(0.2)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
 
     def measure(self, count: int, seconds: float) -> dict[str, Any]:
         """Watch it for so long, with so many viewers."""

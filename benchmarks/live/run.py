@@ -48,8 +48,8 @@ def measure_camera(
     """A live run for each number of viewers."""
     runs = []
     for count in counts:
-        with camera() as address:
-            live = LiveRun(model, address, folder / "live" / str(count), extra)
+        output = folder / "live" / str(count)
+        with camera() as address, LiveRun(model, address, output, extra) as live:
             runs.append(live.measure(count, seconds) | {"over": live.end()})
         echo(f"{count} viewers: {runs[-1]['over']}")
     return runs
