@@ -17,15 +17,15 @@ import density_fit
 import finetune
 import ml_memAE_sc_train
 import train
-from datasets.manifest import load_dataset
 from engine.budget import epochs_within, seconds_per_step, stage_seconds
 from evaluation.calibration import expected
 from pre_process import extract_samples, prepare_dataset
 from pre_process.preparation.survey import Survey, survey
+from pre_process.work_arguments import add_size_argument, open_dataset
 from utils.checkpoint import load_finished
 from utils.config.load import load_config
 from utils.config.named_files import options_that_name
-from utils.console import duration, echo, format_table, positive, setup_logging
+from utils.console import duration, echo, positive, setup_logging
 from utils.errors import exit_on_user_error
 from utils.runtime import pick_device
 
@@ -44,6 +44,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     how = parser.add_mutually_exclusive_group().add_argument
     how("--quick", action="store_true", help="densities alone, no network is trained")
     how("--minutes", type=positive, help="train the networks for about so long")
+    add_size_argument(parser)
     add("--cfg_file", default="cfgs/custom.yaml", help="default: %(default)s")
     add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
         help="override any key, for example --set pre_process.boxes.min_area=400")  # fmt: skip
@@ -61,10 +62,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     steps = 3 if arguments.quick else 5
     echo(f"1 of {steps}: the videos")
     output = ["--output", str(config.data.folder)]
-    prepare_dataset.main(["--name", arguments.name, "--source", str(arguments.normal), *output])
-    entries = load_dataset(config.data.folder).videos("training")
+    source = ["--name", arguments.name, "--source", str(arguments.normal)]
+    prepare_dataset.main([*source, "--allow_short", *output])  # normal video needs no labels
+    entries = open_dataset(config.data.folder, arguments.max_side).videos("training")
     found = survey(entries, config.pre_process, config.data.fps)
-    _describe(found)
+    echo(found.describe())
     chosen.append(f"data.fps={sum(found.fps) / len(found.fps):.6g}")
     if not arguments.quick:
         chosen += _plan(config, found, arguments.minutes)
@@ -79,15 +81,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             echo(f"{number} of {steps}: {stage}")
             script.main(command)
     _conclude(config, "density" if arguments.quick else "finetune")
-
-
-def _describe(found: Survey) -> None:
-    echo(format_table(("video", "minutes", "frames", "size", "frames/s"), found.table()))
-    per_minute = found.cubes / max(found.minutes, 1e-9)
-    echo(f"{found.minutes:.3g} minutes, about {per_minute:.0f} boxes a minute")
-    for remark in found.remarks():
-        echo(f"  note: {remark}")
-    echo(f"extraction will take about {duration(found.seconds_per_frame * found.frames)}")
 
 
 def _plan(config: Any, found: Survey, minutes: float | None) -> list[str]:

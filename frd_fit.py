@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import frd_train
+from inference.fitting import Recording
 from inference.frd.offline import score_snippet_videos
 from inference.frd.predictor import load_snippet_predictor
 from inference.frd.stored import stored_features
@@ -74,10 +75,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     overrides = shlex.split(options_that_name(config))[1:]
     overrides += [each for each in arguments.set if each.startswith(("alarms.", "eval.", "run."))]
     predictor = load_snippet_predictor(path, overrides, "auto", None)
+    recordings = [Recording(*pair) for pair in zip(entries, rates, strict=True)]
     with claimed_folder(path.parent / "videos", overwrite=True):
         score_snippet_videos(
-            predictor, entries, rates, arguments.threshold, path.parent / "videos", arguments.name,
-            not arguments.no_video, stored_features(config.data.folder),
+            predictor, recordings, arguments.threshold, path.parent / "videos", arguments.name,
+            not arguments.no_video, backbone_of=stored_features(config.data.folder),
         )  # fmt: skip
     model, options = config.stage_folder("frd").parent, options_that_name(config)
     echo(f"done; for new videos: python infer.py --model {model} --source NEW_VIDEO.mp4{options}")

@@ -14,19 +14,25 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from datasets.rates import frame_rate
-from inference.command_line import fitting, page, parse_arguments
-from inference.fitting import fit_videos
+from inference.command_line import (
+    fitting,
+    listeners,
+    page,
+    parse_arguments,
+    settings_of_run,
+)
+from inference.faults import end_with_faults
+from inference.fitting import fit_recordings
 from inference.frd.offline import score_snippet_videos
 from inference.frd.predictor import is_snippet_checkpoint, load_snippet_predictor
 from inference.live.capture import open_live
 from inference.live.loop import watch_live
-from inference.live.notify import listeners
 from inference.live.writer import LiveSettings
 from inference.offline import score_videos
-from inference.predictor import load_predictor
+from inference.predictor import Predictor, load_predictor
+from inference.results.finished import FinishedVideos
 from inference.sources import find_entries, source_name
-from utils.checkpoint import find_checkpoint
+from utils.checkpoint import find_checkpoint, load_tensors
 from utils.console import echo, setup_logging
 from utils.errors import UserError, exit_on_user_error
 from utils.run_folder import claimed_folder
@@ -40,7 +46,7 @@ def run_live(predictor: Any, arguments: argparse.Namespace, name: str) -> None:
     settings = LiveSettings(
         not arguments.no_video, 60 * arguments.part_minutes, arguments.keep_parts,
         alarms=predictor.config.alarms,
-        listeners=listeners(arguments.webhook, arguments.on_alarm),
+        listeners=listeners(arguments),
     )  # fmt: skip
     predictor.warm_up()
     with page(arguments, output, name) as state:
@@ -54,15 +60,27 @@ def run_live(predictor: Any, arguments: argparse.Namespace, name: str) -> None:
             watch_live(predictor, frames, arguments.wanted, output, name, settings)
 
 
-def run_offline(predictor: Any, arguments: argparse.Namespace, name: str, score: Any) -> None:
-    """Score a video or a folder of them with ``score``, which fits the predictor."""
+def run_offline(predictor: Any, arguments: argparse.Namespace, name: str) -> None:
+    """Score a video or a folder of them; ends with code 3 where one of several could not be."""
     output = arguments.output or arguments.model.parent / f"infer/{name}"
-    entries = find_entries(arguments.source)
-    rates = [arguments.fps or frame_rate(each, predictor.config.data.fps) for each in entries]
-    entries, rates = fit_videos(entries, rates, fitting(predictor.checkpoint, arguments))
-    with claimed_folder(output, arguments.overwrite):
-        echo(f"{arguments.source}: {len(entries)} video(s), {rates[0]:g} frames per second")
-        score(predictor, entries, rates, arguments.wanted, output, name, not arguments.no_video)
+    faults: list[str] = []
+    entries = find_entries(arguments.source, faults)
+    fitted = fitting(predictor.checkpoint, arguments)
+    default_fps = predictor.config.data.fps
+    recordings = fit_recordings(entries, arguments.fps, default_fps, fitted, faults)
+    finished = FinishedVideos(output, settings_of_run(predictor.config, arguments))
+    goes_on = finished.is_this_run()
+    job = recordings, arguments.wanted, output, name, not arguments.no_video
+    with claimed_folder(output, arguments.overwrite, goes_on):
+        rate = recordings[0].fps
+        echo(f"{arguments.source}: {len(recordings)} video(s), {rate:g} frames per second")
+        if goes_on:
+            echo("an interrupted run goes on: its finished videos are not scored again")
+        if isinstance(predictor, Predictor):
+            score_videos(predictor, *job, faults, finished)
+        else:
+            score_snippet_videos(predictor, *job, faults)
+    end_with_faults(faults)
 
 
 @exit_on_user_error
@@ -73,17 +91,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments.model = find_checkpoint(arguments.model)
     path, name = arguments.model, source_name(arguments.source)
     ways = arguments.set, arguments.backend, arguments.device
-    if is_snippet_checkpoint(path):
+    content = load_tensors(path)
+    if is_snippet_checkpoint(content):
         if arguments.max_side:
             raise UserError("--max_side: FRD-UVAD makes its pictures small itself; leave it out")
         predictor: Any = load_snippet_predictor(path, *ways)
-        score: Any = score_snippet_videos
     else:
-        predictor, score = load_predictor(path, *ways), score_videos
+        predictor = load_predictor(path, *ways, content)
     if arguments.live:
         run_live(predictor, arguments, name)
     else:
-        run_offline(predictor, arguments, name, score)
+        run_offline(predictor, arguments, name)
 
 
 if __name__ == "__main__":

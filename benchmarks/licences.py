@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def direct_names() -> set[str]:
     """Packages that the requirement files name."""
     names = set()
-    for file in ("requirements.txt", "requirements-dev.txt"):
+    for file in ("requirements.txt", "requirements-mqtt.txt", "requirements-dev.txt"):
         for line in (ROOT / file).read_text(encoding="utf-8").splitlines():
             found = re.match(r"[A-Za-z][\w.-]*", line)
             names |= {normal(found.group())} if found else set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,10 @@ class VideoEntry:
         kind: ``video`` (a file) or ``frames`` (a folder of images).
         start: first frame of the source that belongs to the video, 0-based.
         stop: one past the last frame.
-        width: frame width in pixels.
+        width: frame width in pixels, as frames are read.
         height: frame height in pixels.
+        native_size: width and height in the source where frames are made smaller when they are
+            read; ``None``: they are read as they are.
     """
 
     name: str
@@ -42,6 +44,7 @@ class VideoEntry:
     stop: int
     width: int
     height: int
+    native_size: tuple[int, int] | None = None
 
     @property
     def num_frames(self) -> int:
@@ -51,16 +54,41 @@ class VideoEntry:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set's folder, name and videos."""
+    """A data set's folder, name and videos.
+
+    Attributes:
+        max_side: pixels of the longer side that larger frames are made smaller to when they are
+            read; 0: none are.
+    """
 
     root: Path
     name: str
     entries: tuple[VideoEntry, ...]
+    max_side: int = 0
 
     def videos(self, split: str) -> list[VideoEntry]:
         """The videos of a split, sorted by name in natural order (2 before 10)."""
         chosen = [entry for entry in self.entries if entry.split == split]
         return sorted(chosen, key=lambda entry: natural_key(entry.name))
+
+
+def with_max_side(dataset: DataSet, max_side: int) -> DataSet:
+    """The same data set with frames of at most so many pixels on the longer side; 0: of any."""
+    entries = tuple(_sized(entry, max_side) for entry in dataset.entries)
+    return replace(dataset, entries=entries, max_side=max_side)
+
+
+def inside(width: int, height: int, max_side: int) -> tuple[int, int]:
+    """The size of a picture that is made smaller, if it has to be; 0: it has not."""
+    scale = min(1.0, max_side / max(width, height)) if max_side else 1.0
+    return max(2, round(scale * width)), max(2, round(scale * height))
+
+
+def _sized(entry: VideoEntry, max_side: int) -> VideoEntry:
+    native = entry.native_size or (entry.width, entry.height)
+    width, height = inside(*native, max_side)
+    is_native = (width, height) == native
+    return replace(entry, width=width, height=height, native_size=None if is_native else native)
 
 
 def natural_key(name: str) -> tuple:
@@ -88,19 +116,22 @@ def load_dataset(root: str | Path) -> DataSet:
     version = tree.get("format_version") if isinstance(tree, dict) else None
     remedy = "write the data set again with pre_process/prepare_dataset.py"
     require_format(version, FORMAT_VERSION, path, remedy)
-    videos = tree.get("videos")
+    videos, max_side = tree.get("videos"), tree.get("max_side", 0)
     if not isinstance(videos, list) or not isinstance(tree.get("name"), str):
         raise UserError(f"{path}: must hold 'name' and a list 'videos'; prepare the data set again")
+    if type(max_side) is not int or max_side < 0:
+        raise UserError(f"{path}: 'max_side' must be a number of pixels, 0 or more")
     entries = tuple(_read_entry(video, root, path) for video in videos)
     _require_unique_names(entries, path)
-    return DataSet(root, tree["name"], entries)
+    return with_max_side(DataSet(root, tree["name"], entries), max_side)
 
 
 def save_dataset(dataset: DataSet) -> None:
     """Write ``dataset.json`` atomically; sources inside the root are written relative to it."""
     _require_unique_names(dataset.entries, dataset.root)
     videos = [_entry_as_json(entry, dataset.root.absolute()) for entry in dataset.entries]
-    tree = {"format_version": FORMAT_VERSION, "name": dataset.name, "videos": videos}
+    sized = {"max_side": dataset.max_side} if dataset.max_side else {}
+    tree = {"format_version": FORMAT_VERSION, "name": dataset.name, **sized, "videos": videos}
     write_json(dataset.root / FILE_NAME, tree)
 
 
@@ -108,6 +139,7 @@ def _entry_as_json(entry: VideoEntry, root: Path) -> dict[str, Any]:
     source = entry.source
     if source.is_relative_to(root):
         source = source.relative_to(root)
+    width, height = entry.native_size or (entry.width, entry.height)
     return {
         "name": entry.name,
         "split": entry.split,
@@ -115,8 +147,8 @@ def _entry_as_json(entry: VideoEntry, root: Path) -> dict[str, Any]:
         "kind": entry.kind,
         "start": entry.start,
         "stop": entry.stop,
-        "width": entry.width,
-        "height": entry.height,
+        "width": width,
+        "height": height,
     }
 
 

@@ -27,12 +27,13 @@ def describe_training_video(config: Any) -> dict[str, Any] | None:
         config: the whole configuration; its ``data.folder`` is a prepared data set.
 
     Returns:
-        ``width`` and ``height`` in pixels (0 where the videos differ), ``fps`` (0: not known);
-        ``None`` without a data set there.
+        ``width`` and ``height`` in pixels (0 where the videos differ), ``fps`` (0: not known),
+        ``max_side`` where larger frames were made smaller; ``None`` without a data set there.
     """
     if not (config.data.folder / FILE_NAME).is_file():
         return None
-    entries = load_dataset(config.data.folder).videos("training")
+    dataset = load_dataset(config.data.folder)
+    entries = dataset.videos("training")
     sizes = {(entry.width, entry.height) for entry in entries}
     width, height = sizes.pop() if len(sizes) == 1 else (0, 0)
     measured = _measured_rate(entries)
@@ -45,7 +46,8 @@ def describe_training_video(config: Any) -> dict[str, Any] | None:
             measured,
             measured,
         )
-    return {"width": width, "height": height, "fps": measured or stated}
+    sized = {"max_side": dataset.max_side} if dataset.max_side else {}
+    return {"width": width, "height": height, "fps": measured or stated, **sized}
 
 
 def _measured_rate(entries: Sequence[VideoEntry]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ DEMUXERS = (
     "mpegvideo,ogg,yuv4mpegpipe,obu,av1"
 )
 _OPTIONS = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS}
+_MOST_DAMAGED = 64  # faults of a container in a row, behind which nothing more is sought
 _SLACK = 0.01  # of its length that a video may end early
 
 
@@ -80,32 +82,57 @@ def count_packets(path: Path) -> int:
         return sum(1 for packet in packets if packet.size and not packet.is_discard)
 
 
-def decode(container: Any, path: Path) -> Iterator[TimedFrame]:
+def packet_times(path: Path) -> np.ndarray:
+    """When the packets' frames are shown, in seconds since the first, in order; NaN: not known."""
+    with open_video(path) as container:
+        packets = [each for each in _packets(container) if each.size and not each.is_discard]
+        times = [
+            float(each.pts * each.time_base) if each.pts is not None else math.nan
+            for each in packets
+        ]
+    ordered = np.sort(np.array(times))
+    return ordered - ordered[:1]
+
+
+def decode(container: Any, path: Path, fill: bool = False) -> Iterator[TimedFrame]:
     """All frames of an open video, in the order in which they are shown.
 
-    A damaged packet costs its own frames; how many there were is said at the end.
+    A damaged packet costs its own frame; how many there were is said at the end.
+
+    Args:
+        container: from ``open_video``.
+        path: for messages.
+        fill: give the frame before in the place of a damaged one, so that frame numbers hold.
     """
     stream, damaged, number = container.streams.video[0], 0, 0
+    last: TimedFrame | None = None
     stream.thread_type = "AUTO"
     stream.codec_context.thread_count = max(1, cv2.getNumThreads())
     convert = VideoReformatter()  # keeps its scaler from frame to frame
     start = float(stream.start_time * stream.time_base) if stream.start_time else 0.0
     rate = float(stream.average_rate or 25.0)
     is_timed = container.format.name != "avi"  # which knows a rate alone
-    for packet in _packets(container):
-        try:
-            frames = packet.decode()
-        except av.error.FFmpegError:
-            damaged += 1
-            continue
-        for frame in frames:
-            known = is_timed and frame.time is not None
-            yield TimedFrame(
-                frame.time - start if known else number / rate, _as_bgr(frame, convert)
-            )
-            number += 1
-    if damaged:
-        logger.warning("%s: %d damaged packets were left out", path, damaged)
+    try:
+        for packet in _packets(container):
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                damaged += 1
+                if fill and last is not None:
+                    last = TimedFrame(last.seconds + 1 / rate, last.picture)
+                    yield last
+                    number += 1
+                continue
+            for frame in frames:
+                known = is_timed and frame.time is not None
+                seconds = frame.time - start if known else number / rate
+                last = TimedFrame(seconds, _as_bgr(frame, convert))
+                yield last
+                number += 1
+    finally:  # also where no more frames are asked for
+        if damaged:
+            what = "repeat the frame before" if fill else "were left out"
+            logger.warning("%s: %d damaged frames %s", path, damaged, what)
 
 
 @contextlib.contextmanager
@@ -143,13 +170,22 @@ def is_cut_short(num_frames: int, declared: float) -> bool:
 
 
 def _packets(container: Any) -> Iterator[Any]:
-    """Packets of the first video stream; a file that breaks off ends there."""
+    """Packets of the first video stream; a file that breaks off ends there.
+
+    What is damaged on the way is passed over: it is no reason to give up a camera's connection.
+    """
     packets = container.demux(container.streams.video[0])
-    while True:
+    damaged = 0
+    while damaged < _MOST_DAMAGED:
         try:
             packet = next(packets)
+        except av.error.InvalidDataError:
+            damaged += 1
+            packets = container.demux(container.streams.video[0])
+            continue
         except (StopIteration, av.error.FFmpegError):
             return
+        damaged = 0
         yield packet
 
 

@@ -1,36 +1,35 @@
-"""Find and read videos: files, and folders of images."""
+"""Probe and read videos: files, and folders of images."""
 
 from __future__ import annotations
 
 import itertools
 import logging
-import re
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from datasets.image_folders import (
-    is_animation,
     list_images,
     mixed_size,
     probe_images,
     read_image,
     refuse_image,
 )
-from datasets.manifest import VideoEntry, natural_key
-from datasets.video_files import count_packets, decode, is_cut_short, open_video, read_header
-from utils.errors import UserError
-from utils.untrusted.text import safe_name
-
-# fmt: off
-VIDEO_SUFFIXES = (
-    ".3gp", ".asf", ".avi", ".dv", ".flv", ".h264", ".hevc", ".m2ts", ".m4v", ".mjpeg", ".mjpg",
-    ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
+from datasets.manifest import VideoEntry
+from datasets.video_files import (
+    TimedFrame,
+    count_packets,
+    decode,
+    is_cut_short,
+    open_video,
+    read_header,
 )
-# fmt: on
-_MASKS = re.compile(r"[_-](gt|masks?|labels?|ground_?truth)$")  # behind the name of a video
+from datasets.video_folders import refuse_mixed_folder, video_name
+from utils.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -56,68 +55,6 @@ class ShortVideo(UserError):
         self.info, self.declared = info, declared
 
 
-def is_video_file(path: Path) -> bool:
-    """Whether it is a video file by its name, or a GIF of several pictures."""
-    return (path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()) or is_animation(path)
-
-
-def find_videos(folder: str | Path) -> list[Path]:
-    """The videos directly in a folder: video files and sub-folders of images, in natural order.
-
-    Folders of masks beside their video (``NAME_gt``) are left out, and that is said.
-
-    Raises:
-        UserError: the folder is missing or holds no video, a sub-folder holds no image, or two
-            videos have the same name.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; check the path of the videos")
-    children = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    videos = [path for path in children if path.is_dir() or is_video_file(path)]
-    videos = _without_masks(folder, videos)
-    if not videos:
-        raise UserError(
-            f"{folder}: no video in it; it must hold video files (.avi, .mp4, ...) or one folder "
-            "of images (.jpg, .png, .tif, ...) a video"
-        )
-    names = [video_name(path) for path in videos]
-    for path, name in zip(videos, names, strict=True):
-        if path.is_dir() and not list_images(path):
-            raise UserError(f"{path}: empty video folder: no image in it; remove or fill it")
-        if names.count(name) > 1:
-            raise UserError(f"{path}: another video here is also named {name!r}; rename one")
-    return sorted(videos, key=lambda path: natural_key(path.name))
-
-
-def _without_masks(folder: Path, videos: list[Path]) -> list[Path]:
-    names = {video_name(path).casefold() for path in videos}
-    masks = [path for path in videos if _MASKS.sub("", video_name(path).casefold()) in names]
-    masks = [path for path in masks if _MASKS.search(video_name(path).casefold())]
-    if masks:
-        shown = ", ".join(path.name for path in masks[:3]) + ", ..." * (len(masks) > 3)
-        logger.info("%s: %d left out as ground truth, no videos: %s", folder, len(masks), shown)
-    return [path for path in videos if path not in masks]
-
-
-def _refuse_mixed_folder(folder: Path) -> None:
-    """Images and video files in one folder: which of them is meant is not to be guessed."""
-    files = [path for path in folder.iterdir() if is_video_file(path)]
-    if files and list_images(folder):
-        raise UserError(
-            f"{folder}: holds images and video files ({files[0].name}); move one kind to another "
-            "folder: a folder of images is one video, a folder of video files many"
-        )
-    inner = [path for path in folder.iterdir() if path.is_dir() and list_images(path)]
-    if inner:
-        logger.warning("%s: one video; its sub-folder %s is not read", folder, inner[0].name)
-
-
-def video_name(path: Path) -> str:
-    """A video's name: the folder's name, or the file's without its suffix, as ``safe_name``."""
-    return safe_name(path.stem if is_video_file(path) else path.name)
-
-
 def probe(path: str | Path) -> VideoInfo:
     """Count the frames of a video and measure them.
 
@@ -128,7 +65,7 @@ def probe(path: str | Path) -> VideoInfo:
     """
     path = Path(path)
     if path.is_dir():
-        _refuse_mixed_folder(path)
+        refuse_mixed_folder(path)
         return VideoInfo("frames", *probe_images(path))
     refuse_image(path)
     header = read_header(path)
@@ -146,7 +83,7 @@ def _count_frames(path: Path) -> tuple[int, float]:
     """How many frames a video gives, and the time in seconds at which the last one ends."""
     count, before, last = 0, 0.0, 0.0
     with open_video(path) as container:
-        for frame in decode(container, path):
+        for frame in decode(container, path, fill=True):
             count, before, last = count + 1, last, frame.seconds
     return count, last + max(last - before, 0.0)
 
@@ -187,22 +124,33 @@ def describe_video(
 
 
 def read_frames(entry: VideoEntry) -> Iterator[np.ndarray]:
-    """Read the frames of a video, in order.
+    """Read the frames of a video, in order; see ``read_timed``.
 
     Yields:
         ``entry.num_frames`` arrays (height, width, 3), uint8, BGR.
+    """
+    return (frame.picture for frame in read_timed(entry))
+
+
+def read_timed(entry: VideoEntry) -> Iterator[TimedFrame]:
+    """Read the frames of a video with their times, in order.
+
+    Yields:
+        ``entry.num_frames`` frames; ``seconds`` as the container tells them, which may be at
+        uneven intervals; of a folder of images NaN.
 
     Raises:
         UserError: missing or unreadable video, a frame of another size, or fewer frames than
             the entry says.
     """
     frames = _frames_of_folder if entry.kind == "frames" else _frames_of_file
-    expected = (entry.height, entry.width, 3)
+    width, height = entry.native_size or (entry.width, entry.height)
+    expected = (height, width, 3)
     index = entry.start - 1
     for index, frame in enumerate(frames(entry), entry.start):
-        if frame.shape != expected:
-            raise mixed_size(entry.source, f"frame {index}", frame.shape, expected)
-        yield frame
+        if frame.picture.shape != expected:
+            raise mixed_size(entry.source, f"frame {index}", frame.picture.shape, expected)
+        yield frame._replace(picture=resized(frame.picture, (entry.width, entry.height)))
     if index + 1 < entry.stop:
         raise UserError(
             f"{entry.source}: cut short: {index + 1} frames can be read, {entry.stop} were there "
@@ -211,18 +159,26 @@ def read_frames(entry: VideoEntry) -> Iterator[np.ndarray]:
         )
 
 
-def _frames_of_folder(entry: VideoEntry) -> Iterator[np.ndarray]:
+def resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A picture (H,W,3) uint8 of another size (width, height); the same array where it has it."""
+    width = picture.shape[1]
+    if size == (width, picture.shape[0]):
+        return picture
+    method = cv2.INTER_AREA if size[0] < width else cv2.INTER_LINEAR
+    return cv2.resize(picture, size, interpolation=method)
+
+
+def _frames_of_folder(entry: VideoEntry) -> Iterator[TimedFrame]:
     _require_existing(entry.source)
     for path in list_images(entry.source)[entry.start : entry.stop]:
-        yield read_image(path)
+        yield TimedFrame(math.nan, read_image(path))
 
 
-def _frames_of_file(entry: VideoEntry) -> Iterator[np.ndarray]:
+def _frames_of_file(entry: VideoEntry) -> Iterator[TimedFrame]:
     with open_video(entry.source) as container:
-        frames = decode(container, entry.source)
+        frames = decode(container, entry.source, fill=True)
         # Seeking by frame number is inexact in many containers; stepping is not.
-        for frame in itertools.islice(frames, entry.start, entry.stop):
-            yield frame.picture
+        yield from itertools.islice(frames, entry.start, entry.stop)
 
 
 def _require_existing(path: Path) -> None:

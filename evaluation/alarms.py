@@ -18,7 +18,7 @@ from evaluation import metrics
 from evaluation.evaluate import Threshold
 from utils.console import duration, number_of
 
-_SLACK = 1e-6  # seconds, of sums of frames' lengths
+_SLACK = 2e-3  # seconds: containers round times to a millisecond
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,12 @@ def verdict(threshold: Threshold | None, seen: AlarmStats, highest: float | None
 
 
 def find_alarms(
-    video: str, scores: np.ndarray, rule: AlarmRule, fps: float, first_frame: int = 0
+    video: str,
+    scores: np.ndarray,
+    rule: AlarmRule,
+    fps: float,
+    first_frame: int = 0,
+    seconds: np.ndarray | None = None,
 ) -> list[Alarm]:
     """All alarms of a video, in order.
 
@@ -189,13 +194,16 @@ def find_alarms(
         video: its name.
         scores: (T,) smoothed scores.
         rule: what counts as an alarm.
-        fps: frames per second.
+        fps: frames per second, on average.
         first_frame: number of the frame that ``scores`` begins with.
+        seconds: when each frame of the video begins, those before ``first_frame`` too; ``None``: at
+            even intervals.
     """
     tracker = AlarmTracker(video, rule, 1 / fps)
     events = []
     for frame, score in enumerate(scores.tolist(), first_frame):
-        events += tracker.push(frame, score, frame / fps)
+        begins = frame / fps if seconds is None else float(seconds[frame])
+        events += tracker.push(frame, score, begins)
     return [event.alarm for event in events + tracker.close() if event.kind == "ended"]
 
 
@@ -207,6 +215,11 @@ class AlarmStats:
     alarm_frames: int
     frames: int
     seconds: float
+
+    def __add__(self, other: AlarmStats) -> AlarmStats:
+        """Of both videos."""
+        pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
+        return AlarmStats(*(one + two for one, two in pairs))
 
     @property
     def alarms_per_hour(self) -> float | None:

@@ -74,9 +74,9 @@ class Expected:
         if self.is_held_out:
             kind = "normal video that nothing was fitted on"
         video = f"{duration(3600 * self.hours)} of {kind}{self._doubt()}"
-        rates = f"{self.frames_per_thousand:.3g} frames in a thousand ({how} {video})"
+        rates = f"{_rounded(self.frames_per_thousand)} frames in a thousand ({how} {video})"
         if self._tells_a_rate:
-            return f"{self.alarms_per_hour:.3g} false alarms per hour, {rates}"
+            return f"{_rounded(self.alarms_per_hour)} false alarms per hour, {rates}"
         return rates
 
     @property
@@ -90,6 +90,11 @@ class Expected:
         if self.hours >= _ENOUGH_HOURS:
             return ""
         return f"; too little to know rates below {1 / self.hours:.0f} alarms per hour"
+
+
+def _rounded(value: float) -> str:
+    """Three digits, and never as a power of ten where it is large."""
+    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def calibrate(scores: Sequence[np.ndarray], rule: str, smoothing: str) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class AnnotatedVideo:
     Args:
         output: gets ``annotated/VIDEO.mp4`` and ``clips/VIDEO-FRAME.mp4``.
         video: its name.
-        fps: frames per second.
+        fps: frames per second, on average.
         annotator: draws its frames.
         threshold: ``None``: there are no alarms, so no clips.
         alarms: the configuration's block.
@@ -47,8 +47,7 @@ class AnnotatedVideo:
         alarms: AlarmConfig,
         with_video: bool,
     ) -> None:
-        self._video, self._fps = video, fps
-        self._annotator = annotator
+        self._video, self._annotator = video, annotator
         path = output / "annotated" / f"{video}.mp4"
         self._out = VideoWriter(path, fps) if with_video else None
         self._clips: ClipRecorder | None = None
@@ -71,15 +70,14 @@ class AnnotatedVideo:
     def _draw(
         self, frame: ScoredFrame, smoothed: float | None, events: Sequence[AlarmEvent]
     ) -> None:
-        seconds = frame.index / self._fps
-        caption = f"{self._video}  frame {frame.index}  {seconds:.1f} s"
+        caption = f"{self._video}  frame {frame.index}  {frame.seconds:.1f} s"
         drawn = self._annotator.draw(
             frame.picture, frame.cubes.boxes, frame.cube_scores, smoothed, caption
         )
         if self._out is not None:
-            self._out.write(drawn)
+            self._out.write(drawn, frame.seconds)
         if self._clips is not None:
-            self._clips.picture(seconds, drawn)
+            self._clips.picture(frame.seconds, drawn)
             self._cut(self._clips, events)
 
     def _cut(self, clips: ClipRecorder, events: Sequence[AlarmEvent]) -> None:
@@ -93,7 +91,7 @@ class AnnotatedVideo:
     def __enter__(self) -> AnnotatedVideo:
         with contextlib.ExitStack() as begun:  # left in the order opposite to this
             if self._clips is not None:
-                begun.callback(self._clips.close)
+                begun.push(self._close_clips)
             if self._out is not None:
                 begun.enter_context(self._out)
             self._worker = begun.enter_context(Worker("pictures", _MOST_WAITING))
@@ -105,3 +103,7 @@ class AnnotatedVideo:
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
         self._begun.__exit__(kind, error, trace)
+
+    def _close_clips(self, kind: type[BaseException] | None, *_: object) -> None:
+        assert self._clips is not None  # else this is not called
+        self._clips.close(discard=kind is not None)

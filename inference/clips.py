@@ -45,7 +45,8 @@ class ClipRecorder:
         folder: gets ``NAME.mp4`` for each alarm, whole or not at all.
         fps: of the pictures.
         settings: the configuration's ``alarms`` block.
-        may_drop: leave a picture out of the clip rather than wait for the thread, as a camera must.
+        may_drop: leave a picture out of the clip rather than wait for the thread, as a camera must;
+            the clips then play at an even rate, else at the pictures' times.
     """
 
     def __init__(self, folder: Path, fps: float, settings: AlarmConfig, may_drop: bool) -> None:
@@ -76,10 +77,12 @@ class ClipRecorder:
         """The alarm ended at that time: its clip ends some seconds later."""
         self._tasks.put(lambda: self._let_end(name, seconds))
 
-    def close(self) -> None:
-        """Finish all clips."""
+    def close(self, discard: bool = False) -> None:
+        """Finish all clips; ``discard``: and remove them, since the video was not scored whole."""
         self._tasks.put(None)
         self._thread.join()
+        for path in self._written if discard else ():
+            path.unlink(missing_ok=True)
 
     def _run(self) -> None:
         while (task := self._tasks.get()) is not None:
@@ -98,7 +101,7 @@ class ClipRecorder:
             if seconds >= min(clip.until, longest) or not clip.writer.fits(picture):
                 self._finish(name)
             else:
-                self._write(name, clip, picture)
+                self._write(name, clip, seconds, picture)
 
     def _keep(self, seconds: float, picture: np.ndarray) -> None:
         data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
@@ -112,18 +115,18 @@ class ClipRecorder:
         kept = [(at, data) for at, data in self._last if at >= since]
         writer = VideoWriter(self._folder / f"{name}.mp4", self._fps)
         clip = self._clips[name] = _Clip(writer, kept[0][0] if kept else seconds)
-        for _, data in kept:
+        for at, data in kept:
             picture = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
             if name in self._clips and writer.fits(picture):
-                self._write(name, clip, picture)
+                self._write(name, clip, at, picture)
 
     def _let_end(self, name: str, seconds: float) -> None:
         if name in self._clips:
             self._clips[name].until = seconds + self._settings.after_seconds
 
-    def _write(self, name: str, clip: _Clip, picture: np.ndarray) -> None:
+    def _write(self, name: str, clip: _Clip, seconds: float, picture: np.ndarray) -> None:
         try:
-            clip.writer.write(picture)
+            clip.writer.write(picture, None if self._may_drop else seconds)
         except UserError as error:
             del self._clips[name]
             logger.warning("the clip of an alarm is left out: %s", error)

@@ -12,10 +12,14 @@ from typing import Any
 from engine.scoring.build import BACKENDS
 from evaluation.calibration import Rate
 from inference.fitting import Fitting
+from inference.live.mqtt import mqtt
+from inference.live.notify import Listener, command, webhook
 from inference.live.server.serve import serving
 from inference.live.server.state import LiveState
 from utils.console import count, echo, finite, finite_positive, positive
 from utils.errors import UserError
+from utils.files import digest, sha256_file
+from utils.runtime import provenance
 
 
 def parse_arguments(argv: Sequence[str] | None, description: str | None) -> argparse.Namespace:
@@ -73,6 +77,14 @@ def fitting(checkpoint: Mapping[str, Any], arguments: argparse.Namespace) -> Fit
     return Fitting.of(checkpoint, arguments.max_side, arguments.any_rate)
 
 
+def settings_of_run(config: Any, arguments: argparse.Namespace) -> str:
+    """What the results of whole videos depend on, beside the videos themselves, as a short hash."""
+    names = ("wanted", "fps", "any_rate", "max_side", "no_video", "backend", "device")
+    options = {name: getattr(arguments, name) for name in names}
+    model = sha256_file(arguments.model)
+    return digest([model, config.model_dump(mode="json"), options, provenance()["git_revision"]])
+
+
 def add_live_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--live`` and what goes with it."""
     add = parser.add_argument_group("live").add_argument
@@ -89,9 +101,24 @@ def add_live_arguments(parser: argparse.ArgumentParser) -> None:
         help="remove older parts; 0 keeps all (default: %(default)s)")  # fmt: skip
     add("--webhook", action="append", default=[], metavar="URL",
         help="post every start and end of an alarm there, as JSON; may be given again")  # fmt: skip
+    add("--mqtt", action="append", default=[], metavar="mqtt://HOST:1883/TOPIC",
+        help="publish it at a broker, as JSON; needs paho-mqtt; may be given again")  # fmt: skip
     add("--on_alarm", action="append", default=[], metavar="COMMAND",
         help="run this command line at every start and end of an alarm, which it gets as JSON on "
         "its standard input and as $ALARM_EVENT, $ALARM_ID, ...; may be given again")  # fmt: skip
+
+
+def listeners(arguments: argparse.Namespace) -> list[Listener]:
+    """All who hear of alarms.
+
+    Raises:
+        UserError: an address that is none, or a package that is missing.
+    """
+    return [
+        *map(webhook, arguments.webhook),
+        *map(mqtt, arguments.mqtt),
+        *map(command, arguments.on_alarm),
+    ]
 
 
 def add_page_arguments(parser: argparse.ArgumentParser) -> None:
@@ -137,7 +164,7 @@ def require_live(arguments: argparse.Namespace) -> None:
     Raises:
         UserError: naming the first one.
     """
-    for name in ("webhook", "on_alarm"):
+    for name in ("webhook", "mqtt", "on_alarm"):
         if getattr(arguments, name) and not arguments.live:
             raise UserError(f"--{name} tells of alarms as they come: add --live")
     if arguments.serve is not None and not arguments.live:

@@ -30,6 +30,7 @@ from utils.config.hf2vad import PreProcessConfig
 from utils.config.load import load_config, scoring_config
 from utils.errors import UserError
 
+_CORNERS = ("x1", "y1", "x2", "y2")
 logger = logging.getLogger(__name__)
 
 Stills = Callable[[Iterable[tuple[str, int]]], Iterable[Any]]
@@ -88,6 +89,7 @@ def open_test_data(
     folder = config.data.folder
     dataset = load_dataset(folder)
     labels, regions = load_ground_truth(folder)
+    regions = None if regions is None else _as_read(regions, dataset)
     return config, TestData(
         name=dataset.name,
         folder=folder,
@@ -99,6 +101,21 @@ def open_test_data(
         output=output or path.parent / "eval",
         label_source="" if labels is None else describe_labels(folder / LABEL_FILE),
     )
+
+
+def _as_read(regions: Sequence[Region], dataset: DataSet) -> list[Region]:
+    """Regions in pixels of the frames as they are read, which may be smaller than the source's."""
+    shares = {
+        entry.name: entry.width / entry.native_size[0] if entry.native_size else 1.0
+        for entry in dataset.videos("testing")
+    }
+    return [
+        replace(
+            each,
+            **{name: getattr(each, name) * shares.get(each.video, 1.0) for name in _CORNERS},
+        )
+        for each in regions
+    ]
 
 
 def _extracted_with(config: Any, path: Path, cfg_file: str | None) -> PreProcessConfig:

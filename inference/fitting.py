@@ -7,24 +7,27 @@ large, and at twice the rate everything moves half as far from frame to frame.
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-import cv2
 import numpy as np
 
 from datasets.manifest import VideoEntry
+from datasets.rates import frame_rate
 from datasets.training_video import RATE_TOLERANCE
-from datasets.videos import read_frames
+from datasets.video_files import TimedFrame
+from datasets.videos import read_timed, resized
+from inference.faults import take_readable
 from utils.console import echo
 from utils.errors import UserError
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FittedVideo(VideoEntry):
     """A video as it is scored: ``width``, ``height`` and ``stop`` are those after fitting.
 
@@ -61,7 +64,8 @@ class Fitting:
         """For a checkpoint; one that does not know its training videos takes any."""
         video = checkpoint.get("video") or {}
         known = {name: video[name] for name in ("width", "height", "fps") if name in video}
-        return cls(**known, max_side=max_side or 0, any_rate=any_rate)
+        most = max_side or video.get("max_side", 0)
+        return cls(**known, max_side=most, any_rate=any_rate)
 
     def size(self, width: int, height: int) -> tuple[int, int]:
         """The size at which a picture is scored, its shape kept, inside that of training."""
@@ -95,7 +99,7 @@ class Fitting:
 
     def picture(self, picture: np.ndarray) -> np.ndarray:
         """A picture (H,W,3) uint8 at the size at which it is scored."""
-        return _resized(picture, self.size(picture.shape[1], picture.shape[0]))
+        return resized(picture, self.size(picture.shape[1], picture.shape[0]))
 
     def say(self, width: int, height: int, fps: float, step: float, shown: str) -> None:
         """Tell what is changed of a video, if anything is."""
@@ -122,28 +126,56 @@ def _inside(width: int, height: int, most_width: int, most_height: int) -> tuple
     return Fitting(most_width, most_height).size(width, height)
 
 
-def fit_videos(
-    entries: Sequence[VideoEntry], rates: Sequence[float], fitting: Fitting
-) -> tuple[list[VideoEntry], list[float]]:
-    """Videos as they will be scored, with their rates; says what is changed, alike ones together.
+@dataclass(frozen=True)
+class Recording:
+    """A whole video as it is scored.
+
+    Attributes:
+        entry: the video, perhaps a ``FittedVideo``.
+        fps: frames per second, on average where they come at uneven intervals.
+        is_timed: frames begin when the container says; else ``fps`` alone tells.
+    """
+
+    entry: VideoEntry
+    fps: float
+    is_timed: bool = True
+
+
+def fit_recordings(
+    entries: Sequence[VideoEntry],
+    stated_fps: float | None,
+    default_fps: float,
+    fitting: Fitting,
+    faults: list[str] | None = None,
+) -> list[Recording]:
+    """Videos as they will be scored; says what is changed, alike ones together.
+
+    Args:
+        entries: the videos.
+        stated_fps: frames per second where the files tell them wrongly; ``None``: they do not.
+        default_fps: of folders of images.
+        fitting: what they are made like.
+        faults: see ``take_readable``.
 
     Raises:
         UserError: a video has too few frames per second.
     """
-    fitted: list[VideoEntry] = []
-    steps: list[float] = []
     alike: Counter[tuple[int, int, float, float]] = Counter()
     first: dict[tuple[int, int, float, float], str] = {}
-    for entry, fps in zip(entries, rates, strict=True):
+
+    def fit(entry: VideoEntry) -> Recording:
+        fps = stated_fps or frame_rate(entry, default_fps)
         step = fitting.step(fps, str(entry.source))
-        steps.append(step)
-        fitted.append(_fit(entry, step, fitting.size(entry.width, entry.height)))
         kind = entry.width, entry.height, fps, step
         alike[kind] += 1
         first.setdefault(kind, entry.source.name)
+        fitted = _fit(entry, step, fitting.size(entry.width, entry.height))
+        return Recording(fitted, fps / step, stated_fps is None)
+
+    fitted = take_readable(entries, fit, faults)
     for kind, count in alike.items():
         fitting.say(*kind, first[kind] + f" and {count - 1} more" * (count > 1))
-    return fitted, [fps / step for fps, step in zip(rates, steps, strict=True)]
+    return fitted
 
 
 def _fit(entry: VideoEntry, step: float, size: tuple[int, int]) -> VideoEntry:
@@ -155,21 +187,30 @@ def _fit(entry: VideoEntry, step: float, size: tuple[int, int]) -> VideoEntry:
     return FittedVideo(**values, original=entry, step=step)
 
 
-def read_fitted(entry: VideoEntry) -> Iterator[np.ndarray]:
-    """``datasets.videos.read_frames`` of a video that may have been fitted."""
+class UnreadableVideo(UserError):
+    """A video cannot be read, or not to its end."""
+
+
+def read_recording(recording: Recording) -> Iterator[TimedFrame]:
+    """The frames of a video as they are scored, with their times.
+
+    Raises:
+        UnreadableVideo: see ``datasets.videos.read_timed``.
+    """
+    try:
+        for index, frame in enumerate(_read_fitted(recording.entry)):
+            is_known = recording.is_timed and not math.isnan(frame.seconds)
+            yield frame if is_known else TimedFrame(index / recording.fps, frame.picture)
+    except UserError as error:
+        raise UnreadableVideo(str(error)) from None
+
+
+def _read_fitted(entry: VideoEntry) -> Iterator[TimedFrame]:
     if not isinstance(entry, FittedVideo):
-        yield from read_frames(entry)
+        yield from read_timed(entry)
         return
-    for picture in thinned(read_frames(entry.original), entry.step):
-        yield _resized(picture, (entry.width, entry.height))
-
-
-def _resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    width = picture.shape[1]
-    if size == (width, picture.shape[0]):
-        return picture
-    method = cv2.INTER_AREA if size[0] < width else cv2.INTER_LINEAR
-    return cv2.resize(picture, size, interpolation=method)
+    for seconds, picture in thinned(read_timed(entry.original), entry.step):
+        yield TimedFrame(seconds, resized(picture, (entry.width, entry.height)))
 
 
 def thinned(frames: Iterable[Any], step: float) -> Iterator[Any]:

@@ -5,23 +5,27 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
-from datasets.manifest import VideoEntry
 from evaluation.alarms import AlarmEvent, AlarmRule, AlarmTracker
 from evaluation.calibration import Rate
 from evaluation.checkpoint import evaluate_checkpoint, origin
-from evaluation.scores import Errors, error_names
+from evaluation.evaluate import Evaluation, Threshold
+from evaluation.scores import error_names
 from inference.annotated import AnnotatedVideo
-from inference.kept_pictures import KeptPictures
+from inference.faults import take_readable
+from inference.fitting import Recording, UnreadableVideo
 from inference.predictor import Predictor
 from inference.raised import with_alarms, write_alarms
+from inference.results.finished import FinishedVideos
+from inference.results.kept_pictures import KeptPictures, PictureKeeper
+from inference.results.running_tables import RunningTables
 from inference.single_pass import ScoredFrame, StreamedMedian, score_frames
-from inference.video_cubes import VideoCubes
+from inference.video_cubes import ResultCollector, VideoCubes, VideoResult
 from pre_process.cubes.settings import source_fingerprint
 from utils.console import echo
 from utils.files import digest
@@ -29,89 +33,151 @@ from visualization.gallery import choose_highlights
 from visualization.publish import publish
 
 
+@dataclass(frozen=True)
+class Job:
+    """What is done with every video.
+
+    Attributes:
+        predictor: from ``load_predictor``.
+        threshold, rule: of alarms.
+        output: folder of the results.
+        with_video: also write the annotated videos.
+    """
+
+    predictor: Predictor
+    threshold: Threshold | None
+    rule: AlarmRule
+    output: Path
+    with_video: bool
+
+    def drawing(self, recording: Recording) -> AnnotatedVideo:
+        """What draws a video's frames."""
+        annotator, alarms = self.predictor.annotator(self.threshold), self.predictor.config.alarms
+        return AnnotatedVideo(
+            self.output, recording.entry.name, recording.fps, annotator, self.threshold, alarms,
+            self.with_video,
+        )  # fmt: skip
+
+    def evaluate(self, results: Sequence[VideoResult]) -> Evaluation:
+        """Scores of videos, without labels."""
+        cubes, predictor = VideoCubes(results), self.predictor
+        evaluation = evaluate_checkpoint(
+            cubes.errors, cubes, predictor.path, predictor.checkpoint, predictor.config, None
+        )
+        return replace(evaluation, threshold=self.threshold)
+
+
 def score_videos(
     predictor: Predictor,
-    entries: Sequence[VideoEntry],
-    rates: Sequence[float],
+    recordings: Sequence[Recording],
     threshold_spec: float | Rate | None,
     output: Path,
     title: str,
     with_video: bool = True,
+    faults: list[str] | None = None,
+    finished: FinishedVideos | None = None,
 ) -> None:
     """Score videos as ``eval.py`` does, without labels, and write all results.
 
     Args:
         predictor: from ``load_predictor``.
-        entries: the videos.
-        rates: frames per second of each.
+        recordings: the videos.
         threshold_spec: see ``Predictor.threshold``.
         output: folder of the results.
         title: heading of the report.
         with_video: also write the annotated videos.
+        faults: see ``take_readable``.
+        finished: those of this run that an interruption left; default: none.
+
+    Raises:
+        UserError: a video that cannot be read to its end, where ``faults`` does not take it.
     """
-    threshold = predictor.threshold(threshold_spec, rates[0])
-    pictures = KeptPictures(predictor.smoothing, predictor.explain)
-
-    def annotated(entry: VideoEntry, fps: float) -> AnnotatedVideo:
-        drawing, alarms = predictor.annotator(threshold), predictor.config.alarms
-        return AnnotatedVideo(output, entry.name, fps, drawing, threshold, alarms, with_video)
-
+    threshold = predictor.threshold(threshold_spec, recordings[0].fps)
     rule = AlarmRule.of(threshold, predictor.config.alarms)
-    cubes, errors = _pass_through(predictor, entries, rates, rule, pictures, annotated)
-    evaluation = evaluate_checkpoint(
-        errors, cubes, predictor.path, predictor.checkpoint, predictor.config, None
-    )
-    evaluation = replace(evaluation, threshold=threshold)
-    evaluation, stats = with_alarms(evaluation, rule, rates, output)
+    job = Job(predictor, threshold, rule, output, with_video)
+    finished = finished or FinishedVideos(output, "")
+    finished.begin()
+    scored = _score_all(job, recordings, faults, finished)
+    recordings, results = [each for each, _ in scored], [result for _, result in scored]
+    evaluation, stats = with_alarms(
+        job.evaluate(results), rule, [each.fps for each in recordings], output,
+        [each.seconds for each in results],
+    )  # fmt: skip
+    entries = [each.entry for each in recordings]
     fingerprint = digest([source_fingerprint(entry) for entry in entries])
     facts = origin(predictor.path, predictor.checkpoint, entries[0].source.parent, fingerprint)
+    pictures = KeptPictures(results, predictor.explain)
     highlights = pictures.shown(choose_highlights(evaluation))
     publish(
         output, title, evaluation, facts, pictures.explain, pictures.stills, highlights=highlights
     )
     write_alarms(output, evaluation, stats)
+    finished.remove()
     if with_video:
         echo(f"annotated videos: {output / 'annotated'}")
 
 
-def _pass_through(
-    predictor: Predictor,
-    entries: Sequence[VideoEntry],
-    rates: Sequence[float],
-    rule: AlarmRule,
-    pictures: KeptPictures,
-    annotated: Callable[[VideoEntry, float], AnnotatedVideo],
-) -> tuple[VideoCubes, Errors]:
-    """Every video once: cubes and their errors; pictures are kept, annotated videos written."""
-    cubes, statistics = VideoCubes(entries), predictor.checkpoint["statistics"]
-    names = error_names(statistics)
-    parts: dict[str, list[np.ndarray]] = {name: [np.zeros(0)] for name in names}
-    total = sum(entry.num_frames for entry in entries)
+def _score_all(
+    job: Job,
+    recordings: Sequence[Recording],
+    faults: list[str] | None,
+    finished: FinishedVideos,
+) -> list[tuple[Recording, VideoResult]]:
+    """Every video once, or not again; what is known of it is written as soon as it is scored."""
+    tables = RunningTables(job.output, job.evaluate, job.rule)
+    total = sum(each.entry.num_frames for each in recordings)
     with tqdm(total=total, desc="scoring", unit="frame", file=sys.stderr, mininterval=1.0) as bar:
-        for video, (entry, fps) in enumerate(zip(entries, rates, strict=True)):
-            pictures.start()
-            tracker = AlarmTracker(entry.name, rule, 1 / fps)
 
-            def take(frame: ScoredFrame, video: int = video) -> None:
-                pictures.push(frame, len(cubes))
-                _keep(cubes, parts, video, frame)
+        def score(recording: Recording) -> tuple[Recording, VideoResult]:
+            name, source = recording.entry.name, _identity(recording)
+            result = finished.get(name, source)
+            if result is None:
+                result = _score_one(job, recording, bar.update)
+                finished.keep(result, source)
+            else:
+                bar.total -= len(result.seconds)
+            tables.add(result, recording.fps)
+            return recording, result
 
-            with annotated(entry, fps) as drawing:
-                for frame, smoothed in _with_smoothed(predictor, entry, names, take):
-                    events: list[AlarmEvent] = []
-                    if smoothed is not None:
-                        events = tracker.push(frame.index, smoothed, frame.index / fps)
-                        pictures.consider(frame.index, smoothed, tracker.latest)
-                    drawing.draw(frame, smoothed, events)
-                    bar.update(1)
-            pictures.finish(entry.name)
-    echo(f"{total} frames, {len(cubes)} cubes in {bar.format_dict['elapsed']:.1f} s")
-    return cubes, {name: np.concatenate(values) for name, values in parts.items()}
+        scored = take_readable(recordings, score, faults, UnreadableVideo)
+    num_cubes = sum(len(result.frames) for _, result in scored)
+    echo(f"{bar.n} frames, {num_cubes} cubes in {bar.format_dict['elapsed']:.1f} s")
+    return scored
+
+
+def _identity(recording: Recording) -> dict[str, Any]:
+    """What tells a video from another of its name, and from the same in another size or rate."""
+    entry = recording.entry
+    size = {"width": entry.width, "height": entry.height, "fps": recording.fps}
+    original = getattr(entry, "original", entry)
+    return {**source_fingerprint(original), **size, "source": str(entry.source)}
+
+
+def _score_one(job: Job, recording: Recording, report: Callable[[int], object]) -> VideoResult:
+    """Score a video, draw it, cut clips of its alarms; ``report`` gets numbers of frames."""
+    predictor, name = job.predictor, recording.entry.name
+    names = error_names(predictor.checkpoint["statistics"])
+    collector, pictures = ResultCollector(name, names), PictureKeeper(predictor.smoothing)
+    tracker = AlarmTracker(name, job.rule, 1 / recording.fps)
+
+    def take(frame: ScoredFrame) -> None:
+        pictures.push(frame, collector.num_cubes)
+        collector.add(frame.seconds, frame.cubes.boxes, frame.errors)
+
+    with job.drawing(recording) as drawing:
+        for frame, smoothed in _with_smoothed(predictor, recording, names, take):
+            events: list[AlarmEvent] = []
+            if smoothed is not None:
+                events = tracker.push(frame.index, smoothed, frame.seconds)
+                pictures.consider(frame.index, smoothed, tracker.latest)
+            drawing.draw(frame, smoothed, events)
+            report(1)
+    return collector.result(pictures.kept())
 
 
 def _with_smoothed(
     predictor: Predictor,
-    entry: VideoEntry,
+    recording: Recording,
     names: Sequence[str],
     take: Callable[[ScoredFrame], None],
 ) -> Iterator[tuple[ScoredFrame, float | None]]:
@@ -121,17 +187,8 @@ def _with_smoothed(
     """
     delayed: deque[ScoredFrame] = deque()
     median = StreamedMedian(predictor.smoothing)
-    for frame in score_frames(predictor, entry, names):
+    for frame in score_frames(predictor, recording, names):
         take(frame)
         delayed.append(frame)
         yield from ((delayed.popleft(), smoothed) for smoothed in median.push(frame.score))
     yield from ((delayed.popleft(), smoothed) for smoothed in median.finish())
-
-
-def _keep(
-    cubes: VideoCubes, parts: dict[str, list[np.ndarray]], video: int, frame: ScoredFrame
-) -> None:
-    if len(frame.cubes.boxes):
-        cubes.add(video, frame.index, frame.cubes.boxes)
-        for name, values in frame.errors.items():
-            parts.setdefault(name, []).append(values)

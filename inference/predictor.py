@@ -120,7 +120,11 @@ class Predictor:
 
 
 def load_predictor(
-    path: Path, overrides: Sequence[str], backend: str, device: str | None
+    path: Path,
+    overrides: Sequence[str],
+    backend: str,
+    device: str | None,
+    content: Any = None,
 ) -> Predictor:
     """Make a predictor of a checkpoint.
 
@@ -129,12 +133,13 @@ def load_predictor(
         overrides: ``key.sub=value`` strings for data, run, eval and pre_process.
         backend: ``auto``, ``openvino``, ``torch`` or ``onnx``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; ``None``: the configuration's.
+        content: what ``load_tensors`` read from ``path``; ``None``: it is read here.
 
     Raises:
         UserError: not such a checkpoint, faults in the overrides, or boxes or flow that exist for
             the training videos only.
     """
-    checkpoint = load_finished(path, stages=STAGES)
+    checkpoint = load_finished(path, stages=STAGES, content=content)
     overrides = list(overrides)
     if device is not None:
         overrides += [f"run.device={device}", f"pre_process.device={device}"]

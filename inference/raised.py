@@ -17,7 +17,11 @@ from utils.files import write_json
 
 
 def with_alarms(
-    evaluation: Evaluation, rule: AlarmRule, rates: Sequence[float], output: Path
+    evaluation: Evaluation,
+    rule: AlarmRule,
+    rates: Sequence[float],
+    output: Path,
+    times: Sequence[np.ndarray | None] | None = None,
 ) -> tuple[Evaluation, AlarmStats]:
     """The same evaluation with its alarms and a verdict, and how many alarms there are.
 
@@ -25,9 +29,11 @@ def with_alarms(
         evaluation: of some videos.
         rule: when a frame is in alarm.
         rates: frames per second of each video.
+        times: when each of its frames begins, (T,) seconds; ``None``: at even intervals.
         output: folder of the results, where clips of alarms are if there are any.
     """
-    alarms, stats = _find_alarms(evaluation, rule, rates)
+    times = times or [None] * len(rates)
+    alarms, stats = _find_alarms(evaluation, rule, rates, times)
     rows = [_row(alarm, output) for alarm in alarms]
     scores = np.concatenate(evaluation.primary.scores)
     highest = float(scores.max()) if len(scores) else None
@@ -47,12 +53,15 @@ def write_alarms(output: Path, evaluation: Evaluation, stats: AlarmStats) -> Non
 
 
 def _find_alarms(
-    evaluation: Evaluation, rule: AlarmRule, rates: Sequence[float]
+    evaluation: Evaluation,
+    rule: AlarmRule,
+    rates: Sequence[float],
+    times: Sequence[np.ndarray | None],
 ) -> tuple[list[Alarm], AlarmStats]:
     alarms, seconds, frames, over, trim = [], 0.0, 0, 0, evaluation.smoothing.trim
-    pairs = zip(evaluation.cubes.videos, evaluation.primary.scores, rates, strict=True)
-    for name, scores, fps in pairs:
-        alarms += find_alarms(name, scores, rule, fps, trim)
+    columns = zip(evaluation.cubes.videos, evaluation.primary.scores, rates, times, strict=True)
+    for name, scores, fps, begins in columns:
+        alarms += find_alarms(name, scores, rule, fps, trim, begins)
         seconds, frames = seconds + len(scores) / fps, frames + len(scores)
         over += sum(map(rule.is_reached, scores.tolist()))
     return alarms, AlarmStats(len(alarms), over, frames, seconds)

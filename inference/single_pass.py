@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets.manifest import VideoEntry
+from datasets.video_files import TimedFrame
 from evaluation.scores import Errors, collect_errors
 from evaluation.smoothing import Smoothing
-from inference.fitting import read_fitted
+from inference.fitting import Recording, read_recording
 from inference.predictor import Predictor
 from inference.video_cubes import join_cubes
 from pre_process.cubes.extractor import FrameCubes
@@ -26,12 +26,13 @@ class ScoredFrame:
     """One frame and all that is known of it.
 
     Attributes:
-        index: in the video; picture: (H,W,3) uint8 BGR.
+        index: in the video; seconds: when it begins; picture: (H,W,3) uint8 BGR.
         cubes: of the frame, n of them; errors: of the cubes, each (n,).
         cube_scores: (n,); score: the largest of them, or that of a cube without error.
     """
 
     index: int
+    seconds: float
     picture: np.ndarray
     cubes: FrameCubes
     errors: Errors
@@ -40,21 +41,22 @@ class ScoredFrame:
 
 
 def score_frames(
-    predictor: Predictor, entry: VideoEntry, names: Sequence[str]
+    predictor: Predictor, recording: Recording, names: Sequence[str]
 ) -> Iterator[ScoredFrame]:
     """Decode a video and score its frames, in order.
 
     Args:
         predictor: from ``load_predictor``.
-        entry: the video.
+        recording: the video.
         names: of the errors.
 
     Raises:
-        UserError: an unreadable video, or an error that is not finite.
+        UnreadableVideo: it cannot be read to its end.
+        UserError: an error that is not finite.
     """
-    waiting: list[tuple[np.ndarray, FrameCubes]] = []
+    waiting: list[tuple[TimedFrame, FrameCubes]] = []
     num_cubes = 0
-    for frame in read_ahead(_extract(predictor, entry), MOST_WAITING):
+    for frame in read_ahead(_extract(predictor, recording), MOST_WAITING):
         waiting.append(frame)
         num_cubes += len(frame[1].boxes)
         if len(waiting) >= MOST_WAITING or num_cubes >= predictor.config.eval.batch_size:
@@ -63,31 +65,31 @@ def score_frames(
     yield from _score(predictor, waiting, names)
 
 
-def _extract(predictor: Predictor, entry: VideoEntry) -> Iterator[tuple[np.ndarray, FrameCubes]]:
+def _extract(predictor: Predictor, recording: Recording) -> Iterator[tuple[TimedFrame, FrameCubes]]:
     """The frames of a video with their cubes."""
     extractor = predictor.extractor(FRAMES_AT_ONCE)
     extractor.start()
-    pictures: deque[np.ndarray] = deque()
-    for picture in read_fitted(entry):
-        pictures.append(picture)
-        yield from ((pictures.popleft(), cubes) for cubes in extractor.push(picture))
-    yield from ((pictures.popleft(), cubes) for cubes in extractor.flush())
+    frames: deque[TimedFrame] = deque()
+    for frame in read_recording(recording):
+        frames.append(frame)
+        yield from ((frames.popleft(), cubes) for cubes in extractor.push(frame.picture))
+    yield from ((frames.popleft(), cubes) for cubes in extractor.flush())
 
 
 def _score(
-    predictor: Predictor, frames: Sequence[tuple[np.ndarray, FrameCubes]], names: Sequence[str]
+    predictor: Predictor, frames: Sequence[tuple[TimedFrame, FrameCubes]], names: Sequence[str]
 ) -> Iterator[ScoredFrame]:
     filled = [cubes for _, cubes in frames if len(cubes.boxes)]
     errors: Errors = {name: np.zeros(0) for name in names}
     if filled:
         errors = collect_errors([join_cubes(filled)], lambda batch: predictor.scorer(*batch))
     start = 0
-    for picture, cubes in frames:
+    for timed, cubes in frames:
         stop = start + len(cubes.boxes)
         own = {name: values[start:stop] for name, values in errors.items()}
         scores = np.asarray(predictor.rule(own)) if stop > start else np.zeros(0)
         score = float(scores.max()) if stop > start else predictor.rule.zero_error_score
-        yield ScoredFrame(cubes.index, picture, cubes, own, scores, score)
+        yield ScoredFrame(cubes.index, timed.seconds, timed.picture, cubes, own, scores, score)
         start = stop
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from datasets.image_folders import list_images
 from datasets.manifest import VideoEntry
-from datasets.videos import describe_video, find_videos
+from datasets.video_folders import find_videos, is_frame_folder, unique_names
+from datasets.videos import describe_video
+from inference.faults import take_readable
 from utils.errors import UserError
 from utils.untrusted.addresses import without_secrets
 from utils.untrusted.text import safe_name
-
-SPLIT = "testing"  # entries belong to one; nothing depends on which
 
 
 def is_camera(source: str) -> bool:
@@ -37,13 +36,14 @@ def source_name(source: str) -> str:
     return safe_name(path.name if path.is_dir() else path.stem)
 
 
-def find_entries(source: str) -> list[VideoEntry]:
+def find_entries(source: str, faults: list[str] | None = None) -> list[VideoEntry]:
     """The videos that a file or folder holds, each decoded once to count its frames.
 
     A video that is cut short is taken as far as it goes, with a warning.
 
     Args:
         source: a video file, a folder of images (one video), or a folder of such files and folders.
+        faults: see ``take_readable``.
 
     Raises:
         UserError: a camera or stream, nothing there, or a video that is unreadable or empty.
@@ -57,6 +57,13 @@ def find_entries(source: str) -> list[VideoEntry]:
             f"--source {without_secrets(source)}: no such file or folder; name a video, a folder "
             "of videos or frames, a camera's number or a stream's address (rtsp://..., http://...)"
         )
-    if path.is_dir() and not list_images(path):
-        return [describe_video(each, SPLIT, allow_short=True) for each in find_videos(path)]
-    return [describe_video(path, SPLIT, source_name(source), allow_short=True)]
+    if path.is_dir() and not is_frame_folder(path):
+        videos = find_videos(path, skip_others=True)
+        named = zip(videos, unique_names(videos), strict=True)
+        return take_readable(named, lambda each: _describe(*each), faults)
+    return [_describe(path, source_name(source))]
+
+
+def _describe(path: Path, name: str) -> VideoEntry:
+    """Entries belong to a split; nothing depends on which."""
+    return describe_video(path, "testing", name, allow_short=True)

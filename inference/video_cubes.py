@@ -1,55 +1,114 @@
-"""Where the cubes of some videos are: numbers alone, their pixels are not kept."""
+"""What is kept of scored videos: numbers of their cubes and a few pictures, no other pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from datasets.manifest import VideoEntry
+from evaluation.scores import Errors
 from pre_process.cubes.extractor import FrameCubes
 
 
+class KeptFrame(NamedTuple):
+    """A frame that a report may show, with the cube of its highest score.
+
+    Attributes:
+        cube: number of the cube in its video; frame: where it is.
+        appearance: (5,32,32,3) uint8; motion: (4,32,32,2) float16.
+        picture: the frame as JPEG.
+    """
+
+    cube: int
+    frame: int
+    appearance: np.ndarray
+    motion: np.ndarray
+    picture: bytes
+
+
+@dataclass(frozen=True)
+class VideoResult:
+    """A scored video of T frames with n cubes.
+
+    Attributes:
+        name: of the video.
+        seconds: (T,) when each frame begins.
+        frames: (n,) int, the frame of each cube; boxes: (n,4) float32 x1,y1,x2,y2 in pixels.
+        errors: of the cubes, each (n,).
+        kept: frames that a report may show.
+    """
+
+    name: str
+    seconds: np.ndarray
+    frames: np.ndarray
+    boxes: np.ndarray
+    errors: Errors
+    kept: Sequence[KeptFrame]
+
+
+class ResultCollector:
+    """Gathers a ``VideoResult`` frame by frame.
+
+    Args:
+        name: of the video; names: of the errors.
+    """
+
+    def __init__(self, name: str, names: Sequence[str]) -> None:
+        self._name = name
+        self._seconds: list[float] = []
+        self._counts: list[int] = []
+        self._boxes = [np.zeros((0, 4), np.float32)]
+        self._errors: dict[str, list[np.ndarray]] = {each: [np.zeros(0)] for each in names}
+        self.num_cubes = 0
+
+    def add(self, seconds: float, boxes: np.ndarray, errors: Errors) -> None:
+        """Append a frame: when it begins, its cubes' boxes (k,4) and their errors."""
+        self._seconds.append(seconds)
+        self._counts.append(len(boxes))
+        self._boxes.append(boxes)
+        for name, values in errors.items():
+            self._errors.setdefault(name, []).append(values)
+        self.num_cubes += len(boxes)
+
+    def result(self, kept: Sequence[KeptFrame]) -> VideoResult:
+        """All frames together."""
+        return VideoResult(
+            self._name,
+            np.array(self._seconds),
+            np.repeat(np.arange(len(self._counts)), self._counts),
+            np.concatenate(self._boxes),
+            {name: np.concatenate(values) for name, values in self._errors.items()},
+            kept,
+        )
+
+
 class VideoCubes:
-    """The index of cubes that are scored as they are extracted.
+    """The cubes of scored videos; see ``evaluation.checkpoint.CubeIndex``.
 
     Attributes:
         videos: names; num_frames: their lengths.
+        video_index: (n,) int, index into ``videos``, one per cube; frames, boxes: as in results.
+        errors: of all cubes, each (n,).
     """
 
-    def __init__(self, entries: Sequence[VideoEntry]) -> None:
-        self.videos = [entry.name for entry in entries]
-        self.num_frames = {entry.name: entry.num_frames for entry in entries}
-        self._rows: list[tuple[int, int, np.ndarray]] = []
-        self._count = 0
+    def __init__(self, results: Sequence[VideoResult]) -> None:
+        self.videos = [each.name for each in results]
+        self.num_frames = {each.name: len(each.seconds) for each in results}
+        counts = [len(each.frames) for each in results]
+        self.video_index = np.repeat(np.arange(len(results)), counts)
+        self.frames = np.concatenate([each.frames for each in results])
+        self.boxes = np.concatenate([each.boxes for each in results])
+        names = dict.fromkeys(name for each in results for name in each.errors)
+        self.errors: Errors = {  # a video without a cube does not know all of them
+            name: np.concatenate([each.errors.get(name, np.zeros(0)) for each in results])
+            for name in names
+        }
 
     def __len__(self) -> int:
         """Number of cubes."""
-        return self._count
-
-    def add(self, video: int, frame: int, boxes: np.ndarray) -> None:
-        """Append the cubes of a frame: ``boxes`` (n,4) float32."""
-        self._rows.append((video, frame, boxes))
-        self._count += len(boxes)
-
-    @property
-    def video_index(self) -> np.ndarray:
-        """(n,) int, index into ``videos``, one per cube."""
-        return self._repeated([video for video, _, _ in self._rows])
-
-    @property
-    def frames(self) -> np.ndarray:
-        """(n,) int, frame in the video."""
-        return self._repeated([frame for _, frame, _ in self._rows])
-
-    @property
-    def boxes(self) -> np.ndarray:
-        """(n,4) float32, x1,y1,x2,y2 in pixels."""
-        return np.concatenate([np.zeros((0, 4), np.float32), *(boxes for *_, boxes in self._rows)])
-
-    def _repeated(self, values: Sequence[int]) -> np.ndarray:
-        counts = np.array([len(boxes) for *_, boxes in self._rows], int)
-        return np.repeat(np.array(values, int), counts)
+        return len(self.frames)
 
 
 def join_cubes(frames: Sequence[FrameCubes]) -> tuple[np.ndarray, np.ndarray]:

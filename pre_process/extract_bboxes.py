@@ -11,12 +11,16 @@ if not __package__:
     import _path  # noqa: F401
 
 from datasets.cubes.settings import later_settings
-from datasets.manifest import load_dataset
 from pre_process.cluster import run_over_videos
 from pre_process.cubes.settings import box_settings, is_network
 from pre_process.detectors.extraction import BoxJob, draw_dataset, find_without_boxes
 from pre_process.detectors.zones import Zones
-from pre_process.work_arguments import add_work_arguments, pick_workers
+from pre_process.work_arguments import (
+    add_size_argument,
+    add_work_arguments,
+    open_dataset,
+    pick_workers,
+)
 from utils.config.load import add_config_arguments, load_config
 from utils.console import echo, setup_logging
 from utils.errors import UserError, exit_on_user_error
@@ -31,6 +35,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     add_config_arguments(parser)
     add_work_arguments(parser)
+    add_size_argument(parser)
     parser.add_argument(
         "--draw",
         type=int,
@@ -53,7 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
             "pre_process.boxes.backend is 'file' without files: that reads what this script "
             "writes; set it to motion, yolox, torchvision or mmdet"
         )
-    dataset = load_dataset(config.data.folder)
+    dataset = open_dataset(config.data.folder, options.max_side)
     settings = box_settings(boxes, dataset) | later_settings(config.pre_process)
     entries = find_without_boxes(dataset, settings, options.overwrite)
     workers = pick_workers(options.workers, is_network(boxes.backend))

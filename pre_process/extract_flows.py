@@ -10,11 +10,15 @@ import argparse
 if not __package__:
     import _path  # noqa: F401
 
-from datasets.manifest import load_dataset
 from pre_process.cluster import run_over_videos
 from pre_process.cubes.settings import flow_settings, is_network
 from pre_process.flow.extraction import FlowJob, find_without_flow, flow_bytes
-from pre_process.work_arguments import add_work_arguments, pick_workers
+from pre_process.work_arguments import (
+    add_size_argument,
+    add_work_arguments,
+    open_dataset,
+    pick_workers,
+)
 from utils.config.load import add_config_arguments, load_config
 from utils.console import echo, setup_logging
 from utils.errors import UserError, exit_on_user_error
@@ -30,6 +34,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     add_config_arguments(parser)
     add_work_arguments(parser)
+    add_size_argument(parser)
     return parser.parse_args(arguments)
 
 
@@ -45,7 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
             "pre_process.flow.backend is 'file': that reads what this script writes; set it to "
             "dis, raft or flownet2"
         )
-    dataset = load_dataset(config.data.folder)
+    dataset = open_dataset(config.data.folder, options.max_side)
     settings = flow_settings(flow, dataset)
     entries = find_without_flow(dataset, settings, options.overwrite)
     workers = pick_workers(options.workers, is_network(flow.backend))

@@ -12,7 +12,7 @@ if not __package__:
     import _path  # noqa: F401
 
 from datasets.cubes.files import read_manifest
-from datasets.manifest import SPLITS, DataSet, load_dataset
+from datasets.manifest import SPLITS, DataSet
 from pre_process.cluster import run_over_videos
 from pre_process.cubes.extraction import (
     CubeJob,
@@ -23,7 +23,12 @@ from pre_process.cubes.extraction import (
     verify_cubes,
 )
 from pre_process.cubes.settings import cube_settings, is_network
-from pre_process.work_arguments import add_work_arguments, pick_workers
+from pre_process.work_arguments import (
+    add_size_argument,
+    add_work_arguments,
+    open_dataset,
+    pick_workers,
+)
 from utils.config.load import add_config_arguments, load_config
 from utils.console import echo, setup_logging
 from utils.errors import exit_on_user_error
@@ -39,6 +44,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     add_config_arguments(parser)
     add_work_arguments(parser)
+    add_size_argument(parser)
     parser.add_argument(
         "--verify", action="store_true", help="first compare finished cubes with their checksums"
     )
@@ -51,7 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(arguments)
     setup_logging()
     config = load_config(options.cfg_file, options.set)
-    dataset = load_dataset(config.data.folder)
+    dataset = open_dataset(config.data.folder, options.max_side)
     require_long_enough(dataset)
     if options.verify:
         echo(f"{verify_cubes(dataset)} finished videos are as their checksums tell")

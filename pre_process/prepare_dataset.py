@@ -17,7 +17,7 @@ from datasets.toy.scene import write_toy
 from pre_process.preparation.archives import is_archive, unpack
 from pre_process.preparation.avenue19 import cut_avenue19
 from pre_process.preparation.layouts import find_layout
-from pre_process.preparation.prepare import bring_labels, collect_videos, summarise
+from pre_process.preparation.prepare import bring_labels, collect_videos, sized_as_before, summarise
 from utils.console import echo, format_table, seed, setup_logging
 from utils.errors import UserError, exit_on_user_error
 
@@ -110,7 +110,7 @@ def prepare(options: argparse.Namespace, output: Path) -> tuple[DataSet, dict]:
     entries = videos.entries
     if options.avenue19 or options.name == "avenue19":
         entries = cut_avenue19(entries)
-    dataset = DataSet(output, options.name, tuple(entries))
+    dataset = sized_as_before(DataSet(output, options.name, tuple(entries)))
     labels = bring_labels(layout, dataset, videos.declared)
     save_dataset(dataset)
     return dataset, labels

@@ -4,8 +4,38 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 
+from datasets.manifest import DataSet, load_dataset, save_dataset, with_max_side
+from utils.console import count, echo
 from utils.errors import UserError
+
+
+def add_size_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--max_side``."""
+    parser.add_argument(
+        "--max_side",
+        type=count,
+        metavar="N",
+        help="make frames smaller whose longer side is above N pixels, such as 1280 for 4K; kept "
+        "in dataset.json and in checkpoints, so it need not be given again; 0: as they are",
+    )
+
+
+def open_dataset(folder: Path, max_side: int | None) -> DataSet:
+    """Read ``dataset.json``; a ``--max_side`` that was given is written into it.
+
+    Raises:
+        UserError: see ``load_dataset``.
+    """
+    dataset = load_dataset(folder)
+    if max_side is None or max_side == dataset.max_side:
+        return dataset
+    dataset = with_max_side(dataset, max_side)
+    save_dataset(dataset)
+    sizes = {f"{entry.width}x{entry.height}" for entry in dataset.entries}
+    echo(f"{dataset.root}: frames are read as {', '.join(sorted(sizes))}")
+    return dataset
 
 
 def add_work_arguments(parser: argparse.ArgumentParser) -> None:

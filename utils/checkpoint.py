@@ -44,7 +44,10 @@ def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
 
 
 def load_checkpoint(
-    path: str | Path, system: str = "hf2vad", stages: Sequence[str] | None = None
+    path: str | Path,
+    system: str = "hf2vad",
+    stages: Sequence[str] | None = None,
+    content: Any = None,
 ) -> dict[str, Any]:
     """Read a checkpoint of this project; only tensors and plain containers are admitted.
 
@@ -52,12 +55,13 @@ def load_checkpoint(
         path: checkpoint file.
         system: ``hf2vad`` or ``frd``.
         stages: the stages the caller can use; ``None`` admits all.
+        content: what ``load_tensors`` read from ``path``; ``None``: it is read here.
 
     Raises:
         UserError: missing, truncated or foreign file, other system, other stage, newer format.
     """
     path = Path(path)
-    checkpoint = load_tensors(path)
+    checkpoint = load_tensors(path) if content is None else content
     if not isinstance(checkpoint, dict) or "format_version" not in checkpoint:
         raise UserError(
             f"{path}: not a checkpoint of this project (no 'format_version' in it); published "
@@ -85,14 +89,17 @@ def load_checkpoint(
 
 
 def load_finished(
-    path: str | Path, system: str = "hf2vad", stages: Sequence[str] | None = None
+    path: str | Path,
+    system: str = "hf2vad",
+    stages: Sequence[str] | None = None,
+    content: Any = None,
 ) -> dict[str, Any]:
     """``load_checkpoint`` for scoring: it must hold the statistics that end a training.
 
     Raises:
         UserError: as ``load_checkpoint``, and for a training that was not finished.
     """
-    checkpoint = load_checkpoint(path, system, stages)
+    checkpoint = load_checkpoint(path, system, stages, content)
     if not checkpoint["finished"] or not checkpoint.get("statistics"):
         raise UserError(
             f"{path}: training was not finished (epoch {checkpoint['epoch']}), so there are no "

@@ -58,8 +58,11 @@ def write_results(
         write_text(part / "report.html", report)
 
 
-def write_frame_scores(path: Path, evaluation: Evaluation) -> None:
-    """CSV of video, frame, score, label: the frames that are judged, with their smoothed scores."""
+def write_frame_scores(path: Path, evaluation: Evaluation, append: bool = False) -> None:
+    """CSV of video, frame, score, label: the frames that are scored, with their smoothed scores.
+
+    ``append``: to a table that is there.
+    """
     trim, labels = evaluation.smoothing.trim, evaluation.labels
 
     def rows() -> Iterator[tuple]:
@@ -69,11 +72,11 @@ def write_frame_scores(path: Path, evaluation: Evaluation) -> None:
                 label = "" if labels is None else int(labels[video][place])
                 yield name, place + trim, score, label
 
-    _write_csv(path, ("video", "frame", "score", "label"), rows())
+    _write_csv(path, ("video", "frame", "score", "label"), rows(), append)
 
 
-def write_cube_scores(path: Path, evaluation: Evaluation) -> None:
-    """CSV of video, frame, box, errors and score of each cube.
+def write_cube_scores(path: Path, evaluation: Evaluation, append: bool = False) -> None:
+    """CSV of video, frame, box, errors and score of each cube; ``append``: to a table.
 
     ``flow_error`` and ``frame_error`` are blank where no network has them; a density has a column
     where it was measured.
@@ -89,7 +92,7 @@ def write_cube_scores(path: Path, evaluation: Evaluation) -> None:
         *(cubes.errors[name].tolist() if name in cubes.errors else blank for name in names),
         evaluation.primary.cube_scores.tolist(),
     )
-    _write_csv(path, cube_columns(names), zip(*columns, strict=True))
+    _write_csv(path, cube_columns(names), zip(*columns, strict=True), append)
 
 
 def shown_errors(known: Container[str]) -> list[str]:
@@ -164,10 +167,14 @@ def _numbers(
     }
 
 
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    with naming(path), path.open("w", newline="", encoding="utf-8") as handle:
+def _write_csv(
+    path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]], append: bool
+) -> None:
+    mode = "a" if append else "w"
+    with naming(path), path.open(mode, newline="", encoding="utf-8") as handle:
         writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(header)
+        if not append:
+            writer.writerow(header)
         writer.writerows(rows)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from utils.errors import UserError
 
 _CODEC = "libx264"
+_TICKS = 90_000  # a second, of pictures that have times of their own
 _OPTIONS = {"preset": "veryfast", "crf": "23"}
 _WHOLE = {"movflags": "+faststart"}  # the index first: plays while it loads
 # An index in every fragment of a second: what a killed program has written plays; it loses some
@@ -39,9 +40,16 @@ class VideoWriter:
         self._stream: Any = None
         self._size: tuple[int, int] | None = None
         self._written = 0
+        self._began: float | None = None
+        self._tick = -1
 
-    def write(self, picture: np.ndarray) -> None:
+    def write(self, picture: np.ndarray, seconds: float | None = None) -> None:
         """Append a picture (H,W,3) uint8 BGR of the first one's size, sides even.
+
+        Args:
+            picture: the next one.
+            seconds: when it is to be shown, from any start; ``None``, for all pictures of a video:
+                they follow at ``fps``.
 
         Raises:
             UserError: a video cannot be written there, or the disk is full; what there is of a
@@ -50,6 +58,8 @@ class VideoWriter:
         if self._container is None:
             self._open(picture)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="bgr24")
+        if seconds is not None:
+            self._set_time(frame, seconds)
         self._encode(frame)
         self._written += 1
 
@@ -93,6 +103,13 @@ class VideoWriter:
         elif self._container is not None:
             self._abandon()
             self._temporary.unlink(missing_ok=True)
+
+    def _set_time(self, frame: Any, seconds: float) -> None:
+        if self._began is None:
+            self._began = seconds
+            self._stream.codec_context.time_base = Fraction(1, _TICKS)
+        self._tick = max(self._tick + 1, round((seconds - self._began) * _TICKS))
+        frame.pts, frame.time_base = self._tick, Fraction(1, _TICKS)
 
     def _encode(self, frame: Any) -> None:
         try:

@@ -26,7 +26,6 @@ from models.frd.scorers import (
     scorer_from_checkpoint,
 )
 from pre_process.features.build import Backbone, build_backbone
-from utils.checkpoint import load_tensors
 from utils.config.load import SCORING_BLOCKS, scoring_config
 from utils.errors import UserError
 from utils.runtime import pick_device
@@ -142,14 +141,9 @@ class SnippetPredictor:
             stream.push(number, random.integers(0, 256, (240, 320, 3), np.uint8))
 
 
-def is_snippet_checkpoint(path: Path) -> bool:
-    """Whether a file is a checkpoint of this project's FRD-UVAD.
-
-    Raises:
-        UserError: missing, damaged or hostile file.
-    """
-    checkpoint = load_tensors(path)
-    return isinstance(checkpoint, dict) and checkpoint.get("system") == "frd"
+def is_snippet_checkpoint(content: Any) -> bool:
+    """Whether what ``load_tensors`` read is a checkpoint of this project's FRD-UVAD."""
+    return isinstance(content, dict) and content.get("system") == "frd"
 
 
 def load_snippet_predictor(

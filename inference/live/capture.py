@@ -12,9 +12,8 @@ import cv2
 import numpy as np
 
 from datasets.rates import frame_rate, plausible_rate
-from datasets.video_files import decode, is_cut_short
-from datasets.videos import read_frames
-from inference.fitting import Fitting, thinned
+from datasets.video_files import TimedFrame, decode, is_cut_short
+from inference.fitting import Fitting, Recording, read_recording, thinned
 from inference.live.arrival import arrival_rate
 from inference.live.frame_buffer import Camera, FrameBuffer
 from inference.sources import find_entries, is_stream, source_name
@@ -32,19 +31,19 @@ class PacedVideo:
 
     has_end = True
 
-    def __init__(self, frames: Iterator[np.ndarray], fps: float) -> None:
+    def __init__(self, frames: Iterator[TimedFrame]) -> None:
         self._frames = frames
-        self._period = 1.0 / fps
-        self._due = time.monotonic()
+        self._began: float | None = None
 
     def read(self) -> tuple[bool, np.ndarray | None]:
         """Wait until the next frame is due and give it; see ``cv2.VideoCapture.read``."""
         frame = next(self._frames, None)
         if frame is None:
             return False, None
-        time.sleep(max(0.0, self._due - time.monotonic()))
-        self._due += self._period
-        return True, frame
+        now = time.monotonic()
+        self._began = now - frame.seconds if self._began is None else self._began
+        time.sleep(max(0.0, self._began + frame.seconds - now))
+        return True, frame.picture
 
     def release(self) -> None:
         """Nothing is held open."""
@@ -163,7 +162,7 @@ def open_live(
     first, shown = open_stream(source), without_secrets(source)
     rate = fps or (plausible_rate(first.fps, default_fps) if first else default_fps)
     if isinstance(first, Stream) and first.num_frames > 0:
-        recording = PacedVideo(_read_recording(first, shown), rate)
+        recording = PacedVideo(_read_address(first, shown, rate))
         return _buffer(lambda: recording, shown, max_delay, give_up_after, rate, fitting)
     if first and fps is None and not fitting.is_rate(rate):  # many servers make a rate up
         rate = arrival_rate(first) or rate
@@ -199,16 +198,16 @@ def _buffer(
     return FrameBuffer(open_fitted, shown, max_delay, give_up_after, fps / step)
 
 
-def _read_recording(recording: Stream, shown: str) -> Iterator[np.ndarray]:
-    """The frames of a recording at an address, ``shown`` in messages.
+def _read_address(recording: Stream, shown: str, fps: float) -> Iterator[TimedFrame]:
+    """The frames of a recording at an address, ``shown`` in messages, at even intervals.
 
     Raises:
         UserError: it broke off before its end.
     """
     num_frames, declared = 0, recording.num_frames
     while (picture := recording.read()[1]) is not None:
+        yield TimedFrame(num_frames / fps, picture)
         num_frames += 1
-        yield picture
     recording.release()
     if is_cut_short(num_frames, declared):
         raise UserError(
@@ -227,5 +226,5 @@ def _play_video(
             f"video, such as {entries[0].source}"
         )
     rate = fps or frame_rate(entries[0], default_fps)
-    video = PacedVideo(read_frames(entries[0]), rate)
+    video = PacedVideo(read_recording(Recording(entries[0], rate, fps is None)))
     return _buffer(lambda: video, source, max_delay, _NEVER, rate, fitting)

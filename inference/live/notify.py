@@ -1,4 +1,7 @@
-"""Tell others of alarms: a webhook, a command. In threads of their own: watching never waits."""
+"""Tell others of alarms: a webhook, a command. In threads of their own: watching never waits.
+
+An MQTT broker: ``inference.live.mqtt``.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from utils.errors import UserError
@@ -167,9 +170,9 @@ def command(line: str) -> Outbox:
     def run(record: Record) -> None:
         names = {"EVENT": "event", "ID": "id", "VIDEO": "video", "SCORE": "peak_score",
                  "TIME": "start_time", "CLIP": "clip"}  # fmt: skip
-        told = {f"ALARM_{name}": str(record.get(key) or "") for name, key in names.items()}
+        variables = {f"ALARM_{name}": str(record.get(key) or "") for name, key in names.items()}
         process = subprocess.Popen(
-            line, shell=True, stdin=subprocess.PIPE, text=True, env=os.environ | told,
+            line, shell=True, stdin=subprocess.PIPE, text=True, env=os.environ | variables,
             start_new_session=True,  # Ctrl-C ends the watching, not what an alarm began
         )  # fmt: skip
         try:
@@ -177,17 +180,8 @@ def command(line: str) -> Outbox:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
-            raise Refused(f"ended after {_COMMAND_TIMEOUT:.0f} s without an end") from None
+            raise Refused(f"killed after {_COMMAND_TIMEOUT:.0f} s without an end") from None
         if process.returncode:
             raise Refused(f"ended with code {process.returncode}")
 
     return Outbox("--on_alarm", run)
-
-
-def listeners(webhooks: Sequence[str], commands: Sequence[str]) -> list[Listener]:
-    """All that the command line names.
-
-    Raises:
-        UserError: an address that is none.
-    """
-    return [*map(webhook, webhooks), *map(command, commands)]

@@ -24,9 +24,12 @@ def box_settings(config: BoxConfig, dataset: DataSet) -> dict[str, Any]:
     """The ``boxes.*`` keys; boxes read from ``boxes/`` bring the settings they were made with."""
     from pre_process.detectors.box_files import common_box_settings
 
-    settings = flatten_settings("boxes", config.model_dump(mode="json"))
-    if config.backend == "file" and not config.training_file:
-        settings |= flatten_settings("boxes.made_with", common_box_settings(dataset))
+    settings = flatten_settings("boxes", config.model_dump(mode="json")) | _frame_size(dataset)
+    if config.backend == "file":
+        made_with = {} if config.training_file else common_box_settings(dataset)
+        _require_frame_size(dataset, made_with, "boxes")
+        if not config.training_file:
+            settings |= flatten_settings("boxes.made_with", made_with)
     return settings
 
 
@@ -34,10 +37,27 @@ def flow_settings(config: FlowConfig, dataset: DataSet) -> dict[str, Any]:
     """The ``flow.*`` keys; flow read from ``flows/`` brings the settings it was made with."""
     from pre_process.flow.file import common_flow_settings
 
-    settings = flatten_settings("flow", config.model_dump(mode="json"))
+    settings = flatten_settings("flow", config.model_dump(mode="json")) | _frame_size(dataset)
     if config.backend == "file":
-        settings |= flatten_settings("flow.made_with", common_flow_settings(dataset))
+        made_with = common_flow_settings(dataset)
+        _require_frame_size(dataset, made_with, "flow")
+        settings |= flatten_settings("flow.made_with", made_with)
     return settings
+
+
+def _frame_size(dataset: DataSet) -> dict[str, int]:
+    """Older results have no such key, so it stands where frames are made smaller only."""
+    return {"max_side": dataset.max_side} if dataset.max_side else {}
+
+
+def _require_frame_size(dataset: DataSet, made_with: dict[str, Any], what: str) -> None:
+    then = made_with.get("max_side", 0)
+    if then != dataset.max_side:
+        raise UserError(
+            f"{dataset.root}: stored {what} are of frames read with max_side {then}, and frames "
+            f"are read with {dataset.max_side} now (0: as they are); pass --max_side {then}, or "
+            f"make the {what} again"
+        )
 
 
 def source_fingerprint(entry: VideoEntry) -> dict[str, Any]:

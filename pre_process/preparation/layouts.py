@@ -16,7 +16,7 @@ from pathlib import Path
 
 from datasets.image_folders import list_images, refuse_image
 from datasets.labels.masks import has_masks
-from datasets.videos import find_videos, is_video_file
+from datasets.video_folders import find_videos, is_frame_folder, is_video_file
 from utils.errors import UserError
 from utils.file_kind import describe_file
 
@@ -70,7 +70,7 @@ def find_layout(source: Path, name: str, labels: Path | None = None) -> Layout:
         raise UserError(f"{source}: no such file or folder; check --source")
     if source.is_file():
         refuse_image(source)
-    if is_video_file(source) or (source.is_dir() and list_images(source)):
+    if is_video_file(source) or (source.is_dir() and is_frame_folder(source)):
         return Layout([source], [], None, None)
     if source.is_file():
         kind = describe_file(source)

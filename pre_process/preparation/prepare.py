@@ -17,8 +17,9 @@ from datasets.labels.formats import Intervals, read_raw
 from datasets.labels.frame_labels import FILE_NAME as LABELS_FILE
 from datasets.labels.frame_labels import read_labels, read_mask_regions, save_labels
 from datasets.labels.regions import Region, write_regions
-from datasets.manifest import DataSet, VideoEntry, natural_key
-from datasets.videos import ShortVideo, describe_video, video_name
+from datasets.manifest import DataSet, VideoEntry, load_dataset, natural_key, with_max_side
+from datasets.video_folders import video_name
+from datasets.videos import ShortVideo, describe_video
 from pre_process.preparation.layouts import Layout
 from utils.errors import UserError
 from utils.files import require_free_space
@@ -71,6 +72,14 @@ def collect_videos(
     placed = {entry.source: _place(entry, output, copy) for entry in outside}
     entries = [replace(entry, source=placed.get(entry.source, entry.source)) for entry in entries]
     return Collection(entries, declared)
+
+
+def sized_as_before(dataset: DataSet) -> DataSet:
+    """The data set with the ``max_side`` of an earlier preparation, if there was one."""
+    try:
+        return with_max_side(dataset, load_dataset(dataset.root).max_side)
+    except UserError:
+        return dataset
 
 
 def bring_labels(

@@ -11,6 +11,7 @@ from datasets.rates import frame_rate
 from datasets.videos import read_frames
 from pre_process.cubes.extractor import build_extractor
 from utils.config.hf2vad import PreProcessConfig
+from utils.console import duration, format_table
 from utils.errors import UserError
 
 ENOUGH_MINUTES, ENOUGH_CUBES = 10.0, 3000  # below, the survey says what that costs
@@ -60,6 +61,18 @@ class Survey:
             )
             for entry, fps in zip(self.entries, self.fps, strict=True)
         ]
+
+    def describe(self) -> str:
+        """All of it in words, and how long extraction will take."""
+        header = ("video", "minutes", "frames", "size", "frames/s")
+        per_minute = self.cubes / max(self.minutes, 1e-9)
+        lines = [
+            format_table(header, self.table()),
+            f"{self.minutes:.3g} minutes, about {per_minute:.0f} boxes a minute",
+            *(f"  note: {remark}" for remark in self.remarks()),
+            f"extraction will take about {duration(self.seconds_per_frame * self.frames)}",
+        ]
+        return "\n".join(lines)
 
     def remarks(self) -> list[str]:
         """What is too little or does not fit together, and what that costs."""

@@ -11,7 +11,8 @@ from PIL import Image
 
 from datasets.frame_names import in_order, numbering
 from datasets.image_folders import list_images
-from datasets.videos import describe_video, find_videos, read_frames
+from datasets.video_folders import find_videos
+from datasets.videos import describe_video, read_frames
 from utils.errors import UserError
 
 

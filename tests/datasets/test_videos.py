@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
 from datasets.manifest import DataSet, VideoEntry, load_dataset, natural_key, save_dataset
-from datasets.videos import describe_video, find_videos, probe, read_frames
+from datasets.video_folders import find_videos
+from datasets.videos import describe_video, probe, read_frames
 from utils.errors import UserError
 
 WIDTH, HEIGHT = 40, 24

@@ -26,7 +26,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     """Serves the files of a folder and, at ``/stream``, motion JPEG that breaks off."""
 
     def do_GET(self):
-        if self.path.partition("?")[0] != "/stream":
+        if self.path.partition("?")[0] not in ("/stream", "/damaged"):
             super().do_GET()
             return
         self.send_response(200)
@@ -34,6 +34,8 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         self.end_headers()
         for level in range(PICTURES):
             data = cv2.imencode(".jpg", np.full((48, 64, 3), 40 * level, np.uint8))[1].tobytes()
+            if self.path == "/damaged" and level == 2:
+                data = bytes(len(data))
             head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
             self.wfile.write(head.encode() + data + b"\r\n")
 
@@ -89,6 +91,18 @@ def test_a_stream_without_end_is_reconnected(address):
         taken += batch
     frames.close()
     assert frames.reconnected >= 2 and {live.gap for live in taken} == {"", "reconnected"}
+
+
+def test_a_damaged_picture_costs_itself_and_not_the_connection(address):
+    frames = open_live(f"{address}/damaged", None, 25.0, math.inf, 300.0)
+    taken = []
+    while len(taken) < PICTURES - 1:
+        batch = frames.take(1, timeout=30.0)
+        assert batch
+        taken += batch
+    frames.close()
+    levels = [round(live.frame.mean() / 40) for live in taken]
+    assert levels == [0, 1, 3, 4] and not any(live.gap for live in taken)
 
 
 SECRETS = ("s3cret", "h1dden")

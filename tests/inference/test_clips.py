@@ -62,9 +62,9 @@ def test_the_clip_of_an_endless_alarm_is_cut(tmp_path):
 def test_a_camera_is_never_waited_for_and_old_clips_go(tmp_path, monkeypatch):
     blocked, slow = threading.Event(), clips.VideoWriter.write
 
-    def write(writer, picture):
+    def write(writer, picture, seconds=None):
         blocked.wait(30)
-        slow(writer, picture)
+        slow(writer, picture, seconds)
 
     monkeypatch.setattr(clips.VideoWriter, "write", write)
     settings = AlarmConfig(keep_clips=2, before_seconds=0, after_seconds=0, min_seconds=0)

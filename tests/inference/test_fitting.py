@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import infer
 from datasets.manifest import VideoEntry
-from inference.fitting import Fitting, fit_videos, read_fitted, thinned
+from inference.fitting import Fitting, fit_recordings, read_recording, thinned
 from inference.live.arrival import arrival_rate
 from inference.live.capture import open_live
 from inference.sources import find_entries
@@ -107,10 +107,10 @@ def test_the_shape_of_a_picture_is_kept():
 def test_thinned_frames_are_counted_and_evenly_spaced(num_frames, step):
     kept = list(thinned(range(num_frames), step))
     entry = VideoEntry("a", "testing", Path("a"), "video", 0, num_frames, 8, 8)
-    fitted, rates = fit_videos([entry], [10.0 * step], Fitting(fps=10.0))
-    factor = getattr(fitted[0], "step", 1.0)
-    assert fitted[0].num_frames == len(list(thinned(range(num_frames), factor)))
-    assert rates == [pytest.approx(10.0 * step / factor)]
+    (fitted,) = fit_recordings([entry], 10.0 * step, 25.0, Fitting(fps=10.0))
+    factor = getattr(fitted.entry, "step", 1.0)
+    assert fitted.entry.num_frames == len(list(thinned(range(num_frames), factor)))
+    assert fitted.fps == pytest.approx(10.0 * step / factor)
     assert kept[0] == 0 and all(abs(each - k * step) <= 1 for k, each in enumerate(kept))
 
 
@@ -124,10 +124,11 @@ def test_rates_within_a_tenth_are_the_same(fps, step):
 
 def test_a_part_of_a_folder_is_read_fitted(tmp_path):
     clip = write(tmp_path / "a.mkv", moving_squares(9), 20, scale=2)
-    (entry,), _ = fit_videos(find_entries(str(clip)), [20.0], Fitting(**TRAINED))
-    pictures = list(read_fitted(entry))
-    assert len(pictures) == entry.num_frames == 5
-    assert {picture.shape for picture in pictures} == {(HEIGHT, WIDTH, 3)}
+    (recording,) = fit_recordings(find_entries(str(clip)), None, 25.0, Fitting(**TRAINED))
+    frames = list(read_recording(recording))
+    assert len(frames) == recording.entry.num_frames == 5
+    assert {frame.picture.shape for frame in frames} == {(HEIGHT, WIDTH, 3)}
+    assert [frame.seconds for frame in frames] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
 
 
 def test_live_pictures_are_fitted_and_the_rate_is_what_is_left(tmp_path, capsys):

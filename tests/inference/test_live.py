@@ -18,6 +18,7 @@ import pytest
 import infer
 from evaluation.scores import frame_scores
 from evaluation.smoothing import causal_median
+from inference.fitting import Recording
 from inference.live.frame_buffer import FrameBuffer, LiveFrame
 from inference.live.loop import watch_live
 from inference.live.writer import LiveSettings
@@ -131,7 +132,9 @@ def test_a_live_run_on_a_video_writes_what_the_video_gives(predictor, tmp_path):
     assert [int(row["frame"]) for row in frames] == list(range(4, 30))
     assert all(row["video"] == "clip" and row["time"].endswith("+00:00") for row in frames)
     (entry,) = find_entries(str(clip))
-    score_videos(predictor, [entry], [10.0], 0.0, tmp_path / "whole", "clip", with_video=False)
+    score_videos(
+        predictor, [Recording(entry, 10.0)], 0.0, tmp_path / "whole", "clip", with_video=False
+    )
     ours, theirs = (table(tmp_path / each / "cube_scores.csv") for each in ("live", "whole"))
     theirs = [row for row in theirs if int(row["frame"]) >= predictor.smoothing.trim]
     assert [(r["frame"], r["x1"]) for r in ours] == [(r["frame"], r["x1"]) for r in theirs]

@@ -11,7 +11,7 @@ import pytest
 
 import infer
 from inference.live import notify
-from inference.live.notify import command, listeners, webhook
+from inference.live.notify import command, webhook
 from utils.errors import UserError
 
 
@@ -120,7 +120,7 @@ def test_a_password_is_sent_and_not_shown(receiver, caplog):
 )
 def test_other_addresses_are_refused(address):
     with pytest.raises(UserError, match="must be an address http") as refused:
-        listeners([address], [])
+        webhook(address)
     assert "secret" not in str(refused.value)
 
 
@@ -143,7 +143,7 @@ def test_commands_that_fail_or_hang_are_told(monkeypatch, caplog):
 
 
 def test_they_need_a_live_run(capsys):
-    for option in ("--webhook", "--on_alarm"):
+    for option in ("--webhook", "--mqtt", "--on_alarm"):
         with pytest.raises(SystemExit) as stopped:
             infer.main(["--model", "x.pth", "--source", "y.mp4", option, "http://127.0.0.1/"])
         assert stopped.value.code == 2 and f"{option} tells" in capsys.readouterr().err

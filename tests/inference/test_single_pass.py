@@ -12,8 +12,9 @@ from evaluation.scales import RAW
 from evaluation.scored_cubes import ScoredCubes
 from evaluation.scores import ScoreRule, Term
 from evaluation.smoothing import Smoothing
-from inference.kept_pictures import KeptPictures
+from inference.results.kept_pictures import KeptPictures, PictureKeeper
 from inference.single_pass import ScoredFrame, StreamedMedian
+from inference.video_cubes import ResultCollector
 from pre_process.cubes.extractor import FrameCubes
 from visualization.gallery import MOST_PEAKS
 
@@ -39,25 +40,27 @@ def test_pictures_of_all_peaks_are_kept(length, size, seed):
     rng = np.random.default_rng(seed)
     scores = np.convolve(rng.gamma(1.0, size=length), np.ones(5), "same") + rng.uniform(size=length)
     smoothing = Smoothing(4, "median", size)
-    kept = KeptPictures(smoothing, lambda appearance, motion: {})
-    kept.start()
+    keeper, collector = PictureKeeper(smoothing), ResultCollector("v", ["e"])
     median, waiting = StreamedMedian(smoothing), 0
 
     def consider(values):
         nonlocal waiting
         for value in values:
             if value is not None:
-                kept.consider(waiting, value)
+                keeper.consider(waiting, value)
             waiting += 1
 
     picture = np.zeros((4, 4, 3), np.uint8)
     for index, score in enumerate(scores.tolist()):
         cube = np.zeros((1, 5, 2, 2, 3), np.uint8), np.zeros((1, 4, 2, 2, 2), np.float16)
         cubes = FrameCubes(index, NONE, *cube)
-        kept.push(ScoredFrame(index, picture, cubes, {}, np.array([score]), score), index)
+        frame = ScoredFrame(index, index / 25, picture, cubes, {}, np.array([score]), score)
+        keeper.push(frame, index)
+        collector.add(index / 25, np.zeros((1, 4), np.float32), {"e": np.array([score])})
         consider(median.push(score))
     consider(median.finish())
-    kept.finish("v")
+    result = collector.result(keeper.kept())
+    kept = KeptPictures([result], lambda appearance, motion: {})
     frames = np.arange(length)
     index = ScoredCubes(["v"], [length], np.zeros(length, int), frames, None, {"e": scores})
     rule = {"score": ScoreRule("score", (Term("e", 1.0, RAW),))}

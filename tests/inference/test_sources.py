@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from datasets.rates import frame_rate
+from datasets.video_files import TimedFrame
 from inference.live import frame_buffer
 from inference.live.capture import PacedVideo, open_live
 from inference.live.frame_buffer import FrameBuffer
@@ -250,7 +251,8 @@ def test_closing_stops_the_thread_while_it_reconnects(quick):
 
 def test_a_video_is_played_at_its_own_speed(tmp_path):
     started = time.monotonic()
-    video = PacedVideo(iter(moving_squares(10)), fps=50.0)
+    frames = (TimedFrame(n / 50, each) for n, each in enumerate(moving_squares(10)))
+    video = PacedVideo(frames)
     while video.read()[0]:
         pass
     assert time.monotonic() - started >= 9 / 50 - 0.01

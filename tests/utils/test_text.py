@@ -8,7 +8,8 @@ import pytest
 
 import infer
 from datasets.names import canonical_name
-from datasets.videos import describe_video, find_videos
+from datasets.video_folders import find_videos
+from datasets.videos import describe_video
 from pre_process.prepare_dataset import main as prepare
 from tests.helpers.tiny_checkpoint import write_checkpoint
 from tests.helpers.tiny_videos import write_video

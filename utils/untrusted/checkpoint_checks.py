@@ -67,6 +67,7 @@ class _Video(_Table):
     width: Annotated[int, Field(ge=0, le=2**16)]
     height: Annotated[int, Field(ge=0, le=2**16)]
     fps: Annotated[float, Field(ge=0, le=1000)]
+    max_side: Annotated[int, Field(ge=0, le=2**16)] = 0
 
 
 class _Checkpoint(_Table):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -15,25 +14,15 @@ from evaluation.alarms import Alarm
 from evaluation.highlights import peak_distance
 from evaluation.smoothing import Smoothing
 from inference.single_pass import ScoredFrame
+from inference.video_cubes import KeptFrame, VideoResult
 from visualization.gallery import MOST_ALARMS, MOST_PEAKS, Highlights
 
 Explain = Callable[[np.ndarray, np.ndarray], Mapping[str, Any]]
 _QUALITY = 95  # of the JPEGs in which pictures are kept
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    """A frame that may be shown: its cube with the highest score, and where that cube is from."""
-
-    cube: int
-    frame: int
-    appearance: np.ndarray
-    motion: np.ndarray
-    picture: bytes
-
-
-class KeptPictures:
-    """Of each video the frames of the highest smoothed scores, with the cubes behind them.
+class PictureKeeper:
+    """Of a video the frames of the highest smoothed scores, with the cubes behind them.
 
     A report shows at most ``MOST_PEAKS`` peaks of a video, ``peak_distance`` apart: each that is
     chosen rules out so many frames around it, so as many of the highest are kept as can be chosen
@@ -41,27 +30,18 @@ class KeptPictures:
 
     Args:
         smoothing: of the scores.
-        explain: maps appearance and motion of cubes to what is shown of them.
     """
 
-    def __init__(self, smoothing: Smoothing, explain: Explain) -> None:
+    def __init__(self, smoothing: Smoothing) -> None:
         self._half = smoothing.size // 2
-        self._explain = explain
         self._most = (MOST_PEAKS - 1) * (2 * peak_distance(smoothing) + 1) + 1
-        self._cubes: dict[int, _Candidate] = {}
-        self._frames: dict[tuple[str, int], bytes] = {}
-        self._heap: list[tuple[float, int, _Candidate]] = []
-        self._alarms: dict[int, tuple[float, _Candidate]] = {}  # by first frame
-        self._first_cubes: deque[tuple[ScoredFrame, int]] = deque()
-
-    def start(self) -> None:
-        """Begin a video."""
-        self._heap, self._alarms = [], {}
-        self._first_cubes = deque(maxlen=2 * self._half + 1)
+        self._heap: list[tuple[float, int, KeptFrame]] = []
+        self._alarms: dict[int, tuple[float, KeptFrame]] = {}  # by first frame
+        self._recent: deque[tuple[ScoredFrame, int]] = deque(maxlen=2 * self._half + 1)
 
     def push(self, frame: ScoredFrame, first_cube: int) -> None:
-        """Take a frame; ``first_cube``: number of its first cube among those of all videos."""
-        self._first_cubes.append((frame, first_cube))
+        """Take a frame; ``first_cube``: number of its first cube among those of the video."""
+        self._recent.append((frame, first_cube))
 
     def consider(self, index: int, smoothed: float, alarm: Alarm | None = None) -> None:
         """The smoothed score of a frame is known; the frames around it were pushed before.
@@ -81,13 +61,59 @@ class KeptPictures:
             place = heapq.heappushpop if is_full else heapq.heappush
             place(self._heap, (smoothed, -index, candidate))
 
-    def finish(self, video: str) -> None:
-        """End a video of this name."""
+    def kept(self) -> list[KeptFrame]:
+        """All frames that are kept, each once."""
         kept = [candidate for _, _, candidate in self._heap]
         kept += [candidate for _, candidate in self._alarms.values()]
-        for candidate in kept:
-            self._cubes[candidate.cube] = candidate
-            self._frames[video, candidate.frame] = candidate.picture
+        return list({candidate.cube: candidate for candidate in kept}.values())
+
+    def _keep_peak(self, alarm: Alarm) -> None:
+        """The picture of an alarm's peak, for the highest alarms of the video."""
+        candidate = self._highest_near(alarm.peak)
+        if candidate is None:
+            return
+        self._alarms[alarm.start] = alarm.score, candidate
+        if len(self._alarms) > MOST_ALARMS:
+            del self._alarms[min(self._alarms, key=lambda start: self._alarms[start][0])]
+
+    def _highest_near(self, index: int) -> KeptFrame | None:
+        near = [
+            (frame, first)
+            for frame, first in self._recent
+            if abs(frame.index - index) <= self._half and len(frame.cube_scores)
+        ]
+        if not near:
+            return None
+        frame, first = max(near, key=lambda pair: pair[0].cube_scores.max())
+        row = int(frame.cube_scores.argmax())
+        picture = cv2.imencode(".jpg", frame.picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
+        return KeptFrame(
+            first + row,
+            frame.index,
+            frame.cubes.appearance[row].copy(),
+            frame.cubes.motion[row].copy(),
+            picture.tobytes(),
+        )
+
+
+class KeptPictures:
+    """What was kept of all videos, by the cubes' numbers among those of all.
+
+    Args:
+        results: the videos, in the order of their cubes.
+        explain: maps appearance and motion of cubes to what is shown of them.
+    """
+
+    def __init__(self, results: Sequence[VideoResult], explain: Explain) -> None:
+        self._explain = explain
+        self._cubes: dict[int, KeptFrame] = {}
+        self._frames: dict[tuple[str, int], bytes] = {}
+        first = 0
+        for result in results:
+            for each in result.kept:
+                self._cubes[first + each.cube] = each
+                self._frames[result.name, each.frame] = each.picture
+            first += len(result.frames)
 
     def shown(self, highlights: Highlights) -> Highlights:
         """The highlights whose pictures are here."""
@@ -112,31 +138,3 @@ class KeptPictures:
             if place in self._frames:
                 content = np.frombuffer(self._frames[place], np.uint8)
                 yield place, np.asarray(cv2.imdecode(content, cv2.IMREAD_COLOR))
-
-    def _keep_peak(self, alarm: Alarm) -> None:
-        """The picture of an alarm's peak, for the highest alarms of the video."""
-        candidate = self._highest_near(alarm.peak)
-        if candidate is None:
-            return
-        self._alarms[alarm.start] = alarm.score, candidate
-        if len(self._alarms) > MOST_ALARMS:
-            del self._alarms[min(self._alarms, key=lambda start: self._alarms[start][0])]
-
-    def _highest_near(self, index: int) -> _Candidate | None:
-        near = [
-            (frame, first)
-            for frame, first in self._first_cubes
-            if abs(frame.index - index) <= self._half and len(frame.cube_scores)
-        ]
-        if not near:
-            return None
-        frame, first = max(near, key=lambda pair: pair[0].cube_scores.max())
-        row = int(frame.cube_scores.argmax())
-        picture = cv2.imencode(".jpg", frame.picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
-        return _Candidate(
-            first + row,
-            frame.index,
-            frame.cubes.appearance[row].copy(),
-            frame.cubes.motion[row].copy(),
-            picture.tobytes(),
-        )

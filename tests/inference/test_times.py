@@ -1,0 +1,75 @@
+"""Frames at uneven intervals: alarms, annotated videos and clips have the container's times."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+import infer
+from datasets.rates import frame_times
+from inference.sources import find_entries
+from tests.helpers.tiny_checkpoint import write_checkpoint
+from tests.helpers.tiny_videos import HEIGHT, WIDTH, moving_squares, write_video
+
+# Ten frames a second, with pauses of half a second and of three.
+TIMES = np.cumsum([0.0] + [0.1] * 5 + [0.5] + [0.1] * 8 + [3.0] + [0.1] * 8)
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("uneven") / "uneven.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "bgr0"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for seconds, picture in zip(TIMES, moving_squares(len(TIMES)), strict=True):
+            frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
+            frame.pts, frame.time_base = round(1000 * seconds), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def watch(source: Path, folder: Path, *more: str) -> list[dict]:
+    model = write_checkpoint(folder / "last.pth")
+    infer.main(["--model", str(model), "--source", str(source), "--output", str(folder / "out"),
+                "--threshold", "0", "--backend", "torch",
+                "--set", "alarms.min_seconds=0", "eval.median=1", *more])  # fmt: skip
+    return json.loads((folder / "out" / "alarms.json").read_text())["alarms"]
+
+
+def shown_at(path: Path) -> list[float]:
+    with av.open(str(path)) as container:
+        return [float(frame.time) for frame in container.decode(video=0)]
+
+
+def test_alarms_videos_and_clips_have_the_times_of_the_container(uneven, tmp_path):
+    (alarm,) = watch(uneven, tmp_path)
+    assert alarm["start_frame"] == 4 and alarm["end_frame"] == len(TIMES) - 1
+    assert alarm["start_seconds"] == pytest.approx(TIMES[4], abs=1e-3)
+    rate = len(TIMES) / (TIMES[-1] + 0.1)
+    assert alarm["end_seconds"] == pytest.approx(TIMES[-1] + 1 / rate, abs=0.05)
+    assert alarm["peak_seconds"] == pytest.approx(TIMES[alarm["peak_frame"]], abs=1e-3)
+    annotated = shown_at(tmp_path / "out" / "annotated" / "uneven.mp4")
+    assert annotated == pytest.approx(TIMES.tolist(), abs=2e-3)
+    clip = shown_at(tmp_path / "out" / alarm["clip"])
+    assert clip[-1] == pytest.approx(TIMES[-1], abs=2e-3)  # it begins with the video
+
+
+def test_a_rate_that_is_stated_counts_frames_alone(uneven, tmp_path):
+    (alarm,) = watch(uneven, tmp_path, "--fps", "10", "--no_video")
+    assert alarm["start_seconds"] == pytest.approx(0.4)
+    assert alarm["end_seconds"] == pytest.approx(len(TIMES) / 10)
+
+
+def test_times_without_decoding(uneven, tmp_path):
+    (entry,) = find_entries(str(uneven))
+    assert frame_times(entry) == pytest.approx(TIMES, abs=1e-3)
+    (entry,) = find_entries(str(write_video(tmp_path / "a.avi", 5, 10.0)))
+    times = frame_times(entry)
+    assert times is None or times == pytest.approx(np.arange(5) / 10)
