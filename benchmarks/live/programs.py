@@ -120,13 +120,13 @@ class LiveRun:
             return json.load(answer)
 
     def end(self) -> str:
-        """Stop it as Ctrl-C does; gives its last line but one."""
+        """Stop it as Ctrl-C does; gives the line that sums it up."""
         self._process.send_signal(signal.SIGINT)
         code = self._process.wait(60)
         said = self._log.read_text(encoding="utf-8")
         if code:
             raise SystemExit(f"infer.py --live: exit code {code}\n{said}")
-        return next(line for line in said.splitlines() if " over: " in line)
+        return next(line for line in said.splitlines() if " over: " in line and "scored" in line)
 
     def _wait_for(self, pattern: str) -> str:
         while self._process.poll() is None:
