@@ -11,8 +11,10 @@ from PIL import Image
 
 from datasets.frame_names import in_order, numbering
 from datasets.image_folders import list_images
-from datasets.video_folders import find_videos
+from datasets.video_folders import find_videos, is_frame_folder
 from datasets.videos import describe_video, read_frames
+from pre_process.preparation.layouts import find_layout
+from tests.helpers.tiny_videos import write_video
 from utils.errors import UserError
 
 
@@ -173,3 +175,23 @@ def test_an_image_that_is_something_else_says_so(tmp_path):
     (tmp_path / "v" / "1.png").write_text("version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(UserError, match=r"1\.png: not a whole image .* Git LFS pointer"):
         describe_video(tmp_path / "v", "training")
+
+
+def test_previews_beside_recordings_are_no_frames(tmp_path, caplog):
+    for name in ("gate_0800", "gate_0900"):
+        write_video(tmp_path / f"{name}.avi", 4)
+        for suffix in (".jpg", "_thumb.jpg", ".avi.jpg"):  # six, but named as the videos are
+            cv2.imwrite(str(tmp_path / f"{name}{suffix}"), np.zeros((4, 4, 3), np.uint8))
+    names = [path.name for path in find_videos(tmp_path)]
+    assert names == ["gate_0800.avi", "gate_0900.avi"]
+    assert "6 image(s) beside the videos are left out" in caplog.text
+    assert [path.name for path in find_layout(tmp_path, "yard").training] == names
+    (tmp_path / "a").mkdir()
+    with pytest.raises(UserError, match="a: empty video folder"):
+        find_videos(tmp_path)
+    assert len(find_videos(tmp_path, skip_others=True)) == 2
+    for number in range(5):  # what these are nobody knows
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((4, 4, 3), np.uint8))
+    assert is_frame_folder(tmp_path)
+    with pytest.raises(UserError, match="holds images and video files"):
+        describe_video(tmp_path, "training")
