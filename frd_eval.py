@@ -18,7 +18,7 @@ from datasets.features.snippet_scores import save_snippet_values
 from engine.frd.diagnosis import report_facts
 from engine.frd.snippets import score_snippets
 from evaluation.evaluate import Evaluation, with_protocol
-from evaluation.frd import SnippetScores, describe_checkpoint, evaluate_snippets, origin_of
+from evaluation.frd import SnippetScores, evaluate_snippets, origin_of
 from evaluation.selection import best_on_test
 from models.frd.scorers import read_frd_checkpoint
 from utils import distributed
@@ -49,9 +49,9 @@ class Scorer:
 
     def evaluate(self, path: Path, values: Mapping[str, np.ndarray]) -> Evaluation:
         """Measure what a checkpoint makes of the snippets."""
-        which = describe_checkpoint(path, read_frd_checkpoint(path))
+        checkpoint = read_frd_checkpoint(path)
         scores = SnippetScores(self.features.names, self.features.lengths.tolist(), values)
-        evaluation = evaluate_snippets(scores, self.labels, which, self.config)
+        evaluation = evaluate_snippets(scores, self.labels, path, checkpoint, self.config)
         return with_protocol(evaluation, **describe_truth(self.config.data, self.features))
 
 

@@ -1,4 +1,4 @@
-"""Score any video with a trained checkpoint: scores, alarms, a report, annotated videos (HF2-VAD).
+"""Score any video with a trained checkpoint: scores, alarms, a report, annotated videos.
 
 The source is a video file, a folder of videos or of frames or, with --live, a camera's number or a
 stream's address.
@@ -23,17 +23,14 @@ from inference.command_line import (
 )
 from inference.faults import end_with_faults
 from inference.fitting import fit_recordings
+from inference.frd.offline import score_snippet_videos
+from inference.frd.predictor import is_snippet_checkpoint, load_snippet_predictor
 from inference.live.capture import open_live
-from inference.live.loop import warm_up, watch_live
+from inference.live.loop import watch_live
 from inference.live.writer import LiveSettings
 from inference.offline import score_videos
 from inference.predictor import Predictor, load_predictor
 from inference.results.finished import FinishedVideos
-from inference.snippets import (
-    is_snippet_checkpoint,
-    load_snippet_predictor,
-    score_snippet_videos,
-)
 from inference.sources import find_entries, source_name
 from utils.checkpoint import find_checkpoint, load_tensors
 from utils.console import echo, setup_logging
@@ -41,7 +38,7 @@ from utils.errors import UserError, exit_on_user_error
 from utils.run_folder import claimed_folder
 
 
-def run_live(predictor: Predictor, arguments: argparse.Namespace, name: str) -> None:
+def run_live(predictor: Any, arguments: argparse.Namespace, name: str) -> None:
     """Watch a camera, stream or video as it comes."""
     output = (
         arguments.output or arguments.model.parent / f"live/{name}-{time.strftime('%F-%H%M%S')}"
@@ -51,7 +48,7 @@ def run_live(predictor: Predictor, arguments: argparse.Namespace, name: str) -> 
         alarms=predictor.config.alarms,
         listeners=listeners(arguments),
     )  # fmt: skip
-    warm_up(predictor)
+    predictor.warm_up()
     with page(arguments, output, name) as state:
         frames = open_live(
             arguments.source, arguments.fps, predictor.config.data.fps,
@@ -82,7 +79,7 @@ def run_offline(predictor: Any, arguments: argparse.Namespace, name: str) -> Non
         if isinstance(predictor, Predictor):
             score_videos(predictor, *job, faults, finished)
         else:
-            score_snippet_videos(predictor, *job)
+            score_snippet_videos(predictor, *job, faults)
     end_with_faults(faults)
 
 
@@ -98,10 +95,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if is_snippet_checkpoint(content):
         if arguments.max_side:
             raise UserError("--max_side: FRD-UVAD makes its pictures small itself; leave it out")
-        snippets = load_snippet_predictor(path, *ways, arguments.live)
-        run_offline(snippets, arguments, name)
-        return
-    predictor = load_predictor(path, *ways, content)
+        predictor: Any = load_snippet_predictor(path, *ways)
+    else:
+        predictor = load_predictor(path, *ways, content)
     if arguments.live:
         run_live(predictor, arguments, name)
     else:

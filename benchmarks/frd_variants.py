@@ -9,14 +9,24 @@ import argparse
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import torch
 
 import frd_eval
 import frd_train
+from benchmarks.frd_baselines import snippet_truth
 from benchmarks.seeds import read_metrics
+from datasets.features.dataset import FeatureSet
+from datasets.features.labels import open_split
+from datasets.features.snippet_scores import save_snippet_values
+from engine.frd.tasks import FRDTask
+from engine.setup import StageSetup
 from pre_process.make_pseudo_labels import main as make_pseudo_labels
 from utils.config.load import load_config
 from utils.console import echo, format_table
-from utils.errors import exit_on_user_error
+from utils.errors import UserError, exit_on_user_error
+from utils.files import write_json
 
 # The paper's behaviour, as cfgs/frd_ucf_crime.yaml has it.
 PUBLISHED = (
@@ -29,13 +39,18 @@ PUBLISHED = (
     "frd.auxiliary.threshold=0.5",
 )
 VARIANTS = ("alone", "one_crop", "c2fpl_scorer", "c2fpl")
+SCORES_OF = {"testing": "eval/metrics.json", "training": "eval_training/snippet_scores.npz"}
+EXPERIMENTS = ("gain", "c2fpl_truth")  # what else was compared, not offered by the configuration
 
 
 class Runs:
     """Trains and evaluates variants in folders of their own; what is finished is kept."""
 
-    def __init__(self, cfg_file: str, folder: Path, overrides: Sequence[str]) -> None:
+    def __init__(
+        self, cfg_file: str, folder: Path, overrides: Sequence[str], truth: Path | None = None
+    ) -> None:
         self.cfg_file, self.folder, self.overrides = cfg_file, folder, list(overrides)
+        self.truth = truth
 
     def __call__(self, variant: str, seed: int) -> Path:
         """Train one variant; the folder of its stage, evaluated."""
@@ -46,30 +61,70 @@ class Runs:
             return self._train(seed, variant, where, stage="c2fpl")
         if variant == "one_crop":
             first = self._train(seed, "first_crop", "data.crops=[0]")
-            self._evaluate(first, ["data.crops=[0]"], "--split", "training")
-            scores = first / "eval_training" / "snippet_scores.npz"
+            self._evaluate(first, ["data.crops=[0]"], "training")
+            scores = first / SCORES_OF["training"]
             kind = ["frd.auxiliary.kind=scores", f"frd.auxiliary.file={scores}"]
             return self._train(seed, variant, *kind)
         if variant == "c2fpl":
             scorer = self.folder / f"{seed}" / "c2fpl_scorer" / "c2fpl" / "last.pth"
             kind = ["frd.auxiliary.kind=c2fpl", f"frd.auxiliary.file={scorer}"]
             return self._train(seed, variant, *kind)
+        if variant == "c2fpl_truth":
+            where = f"pre_process.pseudo_labels.file={self._true_labels(seed, variant)}"
+            return self._train(seed, variant, where, stage="c2fpl")
+        if variant == "gain":
+            unscaled = "model.feature_scale=none"
+            return self._train(seed, variant, unscaled, tasks={"frd": GainTask})
         return self._train(seed, variant)
 
-    def _train(self, seed: int, variant: str, *more: str, stage: str = "frd") -> Path:
-        frd_train.main([*self._arguments(seed, variant), *more, "--stage", stage])
+    def _train(
+        self, seed: int, variant: str, *more: str, stage: str = "frd", tasks: Any = frd_train.TASKS
+    ) -> Path:
+        frd_train.main([*self._arguments(seed, variant), *more, "--stage", stage], tasks=tasks)
         folder = self.folder / f"{seed}" / variant / stage
         self._evaluate(folder, more)
         return folder
 
-    def _evaluate(self, folder: Path, overrides: Sequence[str], *more: str) -> None:
-        data = [each for each in (*self.overrides, *overrides) if each.startswith("data.")]
-        given = ["--cfg_file", self.cfg_file, *(["--set", *data] if data else []), *more]
-        frd_eval.main(["--ckpt_path", str(folder / "last.pth"), *given])
+    def _evaluate(self, folder: Path, overrides: Sequence[str], split: str = "testing") -> None:
+        """As ``frd_eval.py``, without a report."""
+        path, output = folder / "last.pth", folder / SCORES_OF[split]
+        if output.is_file() and output.stat().st_mtime > path.stat().st_mtime:
+            return
+        config = load_config(self.cfg_file, [*self.overrides, *overrides], system="frd")
+        scorer = frd_eval.Scorer(config, split)
+        values = scorer.score(path)
+        if split == "training":
+            save_snippet_values(output, scorer.features, values["score"])
+            return
+        branches = scorer.evaluate(path, values).branches
+        keys = ("auc_micro", "auc_micro_low", "auc_micro_high")
+        metrics = {
+            name: {key: each.metrics[key] for key in keys} for name, each in branches.items()
+        }
+        write_json(output, {"branches": metrics})
+
+    def _true_labels(self, seed: int, variant: str) -> Path:
+        """The labels of the training snippets, from frame labels where those are given."""
+        config = load_config(self.cfg_file, self.overrides, system="frd")
+        if self.truth is None:
+            raise UserError("--variants c2fpl_truth: name the training labels by --truth FILE")
+        features, _ = open_split(config.data, "training")
+        path = self.folder / f"{seed}" / f"{variant}.npz"
+        save_snippet_values(path, features, snippet_truth(self.truth, features, config.data))
+        return path
 
     def _arguments(self, seed: int, variant: str) -> list[str]:
         run = [f"run.root={self.folder / str(seed)}", f"run.name={variant}", f"run.seed={seed}"]
         return ["--cfg_file", self.cfg_file, "--set", *run, *self.overrides]
+
+
+class GainTask(FRDTask):
+    """FRD-UVAD on features as they are, its last LayerNorm's gain started at their RMS."""
+
+    def __init__(self, setup: StageSetup, features: FeatureSet) -> None:
+        super().__init__(setup, features)
+        with torch.no_grad():
+            self.model.decoder.norm.weight.fill_(self.statistics.rms)
 
 
 def rows_of(variant: str, folders: Sequence[Path]) -> list[list[str]]:
@@ -94,13 +149,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--cfg_file", required=True)
     parser.add_argument("--folder", type=Path, required=True, help="where the runs are kept")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=VARIANTS)
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS + EXPERIMENTS,
+                        default=VARIANTS)  # fmt: skip
+    parser.add_argument("--truth", type=Path, help="training labels, for variant c2fpl_truth")
     parser.add_argument("--published", action="store_true", help="with the paper's behaviour")
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args(argv)
     overrides = [*(PUBLISHED if arguments.published else ()), *arguments.set]
     load_config(arguments.cfg_file, overrides, system="frd")  # its faults before any run
-    runs = Runs(arguments.cfg_file, arguments.folder, overrides)
+    runs = Runs(arguments.cfg_file, arguments.folder, overrides, arguments.truth)
     rows = []
     for variant in arguments.variants:
         rows += rows_of(variant, [runs(variant, seed) for seed in arguments.seeds])

@@ -20,7 +20,6 @@ import train
 from benchmarks.process_watch import describe, watched
 from datasets.manifest import DataSet, VideoEntry, save_dataset
 from datasets.toy.features import ToySettings, write_toy_features
-from infer import warm_up
 from inference.live.frame_buffer import FrameBuffer, LiveFrame
 from inference.live.loop import watch_live
 from inference.live.writer import LiveSettings
@@ -163,7 +162,7 @@ def live(folder: Path, frames: int) -> dict[str, Any]:
     )
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    warm_up(predictor)
+    predictor.warm_up()
     places = threading.Semaphore(_AHEAD)
     camera = MadeUpCamera(frames, places)
     settings = LiveSettings(part_seconds=max(0.5, frames / 2000), keep_parts=3)

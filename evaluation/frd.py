@@ -18,8 +18,11 @@ from utils.config.frd import FRDConfig
 from utils.errors import UserError
 from utils.runtime import provenance
 
-# What a snippet is scored by -> name in tables, the one to be judged by first.
+# What a snippet is scored by -> name in tables, the main one first.
 BRANCHES = {"score": "scorer", "reconstruction": "reconstruction", "feature_norm": BASELINE}
+SCORE_RULE = ScoreRule(BRANCHES["score"], (Term("score", 1.0, RAW),))
+_DEVIATIONS = 1.0  # above the mean, as for the pseudo labels
+_UNKNOWN = 0.5  # threshold of a published file, which says nothing of its training
 
 
 class SnippetScores(NamedTuple):
@@ -33,7 +36,8 @@ class SnippetScores(NamedTuple):
 def evaluate_snippets(
     scores: SnippetScores,
     labels: Mapping[str, np.ndarray] | None,
-    selection: str,
+    path: Path,
+    checkpoint: Mapping[str, Any],
     config: FRDConfig,
     num_frames: Sequence[int] | None = None,
 ) -> Evaluation:
@@ -42,7 +46,7 @@ def evaluate_snippets(
     Args:
         scores: of all snippets, in the order of the videos.
         labels: video -> (num_frames,) of 0 and 1, or ``None``.
-        selection: which checkpoint this is and why, in words.
+        path, checkpoint: what scored them, from ``read_frd_checkpoint``.
         config: for ``data.frames_per_snippet`` (that many frames get one score, those left over at
             a video's end the last one), ``data.fps`` and ``eval.threshold``.
         num_frames: of each video; ``None``: as labelled, without labels those of whole snippets.
@@ -69,9 +73,29 @@ def evaluate_snippets(
         for name, title in BRANCHES.items()
         if name in scores.values
     }
-    none = Smoothing(trim=0, kind="none", size=1)
-    fixed = Threshold(config.eval.threshold, "eval.threshold of the configuration")
-    return evaluate(cubes, rules, none, labels, selection, config.data.fps, threshold=fixed)
+    selection, threshold = (
+        describe_checkpoint(path, checkpoint),
+        alarm_threshold(config, checkpoint),
+    )
+    return evaluate(
+        cubes, rules, unsmoothed(each), labels, selection, config.data.fps, threshold=threshold
+    )
+
+
+def unsmoothed(frames_per_snippet: int) -> Smoothing:
+    """No smoothing, as published; so many frames are known to have one score."""
+    return Smoothing(trim=0, kind="none", size=frames_per_snippet)
+
+
+def alarm_threshold(config: FRDConfig, checkpoint: Mapping[str, Any]) -> Threshold:
+    """``eval.threshold``, or a deviation above the mean score of the training snippets."""
+    if config.eval.threshold is not None:
+        return Threshold(config.eval.threshold, "eval.threshold of the configuration")
+    known = checkpoint.get("statistics")
+    if not known:
+        return Threshold(_UNKNOWN, "the middle, as the checkpoint says nothing of its training")
+    value = known["score"]["mean"] + _DEVIATIONS * known["score"]["std"]
+    return Threshold(value, "a deviation above the mean score of the unlabelled training video")
 
 
 def frame_rows(

@@ -14,12 +14,13 @@ from torch import nn
 
 from engine.scoring.build import checkpoint_model, configured_scorer
 from engine.scoring.explain import explain_cubes
-from engine.scoring.network import CubeScorer
+from engine.scoring.network import CubeScorer, random_cubes
 from evaluation.calibration import Rate, expected, require_same_score, threshold_for
 from evaluation.checkpoint import calibrated_threshold
 from evaluation.evaluate import Threshold
 from evaluation.scores import STAGES, ScoreRule, score_rules
 from evaluation.smoothing import Smoothing
+from inference.live.scorer import LiveExtractor, LiveScorer
 from pre_process.cubes.extractor import CubeExtractor, build_extractor
 from pre_process.detectors.zones import Zones
 from utils.checkpoint import load_finished
@@ -63,6 +64,19 @@ class Predictor:
     def extractor(self, batch_size: int = 1) -> CubeExtractor:
         """A new cube extractor for videos that belong to no data set."""
         return build_extractor(self.config.pre_process, batch_size=batch_size)
+
+    def live_scorer(self) -> LiveScorer:
+        """Scores the frames of a camera with their cubes."""
+        return LiveScorer(self.scorer, self.rule, self.smoothing)
+
+    def live_extractor(self) -> LiveExtractor:
+        """Extracts the cubes of the frames of a camera."""
+        return LiveExtractor(self.extractor())
+
+    def warm_up(self) -> None:
+        """Score noise once: the first batches load and choose kernels, which takes seconds."""
+        for count in (1, 8):
+            self.scorer(*random_cubes(count, seed=0))
 
     def threshold(self, spec: float | Rate | None, fps: float) -> Threshold | None:
         """The alarm threshold.

@@ -27,8 +27,10 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--name", required=True, help="the data set's name")
-    parser.add_argument("--training", type=Path, help=".npz of the training videos; "
-                        "its labels are written down apart, to judge pseudo labels")  # fmt: skip
+    parser.add_argument(
+        "--training", type=Path,
+        help=".npz of the training videos; its labels, for make_pseudo_labels.py --truth, go apart",
+    )  # fmt: skip
     parser.add_argument("--testing", type=Path, help=".npz of the test videos")
     parser.add_argument("--output", type=Path, help="where to write; default: data/NAME")
     parser.add_argument("--overwrite", action="store_true", help="replace features there")

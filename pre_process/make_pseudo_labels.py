@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     add_config_arguments(parser)
     parser.add_argument("--output", help="file to write (default: pre_process.pseudo_labels.file)")
-    parser.add_argument("--truth", help="true labels a snippet (.npz), to judge the pseudo labels")
+    parser.add_argument("--truth", help="true labels a snippet (.npz), to compare with")
     arguments = parser.parse_args(argv)
     setup_logging()
     config = load_config(arguments.cfg_file, arguments.set, system="frd")

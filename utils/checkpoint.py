@@ -116,7 +116,7 @@ def find_checkpoint(path: Path) -> Path:
     """
     if not path.is_dir():
         return path
-    stages = ("", "finetune", "density", "cvae", "ml_memae_sc")
+    stages = ("", "finetune", "density", "cvae", "ml_memae_sc", "frd", "c2fpl")
     found = [path / stage / "last.pth" for stage in stages]
     for each in found:
         if each.is_file():

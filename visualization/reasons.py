@@ -47,7 +47,12 @@ def shares(rule: ScoreRule, errors: Mapping[str, float]) -> list[tuple[str, floa
 
 
 def why(rule: ScoreRule, errors: Mapping[str, float]) -> str:
-    """The same in words: ``unfamiliar motion 84 %, unexpected appearance 16 %``."""
+    """The same in words: ``unfamiliar motion 84 %, unexpected appearance 16 %``.
+
+    Empty where a network gives the score itself, which has no parts.
+    """
+    if [term.error for term in rule.terms] == ["score"]:
+        return ""
     found = [(name, share) for name, share in shares(rule, errors) if share >= _SMALLEST]
     if not found:
         return "no error is above that of a usual cube"

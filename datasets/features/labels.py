@@ -47,7 +47,7 @@ def open_split(
 
 
 def describe_truth(data: FeatureDataConfig, features: FeatureSet) -> dict[str, str]:
-    """For protocols: which label file was used, and what told the order of the videos."""
+    """For protocols: which label file was used, and what states the order of the videos."""
     order = {"order of videos": features.order} if features.order else {}
     return (
         order if data.label_file is None else {"labels": describe_labels(data.label_file), **order}
@@ -74,7 +74,7 @@ def load_feature_labels(
 
     Raises:
         UserError: a damaged file, a video without labels, labels of a wrong length, labels in an
-            order that nothing tells, or features that cannot be aligned with frames.
+            order that nothing states, or features that cannot be aligned with frames.
     """
     path = Path(path)
     raw = read_raw(path)
@@ -82,7 +82,7 @@ def load_feature_labels(
         raw = _of_videos(raw, features, path)
     elif len(raw.values) == 1 and len(features.names) > 1 and not features.order:
         raise UserError(
-            f"{path}: labels of all frames in a row, and nothing tells the order of its "
+            f"{path}: labels of all frames in a row, and nothing states the order of its "
             f"{len(features.names)} videos; {ORDER_REMEDY}"
         )
     if not equal_lengths:
@@ -109,7 +109,7 @@ def open_by_labels(
 
     Raises:
         UserError: the labels are no ``.npz``, their lengths do not cover the array, or nothing
-            tells the order of the videos.
+            states the order of the videos.
     """
     labels = Path(labels)
     if labels.suffix != ".npz":
@@ -126,7 +126,7 @@ def open_by_labels(
         _require_named(names, named, labels)
     elif names == sorted(names) and is_order_open(names):
         raise UserError(
-            f"{path}: nothing tells the order of its videos: {labels.name} is sorted by name, and "
+            f"{path}: nothing states the order of its videos: {labels.name} is sorted by name, and "
             "such arrays circulate in the order of a list; name the list that the array was "
             "concatenated by (--test_list, data.testing_list; a text of the names in that order)"
         )
@@ -142,21 +142,21 @@ def _of_videos(raw: RawLabels, features: FeatureSet, path: Path) -> RawLabels:
     extra = set(named) - set(features.names)
     if path.suffix != ".npz" and (len(extra) == len(named) or (extra and path.suffix == ".csv")):
         return raw  # by numbers or in order, or a name that nobody knows
-    wanted = features.names
+    expected = features.names
     if raw.is_partial:
-        wanted = [name for name in wanted if _is_abnormal(name)]
-    _require_named(wanted, named, path)
+        expected = [name for name in expected if _is_abnormal(name)]
+    _require_named(expected, named, path)
     if extra:
         logger.warning("%s: %d labelled videos have no features", path, len(extra))
     kept = [name for name in features.names if name in named]
     return RawLabels(kept, [named[name] for name in kept], raw.is_partial)
 
 
-def _require_named(wanted: list[str], named: Collection[str], path: Path) -> None:
-    missing = [name for name in wanted if name not in named]
+def _require_named(expected: list[str], named: Collection[str], path: Path) -> None:
+    missing = [name for name in expected if name not in named]
     if missing:
         raise UserError(
-            f"{path}: no labels of video {missing[0]} ({len(missing)} of {len(wanted)} "
+            f"{path}: no labels of video {missing[0]} ({len(missing)} of {len(expected)} "
             "videos are missing); use the labels of these videos, or name the videos of an array "
             "by its list (--test_list, data.testing_list)"
         )

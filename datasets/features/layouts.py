@@ -78,18 +78,18 @@ def open_folder(folder: Path, video_list: str | Path = "", axes: Axes = "auto") 
 
 
 def _listed(
-    videos: dict[str, list[int]], wanted: list[str], folder: Path, video_list: str | Path
+    videos: dict[str, list[int]], expected: list[str], folder: Path, video_list: str | Path
 ) -> dict[str, list[int]]:
-    missing = [name for name in wanted if name not in videos]
+    missing = [name for name in expected if name not in videos]
     if missing:
         raise UserError(
             f"{folder}: no features of {missing[0]}, which {video_list} names ({len(missing)} of "
-            f"{len(wanted)} are missing); use the list of these features"
+            f"{len(expected)} are missing); use the list of these features"
         )
-    if len(wanted) < len(videos):
+    if len(expected) < len(videos):
         logger.warning("%s: %d videos are not in %s and left out",
-                       folder, len(videos) - len(wanted), video_list)  # fmt: skip
-    return {name: videos[name] for name in wanted}
+                       folder, len(videos) - len(expected), video_list)  # fmt: skip
+    return {name: videos[name] for name in expected}
 
 
 def open_concatenated(

@@ -226,10 +226,10 @@ class _Pools:
         """Memory of pool ``number``; older ones are let go and the next is started."""
         for old in [held for held in self.held if held < number]:
             self.spare.append(self.held.pop(old).result())
-        for wanted in (number, number + 1):
-            if wanted not in self.held and wanted < len(self.plan.blocks):
+        for place in (number, number + 1):
+            if place not in self.held and place < len(self.plan.blocks):
                 memory = self.spare.pop() if self.spare else None
-                self.held[wanted] = self.workers.submit(
-                    self.loader.read_pool, self.plan.blocks[wanted], memory, self.readers
+                self.held[place] = self.workers.submit(
+                    self.loader.read_pool, self.plan.blocks[place], memory, self.readers
                 )
         return self.held[number].result()

@@ -72,7 +72,7 @@ def _require_order(features: FeatureSet, path: Path) -> None:
     """
     if len(features.files) > 1 and not features.order and is_order_open(features.names):
         raise UserError(
-            f"{path}: one value a snippet in a row, and nothing tells the order of the "
+            f"{path}: one value a snippet in a row, and nothing states the order of the "
             f"{len(features.names)} videos of {features.path}; name the list that it follows "
             "(data.training_list), or give an .npz of one array a video"
         )

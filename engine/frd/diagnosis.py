@@ -1,12 +1,14 @@
-"""What can be told of a training of FRD-UVAD or C2FPL's scorer without any label."""
+"""What a training of FRD-UVAD or C2FPL's scorer shows without any label."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+logger = logging.getLogger(__name__)
 # On UCF-Crime: 5 epochs in batches of 320, 30 in batches of 128.
 PUBLISHED_STEPS = {"frd": 12_000, "c2fpl": 183_000}
 FEWEST_STEPS = PUBLISHED_STEPS["frd"] // 100
@@ -16,6 +18,7 @@ SHORTER_IS_WORSE = -0.2
 MOST_OF_A_VIDEO = 0.5  # of the labels, in one video
 MOST_LABELLED = 0.5  # of the snippets
 SHOWN_VIDEOS = 30
+OTHER_SCALE = 1.5  # RMS of scored features to that of the training ones, or the reverse
 
 
 def diagnose(
@@ -166,8 +169,29 @@ def report_facts(
         if found:
             numbered = {str(number): text for number, text in enumerate(found, 1)}
             facts["diagnosis: warnings"] = numbered
+    these = _of_these_videos(checkpoint, values)
+    return facts | ({"diagnosis of these videos": these} if these else {})
+
+
+def _of_these_videos(
+    checkpoint: Mapping[str, Any], values: Mapping[str, np.ndarray]
+) -> dict[str, str]:
+    """How the scored features and their errors compare; warns of another scale than in training."""
+    found = {}
     error, norms = values.get("reconstruction"), values["feature_norm"]
     if error is not None and min(float(error.std()), float(norms.std())) > 0:
         text = f"correlation {np.corrcoef(error, norms)[0, 1]:+.2f}"
-        facts["diagnosis of these videos"] = {"reconstruction error and feature norm": text}
-    return facts
+        found["reconstruction error and feature norm"] = text
+    known = (checkpoint.get("diagnosis") or {}).get("rms")
+    if known:
+        prefix = "scorer." if checkpoint["stage"] == "frd" else ""
+        size = checkpoint["model"][f"{prefix}fc1.weight"].shape[1]
+        rms = float(np.sqrt(norms.mean() / size))
+        found["feature scale"] = f"RMS {rms:.3f}, of the training features {known:.3f}"
+        if not 1 / OTHER_SCALE < rms / known < OTHER_SCALE:
+            logger.warning(
+                "these features have an RMS of %.3f and those trained on %.3f: if they were made "
+                "in another way (another network, normalised, multiplied), scores mean nothing; "
+                "extract both alike", rms, known,
+            )  # fmt: skip
+    return found

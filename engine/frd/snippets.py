@@ -65,7 +65,7 @@ def auxiliary_scores(
 ) -> tuple[Tensor | None, float]:
     """Scores (N,) that confirm pseudo labels, and the score from which on they do.
 
-    The scores are ``None`` where no auxiliary scorer is wanted.
+    The scores are ``None`` where there is no auxiliary scorer.
 
     The scorer is frozen and without dropout, so each snippet is scored once before training and not
     K times an epoch. Says how many snippets the scorer confirms, and warns when hardly any.
@@ -89,8 +89,8 @@ def auxiliary_scores(
     if limit is None:
         limit = _limit(scores, auxiliary.kind)
     share = float((scores >= limit).float().mean())
-    found = f"{share:.2%} of the training snippets at {limit:.3g}"
-    echo(f"auxiliary scorer ({auxiliary.kind}) confirms {found}")
+    confirmed = f"{share:.2%} of the training snippets at {limit:.3g}"
+    echo(f"auxiliary scorer ({auxiliary.kind}) confirms {confirmed}")
     if share < ENOUGH:
         logger.warning(
             "the auxiliary scorer reaches %g on %.2f %% of the snippets only, so nearly all pseudo "

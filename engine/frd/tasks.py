@@ -14,6 +14,7 @@ from datasets.features.dataset import FeatureSet
 from datasets.features.loader import FeatureBatch, FeatureLoader, InOrder
 from datasets.features.snippet_scores import load_snippet_values
 from datasets.features.statistics import feature_statistics
+from datasets.training_video import describe_training_video
 from engine.frd.diagnosis import describe, diagnose, remedies
 from engine.frd.snippets import auxiliary_scores
 from engine.setup import StageSetup
@@ -56,7 +57,7 @@ class FeatureTask(StageTask):
         return send(batch.features, self.setup.device).float()
 
     def describe_normal(self, model: nn.Module) -> dict[str, Any]:
-        """Statistics of the scores of all training snippets, and the diagnosis."""
+        """Statistics of the scores of all training snippets, the diagnosis and the videos' rate."""
         scorer = getattr(model, "scorer", model)
 
         def score(batch: FeatureBatch) -> dict[str, Tensor]:
@@ -64,10 +65,15 @@ class FeatureTask(StageTask):
 
         in_order = InOrder(self.features, self.setup.config.eval.batch_size)
         statistics = error_statistics(score_distributed(in_order, score))
-        return {"statistics": statistics, "diagnosis": self.diagnose(model, trained=True)}
+        diagnosis = self.diagnose(model, trained=True)
+        described = {"statistics": statistics, "diagnosis": diagnosis}
+        video = describe_training_video(self.setup.config)
+        if video is not None:  # backbones make frames of any size small, so the rate alone counts
+            described["video"] = video | {"width": 0, "height": 0}
+        return described
 
     def diagnose(self, model: nn.Module, trained: bool) -> dict[str, Any]:
-        """Say what can be told without labels, and what is off (collective).
+        """Describe what needs no labels, and what is off (collective).
 
         Args:
             model: the stage's, in any mode.
@@ -78,7 +84,7 @@ class FeatureTask(StageTask):
         """
         was_training = model.training
         batches = _Spread(InOrder(self.features, self.setup.config.eval.batch_size))
-        values = score_distributed(batches, self._judge(model.eval()))
+        values = score_distributed(batches, self._values_of(model.eval()))
         model.train(was_training)
         rows = values["row"].astype(int)
         videos = np.searchsorted(self.features.starts, rows, side="right") - 1
@@ -90,24 +96,24 @@ class FeatureTask(StageTask):
             self.pseudo_labels(values, rows),
             [self.features.names[video] for video in videos],
         )
-        self._say(diagnosis, trained)
+        self._report(diagnosis, trained)
         return diagnosis
 
     def pseudo_labels(self, values: Mapping[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
-        """Pseudo labels (n,) of the snippets ``rows``, judged by ``values``."""
+        """Pseudo labels (n,) of the snippets ``rows``, decided by ``values``."""
         raise NotImplementedError
 
-    def _judge(self, model: nn.Module) -> Any:
+    def _values_of(self, model: nn.Module) -> Any:
         scorer = getattr(model, "scorer", model)
         reconstructor = model if isinstance(model, FRD) else None
 
-        def judge(batch: FeatureBatch) -> dict[str, Tensor]:
+        def values_of(batch: FeatureBatch) -> dict[str, Tensor]:
             values = score_batch(scorer, reconstructor, self.on_device(batch))
             return values | {"row": batch.rows[:, 0]}
 
-        return judge
+        return values_of
 
-    def _say(self, diagnosis: Mapping[str, Any], trained: bool) -> None:
+    def _report(self, diagnosis: Mapping[str, Any], trained: bool) -> None:
         settings, stage = self.settings, self.setup.stage
         steps = settings.num_epochs * len(self.loader)
         when = "after" if trained else "before"

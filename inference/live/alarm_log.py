@@ -39,15 +39,15 @@ Why = Callable[[Mapping[str, float]], str]
 
 class _Snapshot(NamedTuple):
     """The highest cube of a frame: its frame's number, score, errors, the frame made small, the box
-    in it, the cube."""
+    in it, the cube. Of a frame that is scored as a whole the frame alone."""
 
     number: int
     score: float
     errors: Mapping[str, float]
     frame: np.ndarray
-    box: np.ndarray
-    appearance: np.ndarray
-    motion: np.ndarray
+    box: np.ndarray | None = None
+    appearance: np.ndarray | None = None
+    motion: np.ndarray | None = None
 
 
 class AlarmLog:
@@ -117,7 +117,8 @@ class AlarmLog:
         """
         while self._snapshots and self._snapshots[0].number <= scored.live.index - self._window:
             self._snapshots.popleft()
-        if len(scored.cubes.boxes) and self._rule.is_reached(float(scored.cube_scores.max())):
+        highest = scored.score if scored.is_whole else max(scored.cube_scores, default=None)
+        if highest is not None and self._rule.is_reached(float(highest)):
             self._snapshots.append(_snapshot(scored))
 
     def close(self) -> None:
@@ -183,7 +184,7 @@ class AlarmLog:
             record[f"{name}_seconds"] = round(clock - (self._began or clock), 3)
             record[f"{name}_time"] = time_text(clock)
         clip = f"clips/alarm-{self.count:06d}.mp4"
-        why = self._why(self._best.errors) if self._best is not None else ""
+        why = self._why(self._best.errors) if self._best and self._best.errors else ""
         return record | {"why": why, "clip": clip if self._clips is not None else None}
 
     def _tell(self, record: Mapping[str, Any]) -> None:
@@ -194,22 +195,28 @@ class AlarmLog:
             handle.write(json.dumps(record) + "\n")
 
     def _draw(self, record: dict[str, Any], best: _Snapshot) -> AlarmPicture:
+        still = frame_with_box(best.frame, best.box, _SNAPSHOT_WIDTH)
+        if best.appearance is None or best.motion is None:
+            return AlarmPicture(record, still, None)
         shown = self._explain(best.appearance[None], best.motion[None])
         cube = cube_pictures({name: np.asarray(values[0]) for name, values in shown.items()})
-        still = frame_with_box(best.frame, best.box, _SNAPSHOT_WIDTH)
         return AlarmPicture(record, still, cube, record["why"])
 
 
 def _snapshot(scored: ScoredFrame) -> _Snapshot:
-    best = int(np.argmax(scored.cube_scores))
     frame, cubes = scored.live.frame, scored.cubes
     scale = _SNAPSHOT_WIDTH / frame.shape[1]
     size = _SNAPSHOT_WIDTH, max(1, round(frame.shape[0] * scale))
+    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    small = cv2.resize(frame, size, interpolation=way)
+    if scored.is_whole:
+        return _Snapshot(scored.live.index, scored.score or 0.0, {}, small)
+    best = int(np.argmax(scored.cube_scores))
     return _Snapshot(
         scored.live.index,
         float(scored.cube_scores[best]),
         {name: float(values[best]) for name, values in scored.errors.items()},
-        cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR),
+        small,
         cubes.boxes[best] * scale,
         cubes.appearance[best].copy(),  # not a view that would keep the whole batch
         cubes.motion[best].copy(),

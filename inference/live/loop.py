@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from engine.scoring.network import random_cubes
 from evaluation.calibration import Rate
 from evaluation.scores import error_names
 from inference.live.ahead import FramesAhead
 from inference.live.frame_buffer import FrameBuffer
-from inference.live.scorer import LiveExtractor, LiveScorer
+from inference.live.scorer import LiveScorer
 from inference.live.writer import LiveSettings, LiveWriter
 from inference.predictor import Predictor
 from utils.console import echo
@@ -48,13 +47,13 @@ def watch_live(
     threshold = predictor.threshold(threshold_spec, frames.fps)
     if threshold is None:
         echo("no threshold, so no alarms: the checkpoint has none for this score; pass --threshold")
-    scorer = LiveScorer(predictor.scorer, predictor.rule, predictor.smoothing)
+    scorer = predictor.live_scorer()
     out = LiveWriter(
         output, name, frames, threshold, predictor.annotator(threshold),
         error_names(predictor.checkpoint["statistics"]), predictor.smoothing.size,
         predictor.explain, lambda errors: why(predictor.rule, errors), settings,
     )  # fmt: skip
-    ahead = FramesAhead(frames, LiveExtractor(predictor.extractor()))
+    ahead = FramesAhead(frames, predictor.live_extractor())
     try:
         with _old_objects_set_aside():
             _score_until_stopped(scorer, ahead, frames.max_delay, out)
@@ -108,9 +107,3 @@ def _affordable(seconds: float, num_frames: int, max_delay: float) -> int:
         return 1
     each = max(seconds / num_frames, 1e-6)
     return int(min(max(0.25 * max_delay / each, 1), _MOST_AT_ONCE))
-
-
-def warm_up(predictor: Predictor) -> None:
-    """Score noise once: the first batches load and choose kernels, which takes seconds."""
-    for count in (1, 8):
-        predictor.scorer(*random_cubes(count, seed=0))

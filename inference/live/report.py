@@ -18,11 +18,14 @@ from visualization.thumbnails import CubePictures
 
 @dataclass(frozen=True)
 class AlarmPicture:
-    """What an alarm looked like: the frame with the box, the cube's pictures, and why."""
+    """What an alarm looked like: the frame with the box, the cube's pictures, and why.
+
+    A frame that is scored as a whole has no box, cube or reason.
+    """
 
     alarm: Mapping[str, Any]
     still: bytes
-    cube: CubePictures
+    cube: CubePictures | None
     why: str = ""
 
 

@@ -26,6 +26,7 @@ class ScoredFrame:
         live: the frame.
         cubes: its n cubes; errors: their errors, each (n,); cube_scores: (n,).
         score: smoothed score of the frame; ``None``, and no cube, while a new history fills.
+        is_whole: the frame is scored as a whole and has no cubes.
     """
 
     live: LiveFrame
@@ -33,6 +34,7 @@ class ScoredFrame:
     errors: Errors
     cube_scores: np.ndarray
     score: float | None
+    is_whole: bool = False
 
 
 class LiveExtractor:

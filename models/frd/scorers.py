@@ -87,7 +87,7 @@ def reconstructor_from_checkpoint(checkpoint: Mapping[str, Any], source: str) ->
 def score_batch(
     scorer: nn.Module, reconstructor: FRD | None, features: Tensor
 ) -> dict[str, Tensor]:
-    """What single snippets are judged by.
+    """What single snippets are scored by.
 
     Args:
         features: (B, crops, 1, D) on the models' device.

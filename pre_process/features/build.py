@@ -44,11 +44,15 @@ def build_backbone(config: FeatureConfig, frames: int) -> Backbone:
 
         return HOFBackbone(frames, config.crops)
     device = pick_device(config.device)
+    if config.backend == "efficientnet_lite0":
+        from pre_process.features.pictures import build_pictures
+
+        return build_pictures(config.backend, config.weights, config.crops, frames, device)
     if not config.weights:
         raise UserError(
             f"pre_process.features.weights: backend {config.backend} needs weights (a file"
             f"{'' if config.backend == 'i3d_r50' else ', or KINETICS400_V1 to download them'}); "
-            "backend hof needs none"
+            "backends hof and efficientnet_lite0 need none"
         )
     if config.backend == "i3d_r50":
         from pre_process.features.i3d import build_i3d

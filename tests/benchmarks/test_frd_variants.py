@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import yaml
 
@@ -9,6 +10,10 @@ from benchmarks import frd_variants
 from datasets.toy.features import ToySettings, write_toy_features
 from utils.checkpoint import load_checkpoint
 from utils.config.load import load_config
+
+
+def training(folder):
+    return sorted((folder / "data" / "features" / "training").glob("*.npy"))
 
 
 def test_every_variant_is_trained_evaluated_and_told(tmp_path, capsys):
@@ -19,11 +24,22 @@ def test_every_variant_is_trained_evaluated_and_told(tmp_path, capsys):
         "c2fpl: {num_epochs: 1}\nfrd: {num_epochs: 1}\n"
     )
     command = ["--cfg_file", str(tmp_path / "c.yaml"), "--folder", str(tmp_path / "runs")]
-    frd_variants.main([*command, "--seeds", "4"])
+    truth = {path.stem: np.zeros(len(np.load(path)), np.uint8) for path in training(tmp_path)}
+    truth["train_000"][2:5] = 1
+    np.savez(tmp_path / "truth.npz", **truth)
+    every = [*frd_variants.VARIANTS, *frd_variants.EXPERIMENTS]
+    more = ["--truth", str(tmp_path / "truth.npz"), "--variants", *every]
+    frd_variants.main([*command, "--seeds", "4", *more])
     lines = capsys.readouterr().out.splitlines()
-    table = [line.split() for line in lines[-12:]]
+    table = [line.split() for line in lines[-17:]]
     scorers = [line[0] for line in table if line[1:2] == ["scorer"]]
-    assert scorers == ["alone", "one_crop", "c2fpl_scorer", "c2fpl"]
+    assert scorers == every
+    labels = np.load(tmp_path / "runs" / "4" / "c2fpl_truth.npz")
+    assert labels["train_000"].sum() == 3 and not labels["train_001"].any()
+    gain = load_checkpoint(tmp_path / "runs" / "4" / "gain" / "frd" / "last.pth", "frd")
+    weight = gain["model"]["decoder.norm.weight"]  # two steps from the features' RMS
+    assert gain["config"]["model"]["feature_scale"] == "none"
+    assert float(weight.mean()) == pytest.approx(gain["diagnosis"]["rms"], abs=0.01)
     assert all("to" in line for line in table[1:] if line[0] in scorers)
     path = tmp_path / "runs" / "4" / "one_crop" / "frd" / "last.pth"
     config = load_checkpoint(path, "frd")["config"]

@@ -88,7 +88,7 @@ def test_ranges_from_the_lengths_of_labels_in_their_own_order(tmp_path):
 def test_an_array_in_an_order_that_nothing_tells_is_refused(tmp_path):
     names = ("Abuse028", "Normal_Videos_003", "RoadAccidents001")
     files = concatenated(tmp_path, [1, 1, 1], **dict.fromkeys(names, np.zeros(16)))
-    with pytest.raises(UserError, match=r"nothing tells the order .* sorted by name.*--test_list"):
+    with pytest.raises(UserError, match=r"nothing states the order .* sorted by name.*--test_list"):
         open_by_labels(*files, 16)
     (tmp_path / "a.list").write_text("\n".join(names))
     assert open_by_labels(*files, 16, tmp_path / "a.list").names == list(names)
@@ -101,7 +101,7 @@ def test_labels_in_a_row_follow_a_list_or_are_refused(tmp_path, features, name):
     row = np.repeat([1, 0], [32, 48])
     np.save(tmp_path / "row.npy", row)
     (tmp_path / "row.txt").write_text(" ".join(map(str, row)))
-    with pytest.raises(UserError, match=r"labels of all frames in a row, and nothing tells"):
+    with pytest.raises(UserError, match=r"labels of all frames in a row, and nothing states"):
         load_feature_labels(tmp_path / name, features, 16)
     (tmp_path / "a.list").write_text("B2\nA1\n")
     listed = FeatureSet.open(tmp_path / "features", video_list=tmp_path / "a.list")

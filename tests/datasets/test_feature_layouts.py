@@ -112,7 +112,7 @@ def test_snippet_values_in_a_row_need_an_order(tmp_path):
     for name, length in (("Normal_Videos_003", 2), ("Robbery048", 3)):
         np.save(folder / f"{name}.npy", np.ones((length, 1, 4), np.float32))
     np.save(tmp_path / "v.npy", np.array([1, 1, 1, 0, 0]))
-    with pytest.raises(UserError, match=r"nothing tells the order .*data\.training_list"):
+    with pytest.raises(UserError, match=r"nothing states the order .*data\.training_list"):
         load_snippet_values(tmp_path / "v.npy", FeatureSet.open(folder))
     (tmp_path / "a.list").write_text("Robbery048\nNormal_Videos_003\n")
     features = FeatureSet.open(folder, video_list=tmp_path / "a.list")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from engine.frd.diagnosis import describe, diagnose, remedies, report_facts
 
@@ -65,7 +66,26 @@ def test_the_report_has_it_and_published_files_have_what_their_scores_tell():
     assert published == {
         "diagnosis of these videos": {"reconstruction error and feature norm": "correlation -1.00"}
     }
-    ours = {"stage": "c2fpl", "step": 90, "config": {"c2fpl": {"lr": 0.01}}}
-    facts = report_facts(ours | {"diagnosis": diagnosis(gain=None)}, {"feature_norm": NORMS})
-    assert set(facts) == {"diagnosis of the training", "diagnosis: warnings"}
+    facts = report_facts(trained_scorer(), {"feature_norm": NORMS})
     assert "90 steps are few" in facts["diagnosis: warnings"]["1"]
+    text = facts["diagnosis of these videos"]["feature scale"]
+    assert text == "RMS 0.300, of the training features 0.400"
+
+
+def trained_scorer():
+    """A checkpoint of C2FPL's scorer that reads 50 values, trained on features of RMS 0.4."""
+    return {
+        "stage": "c2fpl",
+        "step": 90,
+        "config": {"c2fpl": {"lr": 0.01}},
+        "diagnosis": diagnosis(gain=None),
+        "model": {"fc1.weight": torch.zeros(512, 50)},
+    }
+
+
+def test_features_of_another_scale_than_those_trained_on_are_reported(caplog):
+    report_facts(trained_scorer(), {"feature_norm": NORMS})
+    assert not caplog.records
+    report_facts(trained_scorer(), {"feature_norm": 9 * NORMS})
+    report_facts(trained_scorer(), {"feature_norm": NORMS / 9})
+    assert ["made in another way" in each.message for each in caplog.records] == [True, True]

@@ -57,7 +57,42 @@ def test_scores_are_those_of_evaluation_and_alarms_follow(scene, tmp_path, capsy
     assert len(alarms["alarms"]) == 2 and alarms["threshold"] == 0
     report = (tmp_path / "seen" / "report.html").read_text()
     assert "diagnosis of the training" in report and "given on the command line" in report
-    assert not list((tmp_path / "seen").glob(".*.part"))  # the features are gone
+    assert report.count("data:image/jpeg") >= 4  # a picture of each alarm and of each peak
+    assert len(list((tmp_path / "seen" / "annotated").glob("*.mp4"))) == 2
+    assert all((tmp_path / "seen" / alarm["clip"]).is_file() for alarm in alarms["alarms"])
+
+
+def test_without_a_threshold_it_is_told_by_the_training_scores(scene, tmp_path):
+    dataset, path = scene
+    source = next((dataset.root / "testing" / "frames").iterdir())
+    output = ["--output", str(tmp_path / "out"), "--no_video"]
+    infer.main(["--model", str(path), "--source", str(source), *output])
+    alarms = json.loads((tmp_path / "out" / "alarms.json").read_text())
+    known = load_tensors(path)["statistics"]["score"]
+    assert alarms["threshold"] == pytest.approx(known["mean"] + known["std"])
+    assert "mean score of the unlabelled training video" in alarms["threshold_source"]
+
+
+@pytest.mark.parametrize("stride", [None, 1])
+def test_live_scores_are_those_of_the_whole_video(scene, tmp_path, stride):
+    dataset, path = scene
+    source = str(next((dataset.root / "testing" / "frames").iterdir()))
+    command = ["--model", str(path), "--source", source, "--threshold", "0"]
+    infer.main([*command, "--output", str(tmp_path / "whole"), "--no_video"])
+    faster = ["--fps", "200", "--any_rate", "--max_delay", "inf", "--live"]
+    settings = ["alarms.min_seconds=0"] + ([f"eval.live_stride={stride}"] if stride else [])
+    infer.main([*command, *faster, "--output", str(tmp_path / "live"), "--set", *settings])
+    whole, live = scores(tmp_path / "whole"), scores(tmp_path / "live")
+    assert len(live) == len(whole)
+    if stride is None:
+        assert list(live.values()) == list(whole.values())
+    else:  # the windows that end where snippets do
+        assert [*live.values()][3::4] == pytest.approx([*whole.values()][3::4], rel=1e-5)
+        assert len(set(live.values())) > len(set(whole.values()))
+    alarms = json.loads((tmp_path / "live" / "alarms.json").read_text())["alarms"]
+    assert alarms and (tmp_path / "live" / alarms[0]["clip"]).is_file()
+    report = (tmp_path / "live" / "report.html").read_text()
+    assert "data:image/jpeg" in report and "why:" not in report
 
 
 def test_features_of_another_size_are_refused_before_the_long_work(scene, tmp_path, capsys):
@@ -74,11 +109,12 @@ def test_features_of_another_size_are_refused_before_the_long_work(scene, tmp_pa
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--live"], "--live: FRD-UVAD scores whole videos"),
+        (["--max_side", "100"], "--max_side: FRD-UVAD makes"),
         (["--backend", "openvino"], "--backend openvino: FRD-UVAD scores"),
+        (["--set", "data.crops=[3]"], "data.crops asks for [3]"),
         (["--false_alarms_per_hour", "1"], "no rate of false alarms is known"),
         (["--set", "pre_process.features.backend=s3d"], "needs weights"),
-        (["--set", "frd.lr=1"], "only data, run, eval, pre_process can be set"),
+        (["--set", "frd.lr=1"], "only data, run, eval, alarms, pre_process can be set"),
     ],
 )
 def test_what_is_refused(scene, tmp_path, more, words, capsys):

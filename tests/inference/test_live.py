@@ -21,7 +21,6 @@ from evaluation.smoothing import causal_median
 from inference.fitting import Recording
 from inference.live.frame_buffer import FrameBuffer, LiveFrame
 from inference.live.loop import watch_live
-from inference.live.scorer import LiveExtractor, LiveScorer
 from inference.live.writer import LiveSettings
 from inference.offline import score_videos
 from inference.predictor import load_predictor
@@ -49,8 +48,7 @@ def live(frames, first=0, gaps=()):
 
 
 def score_all(predictor, frames, at_once=1):
-    extractor = LiveExtractor(predictor.extractor())
-    scorer, scored = LiveScorer(predictor.scorer, predictor.rule, predictor.smoothing), []
+    extractor, scorer, scored = predictor.live_extractor(), predictor.live_scorer(), []
     for start in range(0, len(frames), at_once):
         scored += scorer(extractor.push(frames[start : start + at_once]))
     return scored + scorer(extractor.finish())

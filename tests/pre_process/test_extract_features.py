@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torchvision.models import get_model
 
 from datasets.features.dataset import FeatureSet
@@ -66,6 +67,32 @@ def test_ten_crops_are_centre_corners_and_mirrors():
     assert [w.mirrored for w in windows] == [False] * 5 + [True] * 5
     assert [w[:4] for w in windows[5:]] == [w[:4] for w in windows[:5]]
     assert crop_windows(10, 20, 4, 6, 1) == windows[:1]
+
+
+def test_nine_crops_are_a_grid_of_overlapping_patches():
+    windows = crop_windows(10, 20, 4, 8, 9)
+    assert [window.top for window in windows] == [0] * 3 + [3] * 3 + [6] * 3
+    assert [window.left for window in windows] == [0, 6, 12] * 3
+    assert not any(window.mirrored for window in windows)
+    with pytest.raises(ValidationError, match="need backend efficientnet_lite0"):
+        FeatureConfig(backend="hof", crops=9)
+
+
+def test_picture_features_are_means_over_spread_frames_of_each_patch():
+    pytest.importorskip("efficientnet_lite_pytorch")
+    frames = [scene(1, 1.0, seed)[0] for seed in range(7)]
+    config = FeatureConfig(backend="efficientnet_lite0", crops=9, device="cpu")
+    backbone = build_backbone(config, 7)
+    assert backbone.feature_size == 1280
+    prepared = [backbone.prepare(frame) for frame in frames]
+    (whole,) = backbone([prepared])
+    singles = [backbone([[prepared[place]] * 7])[0] for place in (0, 2, 4, 6)]
+    np.testing.assert_allclose(whole, np.mean(singles, axis=0), atol=1e-4)
+    # A patch knows nothing of what happens at the other end of the frame.
+    frames[0][:8, :8] = 255
+    (changed,) = backbone([[backbone.prepare(frames[0]), *prepared[1:]]])
+    moved = np.abs(changed - whole).max(axis=1)
+    assert moved[0] > 1e-3 and moved[[2, 5, 6, 7, 8]].max() < 1e-4
 
 
 def test_snippets_of_a_data_set_alone_and_in_two_processes(dataset):

@@ -13,7 +13,7 @@ FLOORS = (
     {"published"},
     {"pre_process", "ml_memAE_sc_train", "train", "finetune", "density_fit", "frd_train"},
     {"inference"},
-    {"eval", "frd_eval", "infer", "export_onnx", "fit"},
+    {"eval", "frd_eval", "infer", "export_onnx", "fit", "frd_fit"},
     {"benchmarks"},
 )
 # Neighbours on one floor that may look at each other, in this direction only.

@@ -137,7 +137,8 @@ def test_evaluation_writes_aligned_scores_and_metrics(data, trained, tmp_path, c
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert set(metrics["branches"]) == {"scorer", "reconstruction", "no learning"}
     assert metrics["branches"]["no learning"]["auc_micro"] > 0.8
-    assert metrics["threshold"]["value"] == 0.5
+    known = load_checkpoint(trained[1], "frd")["statistics"]["score"]
+    assert metrics["threshold"]["value"] == pytest.approx(known["mean"] + known["std"])
 
 
 def test_what_the_options_change_is_kept_with_the_checkpoint(data, trained, tmp_path):

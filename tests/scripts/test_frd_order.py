@@ -110,8 +110,8 @@ def test_a_perfect_detector_gets_100(files, case, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("features", "labels", "words"),
     [
-        ("Concat_test_10.npy", "sorted.npz", "nothing tells the order of its videos"),
-        ("crops", "gt-ucf.npy", "nothing tells the order of its 6 videos"),
+        ("Concat_test_10.npy", "sorted.npz", "nothing states the order of its videos"),
+        ("crops", "gt-ucf.npy", "nothing states the order of its 6 videos"),
     ],
 )
 def test_files_whose_order_nothing_tells_are_refused(files, features, labels, words, capsys):

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from utils.config.alarms import AlarmConfig
 from utils.config.hf2vad import Block, DataConfig, SystemConfig, TrainingConfig
 from utils.config.kinds import Device, Fraction, NonNegative, Positive
 
@@ -50,13 +51,21 @@ class FeatureConfig(Block):
     """From videos to snippet features."""
 
     backend: Literal[
-        "hof", "i3d_r50", "r3d_18", "mc3_18", "r2plus1d_18", "s3d",
+        "hof", "efficientnet_lite0", "i3d_r50", "r3d_18", "mc3_18", "r2plus1d_18", "s3d",
         "mvit_v1_b", "mvit_v2_s", "swin3d_t", "swin3d_s", "swin3d_b",
     ] = "hof"  # fmt: skip
-    weights: str = ""  # file, or a name of torchvision's such as KINETICS400_V1; hof needs none
-    crops: Literal[1, 10] = 10  # centre; and the corners, and all five mirrored
+    # File, or a name of torchvision's such as KINETICS400_V1; hof, efficientnet_lite0 need none
+    weights: str = ""
+    # 1: centre; 10: and the corners, all five mirrored; 9 (efficientnet_lite0 only): 3x3 patches
+    crops: Literal[1, 9, 10] = 10
     batch_size: Positive = 8  # snippets of one crop a pass
     device: Device = "auto"
+
+    @model_validator(mode="after")
+    def _patches_of_pictures(self) -> FeatureConfig:
+        if self.crops == 9 and self.backend != "efficientnet_lite0":
+            raise ValueError("crops 9 (patches) need backend efficientnet_lite0; set 1 or 10")
+        return self
 
 
 class PseudoLabelConfig(Block):
@@ -151,7 +160,9 @@ class FRDStageConfig(TrainingConfig):
 class FRDEvalConfig(Block):
     """Scores and what is made of them."""
 
-    threshold: Fraction = 0.5  # of an alarm
+    # Of an alarm. None: a deviation above the mean score of the unlabelled training snippets.
+    threshold: Fraction | None = None
+    live_stride: Positive | None = None  # frames from score to score of a camera; None: a snippet's
     batch_size: Positive = 512  # snippets
 
 
@@ -165,6 +176,7 @@ class FRDConfig(SystemConfig):
     c2fpl: C2FPLStageConfig = C2FPLStageConfig()
     frd: FRDStageConfig = FRDStageConfig()
     eval: FRDEvalConfig = FRDEvalConfig()
+    alarms: AlarmConfig = AlarmConfig()
 
     @property
     def pseudo_label_file(self) -> Path:
