@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from datasets.cubes.dataset import CubeSet
-from datasets.cubes.loader import CubeBatch
 from datasets.cubes.settings import warn_of_other_cubes
 from engine.cube_task import CubeTask
 from engine.setup import start_stage, train_stage
@@ -28,9 +27,8 @@ from visualization.flow_color import prediction_pictures
 class JointTraining(CubeTask):
     """Reconstruct all flows and predict the frame from them."""
 
-    def loss(self, model: nn.Module, batch: CubeBatch) -> LossTerms:
-        """Terms of ``losses.hf2vad.finetune_loss``."""
-        frames, flows = self.inputs(batch)
+    def terms(self, model: nn.Module, frames: Tensor, flows: Tensor) -> LossTerms:
+        """Those of ``losses.hf2vad.finetune_loss``."""
         return finetune_loss(model(frames, flows), flows, self.settings)
 
     def pictures(self, model: nn.Module) -> dict[str, np.ndarray]:

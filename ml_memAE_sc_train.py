@@ -6,6 +6,7 @@ python ml_memAE_sc_train.py --cfg_file cfgs/ped2.yaml --set ml_memae_sc.num_epoc
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -27,18 +28,17 @@ class FlowReconstruction(CubeTask):
 
     last_flow_only = True
 
-    def last_flow(self, batch: CubeBatch) -> Tensor:
-        """(B,2,32,32), pixels."""
-        return self.inputs(batch._replace(motion=batch.motion[:, -1:]))[1]
+    def inputs(self, batch: CubeBatch) -> tuple[Any, ...]:
+        """The last flow (B,2,32,32), pixels."""
+        return (super().inputs(batch._replace(motion=batch.motion[:, -1:]))[1],)
 
-    def loss(self, model: nn.Module, batch: CubeBatch) -> LossTerms:
-        """Terms of ``losses.hf2vad.memae_loss``."""
-        flow = self.last_flow(batch)
+    def terms(self, model: nn.Module, flow: Tensor) -> LossTerms:
+        """Those of ``losses.hf2vad.memae_loss``."""
         return memae_loss(model(flow), flow, self.settings)
 
     def pictures(self, model: nn.Module) -> dict[str, np.ndarray]:
         """Flows and their reconstructions."""
-        flow = self.last_flow(self.pictured())
+        (flow,) = self.inputs(self.pictured())
         return flow_pictures(flow, model(flow)["flow_recon"])
 
 

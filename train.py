@@ -42,19 +42,22 @@ class FramePrediction(CubeTask):
             folder, count, self.fingerprint, self._reconstruct, device
         )
 
-    def loss(self, model: nn.Module, batch: CubeBatch) -> LossTerms:
-        """Terms of ``losses.hf2vad.cvae_loss``."""
-        return cvae_loss(model(*self._inputs_with_recon(batch)), self.settings)
+    def inputs(self, batch: CubeBatch) -> tuple[Any, ...]:
+        """Frames, flows and, where they are cached, the flows' reconstructions."""
+        frames, flows = super().inputs(batch)
+        cached = self.settings.keep_flow_recon
+        return frames, flows, self.flow_recon(batch.indices, flows) if cached else None
+
+    def terms(
+        self, model: nn.Module, frames: Tensor, flows: Tensor, flow_recon: Tensor | None
+    ) -> LossTerms:
+        """Those of ``losses.hf2vad.cvae_loss``."""
+        return cvae_loss(model(frames, flows, flow_recon), self.settings)
 
     def pictures(self, model: nn.Module) -> dict[str, np.ndarray]:
         """Flows, reconstructions, frames, predictions."""
-        frames, flows, flow_recon = self._inputs_with_recon(self.pictured())
+        frames, flows, flow_recon = self.inputs(self.pictured())
         return prediction_pictures(flows, model(frames, flows, flow_recon))
-
-    def _inputs_with_recon(self, batch: CubeBatch) -> tuple[Tensor, Tensor, Tensor | None]:
-        frames, flows = self.inputs(batch)
-        cached = self.settings.keep_flow_recon
-        return frames, flows, self.flow_recon(batch.indices, flows) if cached else None
 
     def _reconstruct(self, flows: Tensor) -> Tensor:
         return self._reconstructor()(flows)

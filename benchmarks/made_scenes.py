@@ -1,15 +1,18 @@
-"""Make labelled test scenes of a normal video: pasted objects, fast walkers, speed-up.
+"""Make labelled test scenes of a normal video: pasted objects, fast and reversed walkers, speed-up.
 
-The first part of the video is for training; the rest is changed in five ways, each a test video.
+The first part of the video is for training; the rest is changed in several ways, each a test video.
 For measuring what score terms are worth on more than one scene; what is pasted is crude.
 
 python -m benchmarks.made_scenes --video pedestrians.avi --output data/street
+python -m benchmarks.made_scenes --video pedestrians.avi --output data/fast --changes fast
+python -m benchmarks.made_scenes --video pedestrians.avi --output data/reversed --changes reversed
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -22,18 +25,39 @@ from utils.console import echo
 
 Clip = tuple[np.ndarray, np.ndarray]  # frames (T,H,W,3) uint8 BGR, labels (T,) uint8
 _TRAINING_SHARE, _FASTER = 0.55, 3
+CHANGES = ("fast", "cart", "dog", "ball", "speedup", "reversed")
 
 
-def fast_walkers(base: np.ndarray, source: np.ndarray, background: np.ndarray) -> Clip:
-    """People of ``source`` walk over ``base`` three times as fast, in its second quarter."""
+def walkers(base: np.ndarray, source: np.ndarray, background: np.ndarray, speed: int) -> Clip:
+    """People of ``source`` walk over ``base``, from its second quarter on.
+
+    Args:
+        base, source: frames of the scene.
+        background: the scene without people.
+        speed: times as fast as they are; negative: they walk backwards.
+    """
     frames, labels = base.copy(), np.zeros(len(base), np.uint8)
-    start, count = len(base) // 4, min(len(base) // 3, len(source) // _FASTER)
-    for step in range(count):
-        person = source[step * _FASTER]
+    shown = source[::speed][: len(base) // 3]
+    start = len(base) // 4
+    for step, person in enumerate(shown):
         mask = _foreground(person, background)
         frames[start + step] = _paste(frames[start + step], person, mask)
         labels[start + step] = mask.sum() > 250
     return frames, labels
+
+
+def one_way(frames: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """The scene with those people alone who walk to the left."""
+    grey = [cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for frame in frames]
+    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    kept = []
+    for frame, before, now in zip(frames, [grey[0], *grey], grey, strict=False):
+        mask = _foreground(frame, background)
+        motion = flow.calc(before, now, None)[..., :1]
+        # Averaged over about a person: a swinging leg goes the other way.
+        towards = cv2.blur(motion * mask, (15, 31))
+        kept.append(_paste(background, frame, mask * (towards < 0)[..., None]))
+    return np.stack(kept)
 
 
 def moving_object(
@@ -102,24 +126,58 @@ def ball(size: int, _step: int) -> np.ndarray:
     return mask
 
 
-def make_scene(frames: np.ndarray, walk: float, seed: int) -> tuple[np.ndarray, dict[str, Clip]]:
-    """Training frames, and test videos by name; ``walk``: pixels a frame of normal walkers."""
-    cut = int(_TRAINING_SHARE * len(frames))
-    training, base = frames[:cut], frames[cut:]
-    background = np.median(frames[:: max(1, len(frames) // 60)], axis=0).astype(np.uint8)
-    height = frames.shape[1]
-    return training, {
-        "fast": fast_walkers(base, training[len(training) // 4 :], background),
-        "cart": moving_object(base, cart, int(0.16 * height), 1.2 * walk, seed),
-        "dog": moving_object(base, dog, int(0.13 * height), 1.2 * walk, seed + 1),
-        "ball": moving_object(base, ball, int(0.12 * height), 2.5 * walk, seed + 2),
-        "speedup": speed_up(base),
+def make_scene(
+    videos: Sequence[np.ndarray],
+    walk: float,
+    seed: int,
+    changes: Collection[str] = CHANGES[:-1],
+) -> tuple[list[np.ndarray], dict[str, Clip]]:
+    """Training videos, and test videos by name.
+
+    Args:
+        videos: normal ones, each (T,H,W,3) uint8 BGR, of one camera: the last is changed, the
+            others are for training; the only one is cut in two.
+        walk: pixels a frame of normal walkers.
+        seed: of pasted objects.
+        changes: of ``CHANGES``. With ``reversed`` all people walk to the left, but those who walk
+            backwards to the right: where people go both ways, nothing would tell them apart.
+    """
+    joined = np.concatenate(videos)
+    background = np.median(joined[:: max(1, len(joined) // 60)], axis=0).astype(np.uint8)
+    if "reversed" in changes:
+        videos = [one_way(frames, background) for frames in videos]
+    if len(videos) == 1:
+        videos = np.split(videos[0], [int(_TRAINING_SHARE * len(joined))])
+    *training, base = videos
+    height = base.shape[1]
+    source = training[-1][len(training[-1]) // 4 :]
+    makers: dict[str, Callable[[], Clip]] = {
+        "fast": lambda: walkers(base, source, background, _FASTER),
+        "cart": lambda: moving_object(base, cart, int(0.16 * height), 1.2 * walk, seed),
+        "dog": lambda: moving_object(base, dog, int(0.13 * height), 1.2 * walk, seed + 1),
+        "ball": lambda: moving_object(base, ball, int(0.12 * height), 2.5 * walk, seed + 2),
+        "speedup": lambda: speed_up(base),
+        "reversed": lambda: walkers(base, source, background, -1),
     }
+    return training, {name: make() for name, make in makers.items() if name in changes}
 
 
-def write_scene(root: Path, training: np.ndarray, tests: dict[str, Clip], fps: float) -> None:
+def enlarged_part(frames: np.ndarray, part: Sequence[float]) -> np.ndarray:
+    """A part of each frame at the whole frame's size; ``part``: x, y, width, height as shares."""
+    height, width = frames.shape[1:3]
+    x0, y0, shares_x, shares_y = part
+    rows = slice(round(y0 * height), round((y0 + shares_y) * height))
+    columns = slice(round(x0 * width), round((x0 + shares_x) * width))
+    size = width, round(width * (rows.stop - rows.start) / (columns.stop - columns.start))
+    resize = partial(cv2.resize, dsize=size, interpolation=cv2.INTER_CUBIC)
+    return np.stack([resize(frame[rows, columns]) for frame in frames])
+
+
+def write_scene(
+    root: Path, training: Sequence[np.ndarray], tests: dict[str, Clip], fps: float
+) -> None:
     """Write a data set with labels; all videos are encoded alike."""
-    clips = {("training", "01"): training}
+    clips = {("training", f"{number:02d}"): each for number, each in enumerate(training, 1)}
     clips |= {("testing", name): frames for name, (frames, _) in tests.items()}
     entries = []
     for (split, name), frames in clips.items():
@@ -150,17 +208,35 @@ def _paste(frame: np.ndarray, picture: np.ndarray, mask: np.ndarray) -> np.ndarr
 def main() -> None:
     """Make a scene of a video."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--video", required=True, type=Path)
+    parser.add_argument(
+        "--video",
+        required=True,
+        nargs="+",
+        type=Path,
+        help="one, to be cut in two, or several: the last is changed, the others are for training",
+    )
     parser.add_argument("--output", required=True, type=Path)
     parser.add_argument("--walk", type=float, default=2.5, help="pixels a frame of a walker")
     parser.add_argument("--fps", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--changes", nargs="+", choices=CHANGES, default=CHANGES[:-1])
+    parser.add_argument(
+        "--part",
+        nargs=4,
+        type=float,
+        metavar=("X", "Y", "WIDTH", "HEIGHT"),
+        help="only this part of the picture, as shares of it, enlarged",
+    )
     options = parser.parse_args()
-    frames = np.stack(list(read_frames(describe_video(options.video, "training"))))
-    training, tests = make_scene(frames, options.walk, options.seed)
+    entries = [describe_video(path, "training") for path in options.video]
+    videos = [np.stack(list(read_frames(entry))) for entry in entries]
+    if options.part:
+        videos = [enlarged_part(frames, options.part) for frames in videos]
+    training, tests = make_scene(videos, options.walk, options.seed, options.changes)
     write_scene(options.output, training, tests, options.fps)
     counts = {name: f"{int(labels.sum())} of {len(labels)}" for name, (_, labels) in tests.items()}
-    echo(f"{options.output}: {len(training)} training frames; abnormal test frames: {counts}")
+    frames = sum(map(len, training))
+    echo(f"{options.output}: {frames} training frames; abnormal test frames: {counts}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """What each term of the score is worth: micro AUC with it alone, with all, and with all but it.
 
 Nothing is trained: squared flow, appearance and velocity of cubes extracted before. Normal cubes
-are judged by the other blocks of the normal video, as where nothing is held out.
+are compared with the other blocks of the normal video, as where nothing is held out; with
+``--held_out`` statistics come from ``data.calibration_share`` of it, as own videos are scored.
 
 python -m benchmarks.term_ablation --cfg_file cfgs/toy.yaml --data data/toy data/street
 """
@@ -18,6 +19,7 @@ import numpy as np
 import torch
 
 from datasets.cubes.dataset import CubeSet
+from datasets.cubes.held_out import hold_out
 from datasets.labels.frame_labels import load_labels
 from engine.normal_data import Scored, score_normal
 from evaluation.evaluate import evaluate
@@ -35,9 +37,11 @@ TERMS = {
 WAYS = ("surprise", "z")
 
 
-def rows_of(root: Path, config: Any) -> dict[str, float]:
-    """Micro AUC in percent of every choice of terms, on both scales, and of the baseline."""
-    scored: Scored = score_normal("density", None, CubeSet.open(root, "training"), None, config)
+def rows_of(root: Path, config: Any, is_held_out: bool = False) -> dict[str, float]:
+    """Micro AUC in percent of every choice of terms, on both scales."""
+    share = config.data.calibration_share if is_held_out else 0
+    parts = hold_out(CubeSet.open(root, "training"), share, config.data.fps)
+    scored: Scored = score_normal("density", None, *parts, config)
     testing, labels = CubeSet.open(root, "testing"), load_labels(root)
     errors = scored.score(testing)
     statistics = error_statistics(scored.errors)
@@ -77,21 +81,28 @@ def main() -> None:
     parser.add_argument("--cfg_file", required=True)
     parser.add_argument("--data", nargs="+", required=True, type=Path)
     parser.add_argument("--seed", type=int, default=0, help="of the banks")
+    parser.add_argument("--held_out", action="store_true", help="statistics of held-out video")
     options = parser.parse_args()
     torch.set_num_threads(1)
     overrides = [f"run.seed={options.seed}", "eval.w_appearance=1", "eval.w_velocity=1"]
     config = load_config(options.cfg_file, overrides)
-    columns = {root.name: rows_of(root, config) for root in options.data}
-    names = list(next(iter(columns.values())))
-    table = [
-        [name, *(f"{each[name]:.2f}" for each in columns.values()), f"{_mean(columns, name):.2f}"]
-        for name in names
-    ]
-    echo(format_table(["micro AUC, %", *columns, "mean"], table))
+    columns = {root.name: rows_of(root, config, options.held_out) for root in options.data}
+    for each in columns.values():
+        each |= _compared(each)
+    rows = [_row(name, columns) for name in next(iter(columns.values()))]
+    echo(format_table(["micro AUC, %", *columns, "mean"], rows))
 
 
-def _mean(columns: Mapping[str, Mapping[str, float]], name: str) -> float:
-    return float(np.mean([each[name] for each in columns.values()]))
+def _compared(aucs: Mapping[str, float]) -> dict[str, float]:
+    """The best single term, and how far all terms together lie above it."""
+    best = max(aucs[name] for name in TERMS)
+    together = aucs[f"{' + '.join(TERMS)} ({WAYS[0]})"]
+    return {"best single term": best, f"all ({WAYS[0]}) above it": together - best}
+
+
+def _row(name: str, columns: Mapping[str, Mapping[str, float]]) -> list[str]:
+    values = [each[name] for each in columns.values()]
+    return [name, *(f"{value:.2f}" for value in (*values, np.mean(values)))]
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from datasets.frame_names import in_order, numbering, require_frame_names
+from datasets.video_files import MOST_PIXELS
 from utils.errors import UserError
 from utils.file_kind import describe_file
 from utils.files import require_file
@@ -93,6 +95,7 @@ def read_image(path: Path) -> np.ndarray:
     """
     require_file(path)
     data = path.read_bytes()
+    _require_size(path, data)
     # libjpeg fills the missing part of a cut file with grey and says so on stderr only.
     is_cut_jpeg = data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-4096:]
     image = None if is_cut_jpeg or not data else _decode(data)
@@ -144,6 +147,26 @@ def _header(path: Path) -> tuple[tuple[int, int] | None, int]:
             return image.size, getattr(image, "n_frames", 1) if may_hold_many else 1
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError):
         return None, 1  # OpenCV may know the format
+
+
+def _require_size(path: Path, data: bytes) -> None:
+    """Refuse an image that declares more pixels than any camera has, before they fill the memory.
+
+    Raises:
+        UserError: naming it.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            is_large = image.width * image.height > MOST_PIXELS
+    except Image.DecompressionBombError:
+        is_large = True
+    except (OSError, ValueError, SyntaxError):
+        return  # unknown or damaged, which decoding tells
+    if is_large:
+        raise UserError(
+            f"{path}: an image of more than {MOST_PIXELS // 10**6} million pixels; make the frames "
+            "of this video smaller"
+        )
 
 
 def _decode(data: bytes) -> np.ndarray | None:

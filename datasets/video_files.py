@@ -26,7 +26,10 @@ DEMUXERS = (
     "asf,avi,dv,flv,gif,h264,hevc,ivf,m4v,matroska,webm,mjpeg,mov,mp4,m4a,3gp,3g2,mj2,mpeg,mpegts,"
     "mpegvideo,ogg,yuv4mpegpipe,obu,av1"
 )
-_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS}
+# Of a picture: a few bytes may declare one that fills any memory. 8K has half as many.
+MOST_PIXELS = 2**26
+LIMITS = {"max_pixels": str(MOST_PIXELS)}  # for FFmpeg
+_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS, **LIMITS}
 _MOST_DAMAGED = 64  # faults of a container in a row, behind which nothing more is sought
 _SLACK = 0.01  # of its length that a video may end early
 
@@ -66,7 +69,10 @@ def read_header(path: Path) -> VideoHeader:
         stream = container.streams.video[0]
         first = next(decode(container, path), None)
         if first is None:
-            raise UserError(f"{path}: no frame can be read from this video; replace the file")
+            raise UserError(
+                f"{path}: no frame can be read from this video; replace the file, or make its "
+                f"pictures smaller than {MOST_PIXELS // 10**6} million pixels"
+            )
         seconds = float(stream.duration * stream.time_base) if stream.duration else 0.0
         if not seconds and container.duration:
             seconds = container.duration / av.time_base
@@ -108,6 +114,7 @@ def decode(container: Any, path: Path, fill: bool = False) -> Iterator[TimedFram
     last: TimedFrame | None = None
     stream.thread_type = "AUTO"
     stream.codec_context.thread_count = max(1, cv2.getNumThreads())
+    stream.codec_context.options = dict(LIMITS)
     convert = VideoReformatter()  # keeps its scaler from frame to frame
     start = float(stream.start_time * stream.time_base) if stream.start_time else 0.0
     rate = float(stream.average_rate or 25.0)

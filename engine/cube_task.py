@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from datasets.cubes.dataset import CubeSet, LastFlows
 from datasets.cubes.held_out import hold_out
@@ -14,6 +14,7 @@ from engine.normal_data import describe_normal_data
 from engine.setup import StageSetup
 from engine.stage import StageTask
 from utils.files import digest
+from utils.runtime import laid_out
 
 PICTURED = 8  # cubes of each picture for tensorboard
 
@@ -35,7 +36,7 @@ class CubeTask(StageTask):
     ) -> None:
         self.setup, self.settings, data = setup, setup.settings, setup.config.data
         self.cubes, self.held_out = hold_out(cubes, data.calibration_share, data.fps)
-        self.model = model.to(setup.device)
+        self.model = laid_out(model.to(setup.device), setup.device)
         shared = [fingerprint, self.cubes.fingerprint]
         self.fingerprint = fingerprint if self.held_out is None else digest(shared)
         self.loader = training_loader(
@@ -47,7 +48,7 @@ class CubeTask(StageTask):
             **setup.share,
         )
 
-    def inputs(self, batch: CubeBatch) -> tuple[Tensor, Tensor]:
+    def inputs(self, batch: CubeBatch) -> tuple[Any, ...]:
         """Frames (B,15,32,32) in [0,1] and flows (B,8,32,32), pixels, on the device."""
         return to_network_inputs(batch.appearance, batch.motion, self.setup.device)
 

@@ -23,7 +23,7 @@ from evaluation.densities.bank import Bank
 from evaluation.densities.densities import METRICS, Densities, block_numbers
 from evaluation.distributed import score_distributed
 from evaluation.scores import DENSITIES, STAGES, WEIGHTS, Errors, error_statistics
-from models.backbones.build import weights_digest
+from models.backbones.build import backbone_identity
 from utils.errors import UserError
 
 Cubes = CubeSet | CubePart
@@ -159,9 +159,9 @@ def fit_densities(
         )
         for kind in kinds
     }
-    name, weights = settings.appearance.backbone, settings.appearance.weights
-    uses_backbone = "appearance" in kinds
-    backbone = {"name": name, "weights": weights_digest(name, weights)} if uses_backbone else {}
+    appearance, backbone = settings.appearance, {}
+    if "appearance" in kinds:
+        backbone = backbone_identity(appearance.backbone, appearance.weights, appearance.size)
     return Densities(banks, np.concatenate([cube[0][:, -1] for cube in gathered]), backbone)
 
 

@@ -63,6 +63,18 @@ def optimizer_state(saved: Mapping[str, Any], optimizer: torch.optim.Optimizer) 
     }
 
 
+def lay_out(optimizer: torch.optim.Optimizer) -> None:
+    """Give what an optimizer keeps the memory layout of its parameters.
+
+    Fused optimizers walk through both in one order, whatever their strides say, and a checkpoint
+    may be from a machine that lays out weights otherwise.
+    """
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if name != "step" and torch.is_tensor(value):
+                state[name] = torch.empty_like(parameter).copy_(value)
+
+
 def _require(condition: bool, source: str, fault: str) -> None:
     if not condition:
         raise UserError(

@@ -32,6 +32,8 @@ class EpochLoader(Protocol):
 class StageTask:
     """One training stage; a script fills it in and hands it to ``engine.setup.train_stage``.
 
+    It defines ``inputs`` and ``terms``, or ``loss`` where that keeps something from step to step.
+
     Attributes:
         model: on its device; parameters that do not require gradients stay as they are.
         loader: training batches, this process's share of them.
@@ -49,6 +51,14 @@ class StageTask:
 
     def loss(self, model: nn.Module, batch: Any) -> LossTerms:
         """Named scalar terms of a batch, the weighted sum as ``total``."""
+        return self.terms(model, *self.inputs(batch))
+
+    def inputs(self, batch: Any) -> tuple[Any, ...]:
+        """What ``terms`` reads of a batch, on the device."""
+        raise NotImplementedError
+
+    def terms(self, model: nn.Module, *inputs: Any) -> LossTerms:
+        """``loss`` from tensors alone, so that it can be compiled with the network."""
         raise NotImplementedError
 
     def describe_normal(self, model: nn.Module) -> dict[str, Any]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
-from engine.resumed import optimizer_state, require_training_state, schedule_state
+from engine.resumed import lay_out, optimizer_state, require_training_state, schedule_state
 from utils import distributed
 from utils.errors import UserError
 from utils.runtime import random_states, restore_random_states, seed_apart
@@ -31,21 +31,39 @@ class WeightAverage:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.module, self.decay, self.count = copy.deepcopy(model), decay, 0
+        self._model: nn.Module | None = None
+        self._floats = self._others = _Pairs([], [])
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
         """Fold the model of one more step in; the first time it is copied."""
+        if self._model is not model:
+            self._pair(model)
+        if self.count == 0:
+            torch._foreach_copy_(*self._floats)
+        else:
+            keep = min(self.decay, (1 + self.count) / (10 + self.count))
+            torch._foreach_lerp_(*self._floats, 1 - keep)
+        if self._others.average:
+            torch._foreach_copy_(*self._others)
+        self.count += 1
+
+    def _pair(self, model: nn.Module) -> None:
+        """Note which tensors belong together; to list them takes a CPU longer than to average."""
         pairs = list(
             zip(self.module.state_dict().values(), model.state_dict().values(), strict=True)
         )
-        smooth = [pair for pair in pairs if self.count > 0 and pair[0].is_floating_point()]
-        others = [pair for pair in pairs if self.count == 0 or not pair[0].is_floating_point()]
-        if smooth:
-            keep = min(self.decay, (1 + self.count) / (10 + self.count))
-            torch._foreach_lerp_([a for a, _ in smooth], [m for _, m in smooth], 1 - keep)
-        if others:
-            torch._foreach_copy_([a for a, _ in others], [m for _, m in others])
-        self.count += 1
+        floats = [pair for pair in pairs if pair[0].is_floating_point()]
+        others = [pair for pair in pairs if not pair[0].is_floating_point()]
+        self._model = model
+        self._floats, self._others = (
+            _Pairs([a for a, _ in each], [m for _, m in each]) for each in (floats, others)
+        )
+
+
+class _Pairs(NamedTuple):
+    average: list[torch.Tensor]
+    model: list[torch.Tensor]
 
 
 class TrainingState:
@@ -122,6 +140,7 @@ class TrainingState:
         if self.memory is not None:
             self.memory.load_state_dict(training.get("memory", {}))
         self.optimizer.load_state_dict(optimizer_state(training["optimizer"], self.optimizer))
+        lay_out(self.optimizer)
         self.scheduler.load_state_dict(schedule_state(training["scheduler"]))
         self.epoch, self.step = checkpoint["epoch"], checkpoint["step"]
         self.step_in_epoch = training["step_in_epoch"]

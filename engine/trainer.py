@@ -13,10 +13,9 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import nn
 from tqdm import tqdm
 
-from engine.compiled import StepNetwork
+from engine.compiled import Loss, StepLoss
 from engine.gradients import share_gradients
 from engine.logger import StageLogger
 from engine.loss_log import LossLog
@@ -71,11 +70,10 @@ class _Fit:
             log = StageLogger(self.stage.folder, self.state.step, self.state.epoch)
         run, device = self.stage.run, self.accelerator.device
         wrapped = share_gradients(self.state.model, self.accelerator)
-        fixed = self.task.memory is None  # what a loss keeps comes to its next batches
-        networks = StepNetwork(wrapped, run.compile, device, run.precision, fixed)
+        step_loss = StepLoss(self.task, wrapped, run.compile, device, run.precision)
         with log or contextlib.nullcontext():
             while self.state.epoch < self.stage.settings.num_epochs:
-                self._train_epoch(networks, log)
+                self._train_epoch(step_loss, log)
         self._finish()
         return self.path
 
@@ -93,7 +91,7 @@ class _Fit:
         echo(f"{self.path}: resuming after epoch {self.state.epoch}, step {self.state.step}")
         return False
 
-    def _train_epoch(self, networks: StepNetwork, log: StageLogger | None) -> None:
+    def _train_epoch(self, step_loss: StepLoss, log: StageLogger | None) -> None:
         state, settings, started = self.state, self.stage.settings, time.perf_counter()
         steps = len(self.task.loader)
         bar = tqdm(
@@ -104,9 +102,9 @@ class _Fit:
             disable=not distributed.is_first(),
             mininterval=1.0,
         )
-        networks.plain.train()
+        step_loss.network.train()
         for batch in bar:
-            self._train_step(networks, batch)
+            self._train_step(step_loss, batch)
             if self._check_due():
                 mean = self.losses.check()
                 bar.set_postfix(loss=f"{mean['total']:.4g}", refresh=False)
@@ -118,21 +116,21 @@ class _Fit:
                 self._save(finished=False)
         self._close_epoch(steps, started, log)
 
-    def _train_step(self, networks: StepNetwork, batch: Any) -> None:
+    def _train_step(self, step_loss: StepLoss, batch: Any) -> None:
         optimizer = self.state.optimizer
         whole = len(batch[0]) * distributed.count() == self.stage.settings.batch_size
-        network = networks(batch, whole, lambda *tried: self._gradients(*tried)["total"])
+        loss = step_loss(batch, whole, lambda *tried: self._gradients(*tried)["total"])
         optimizer.zero_grad(set_to_none=True)
         with distributed.lost_process_named():
-            terms = self._gradients(network, batch)
+            terms = self._gradients(loss, batch)
         optimizer.step()
         self.state.after_step()
         self.losses.add({name: term.detach() * batch.weight for name, term in terms.items()})
 
-    def _gradients(self, network: nn.Module, batch: Any) -> LossTerms:
+    def _gradients(self, loss: Loss, batch: Any) -> LossTerms:
         """Forward and backward."""
         with self._autocast():
-            terms = self.task.loss(network, batch)
+            terms = loss(batch)
         (terms["total"] * batch.weight).backward()
         return terms
 

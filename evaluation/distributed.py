@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-import numpy as np
 from tqdm import tqdm
 
 from evaluation.scores import Errors, collect_errors
 from utils import distributed
+from utils.transfer import read_together
 
 
 class Batches(Protocol):
@@ -46,14 +46,7 @@ def score_distributed(
         mininterval=1.0,
         disable=not what or not distributed.is_first(),
     )
-    own = [_on_cpu(score_batch(batches[place])) for place in mine]
+    own = read_together(score_batch(batches[place]) for place in mine)
     dealt = distributed.all_gather_object(own)
     in_order = [dealt[place % size][place // size] for place in range(len(batches))]
     return collect_errors(in_order, lambda errors: errors)
-
-
-def _on_cpu(errors: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    return {
-        name: np.asarray(values.cpu() if hasattr(values, "cpu") else values, dtype=np.float64)
-        for name, values in errors.items()
-    }

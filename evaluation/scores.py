@@ -14,6 +14,7 @@ import numpy as np
 
 from evaluation.scales import RAW, Scale, Surprise, z_score
 from utils.errors import UserError
+from utils.transfer import read_together
 
 Errors = dict[str, np.ndarray]
 STAGES = ("ml_memae_sc", "cvae", "finetune", "density")
@@ -48,10 +49,9 @@ def collect_errors(
         UserError: there was no cube at all, or an error is not finite.
     """
     parts: dict[str, list[np.ndarray]] = {}
-    for batch in batches:
-        for name, values in score_batch(batch).items():
-            values = values.cpu() if hasattr(values, "cpu") else values
-            parts.setdefault(name, []).append(np.asarray(values, dtype=np.float64))
+    for scored in read_together(map(score_batch, batches)):
+        for name, values in scored.items():
+            parts.setdefault(name, []).append(values)
     if not parts:
         raise UserError("no cube to score: no box was found in any frame; look at the boxes")
     errors = {name: np.concatenate(values) for name, values in parts.items()}

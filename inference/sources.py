@@ -13,6 +13,8 @@ from utils.errors import UserError
 from utils.untrusted.addresses import without_secrets
 from utils.untrusted.text import safe_name
 
+STREAMS = ("rtsp", "rtsps", "http", "https")
+
 
 def is_camera(source: str) -> bool:
     """Whether it is a camera's number."""
@@ -22,6 +24,22 @@ def is_camera(source: str) -> bool:
 def is_stream(source: str) -> bool:
     """Whether it is a camera's number or a stream's address, which have no end."""
     return is_camera(source) or re.match(r"^[A-Za-z][A-Za-z0-9+.-]*://", source) is not None
+
+
+def require_stream_address(address: str) -> None:
+    """Refuse an address of another kind than cameras and servers have.
+
+    FFmpeg knows many that read local files, join them, or wait for whoever connects.
+
+    Raises:
+        UserError: naming those that are opened.
+    """
+    scheme = address.partition("://")[0]
+    if scheme.lower() not in STREAMS:
+        raise UserError(
+            f"--source {without_secrets(address)}: {scheme}:// is not opened; give an address of "
+            f"{', '.join(STREAMS[:-1])} or {STREAMS[-1]}, a camera's number, or a video's path"
+        )
 
 
 def source_name(source: str) -> str:
@@ -50,6 +68,8 @@ def find_entries(source: str, faults: list[str] | None = None) -> list[VideoEntr
     """
     if is_stream(source):
         shown = without_secrets(source)
+        if not is_camera(source):
+            require_stream_address(source)
         raise UserError(f"--source {shown}: a camera or stream has no end; add --live")
     path = Path(source)
     if not path.exists():

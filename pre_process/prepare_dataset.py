@@ -20,6 +20,7 @@ from pre_process.preparation.layouts import find_layout
 from pre_process.preparation.prepare import bring_labels, collect_videos, sized_as_before, summarise
 from utils.console import echo, format_table, seed, setup_logging
 from utils.errors import UserError, exit_on_user_error
+from utils.run_folder import sole_writer
 
 EXAMPLES = """examples:
   python pre_process/prepare_dataset.py --name ped2 --source UCSD_Anomaly_Dataset.tar.gz
@@ -42,7 +43,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--name", required=True, help="the data set's name")
     parser.add_argument(
-        "--source", type=Path, help="archive (zip, tar.gz) or folder; a folder of videos: training"
+        "--source", type=Path, help="archive (zip, tar.gz) or folder; of videos alone: training"
     )
     parser.add_argument(
         "--labels",
@@ -81,15 +82,15 @@ def main(arguments: list[str] | None = None) -> None:
     output = (options.output or Path("data") / options.name).absolute()
     if options.toy == bool(options.source):
         raise UserError("give either --source (archive or folder) or --toy")
-    if options.toy:
-        echo(f"writing the toy scene to {output}")
-        dataset = write_toy(output, options.seed, progress=True)
-        labels = load_labels(output)
-    else:
-        dataset, labels = prepare(options, output)
-    echo(
-        format_table(("split", "videos", "frames", "size", "anomalous"), summarise(dataset, labels))
-    )
+    with sole_writer(output, "wait for it"):
+        if options.toy:
+            echo(f"writing the toy scene to {output}")
+            dataset = write_toy(output, options.seed, progress=True)
+            labels = load_labels(output)
+        else:
+            dataset, labels = prepare(options, output)
+    columns = "split", "videos", "frames", "size", "anomalous"
+    echo(format_table(columns, summarise(dataset, labels)))
     if dataset.videos("testing") and not labels:
         echo("no labels: videos can be scored (infer.py), but not evaluated")
     echo(f"data set: {output / 'dataset.json'}")
@@ -107,9 +108,8 @@ def prepare(options: argparse.Namespace, output: Path) -> tuple[DataSet, dict]:
         raise UserError(f"{source}: --labels is for test videos, and there are none here")
     echo(f"{source}: {len(layout.training)} training and {len(layout.testing)} test videos")
     videos = collect_videos(layout, output, options.copy, options.allow_short)
-    entries = videos.entries
-    if options.avenue19 or options.name == "avenue19":
-        entries = cut_avenue19(entries)
+    is_avenue19 = options.avenue19 or options.name == "avenue19"
+    entries = cut_avenue19(videos.entries) if is_avenue19 else videos.entries
     dataset = sized_as_before(DataSet(output, options.name, tuple(entries)))
     labels = bring_labels(layout, dataset, videos.declared)
     save_dataset(dataset)

@@ -63,6 +63,15 @@ def keep_freed_memory() -> None:
     library.mallopt(top_pad, 64 * 2**20)
 
 
+def laid_out(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+    """``model`` with the weights of convolutions in the memory layout that ``device`` wants.
+
+    A GPU computes with those of the activations' layout (channels-last), and would rearrange others
+    in each call; a CPU rearranges all of them anyway.
+    """
+    return model.to(memory_format=torch.channels_last) if device.type == "cuda" else model
+
+
 def use_tf32(enabled: bool) -> None:
     """Whether GPUs may round the factors of float32 products to 10 bits (TF32), which is faster.
 

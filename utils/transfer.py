@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -43,3 +45,33 @@ def read_later(tensor: Tensor) -> Callable[[], Tensor]:
         return copied
 
     return read
+
+
+def read_together(batches: Iterable[Mapping[str, Any]]) -> list[dict[str, np.ndarray]]:
+    """Named values of batches as float64 arrays; a GPU is waited for once, after the last batch.
+
+    Args:
+        batches: each maps names to tensors or arrays; those on the host are copied at once.
+    """
+    kept = [{name: _on_host(value) for name, value in batch.items()} for batch in batches]
+    far = [value for batch in kept for value in batch.values() if isinstance(value, Tensor)]
+    if far:
+        read = iter(copy_together(far))
+        for batch in kept:
+            batch.update(
+                {name: next(read) for name, value in batch.items() if isinstance(value, Tensor)}
+            )
+    return kept
+
+
+def copy_together(tensors: Sequence[Tensor]) -> list[np.ndarray]:
+    """Tensors of one GPU as float64 arrays, in one copy."""
+    joined = torch.cat([each.flatten().double() for each in tensors]).cpu().numpy()
+    ends = np.cumsum([each.numel() for each in tensors])
+    parts = zip(np.split(joined, ends[:-1]), tensors, strict=True)
+    return [part.reshape(tensor.shape) for part, tensor in parts]
+
+
+def _on_host(value: Any) -> Any:
+    is_far = isinstance(value, Tensor) and value.device.type == "cuda"
+    return value if is_far else np.asarray(value, np.float64)

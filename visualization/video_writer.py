@@ -67,6 +67,17 @@ class VideoWriter:
         """Whether a picture has the size of those before."""
         return self._size in (None, picture.shape[:2])
 
+    def fitted(self, picture: np.ndarray) -> np.ndarray:
+        """A picture at the size of those before, its shape kept, with black beside it."""
+        if self.fits(picture) or self._size is None:
+            return picture
+        scale = min(np.divide(self._size, picture.shape[:2]))
+        height, width = (max(1, int(scale * side)) for side in picture.shape[:2])
+        canvas = np.zeros((*self._size, 3), np.uint8)
+        top, left = (self._size[0] - height) // 2, (self._size[1] - width) // 2
+        canvas[top : top + height, left : left + width] = cv2.resize(picture, (width, height))
+        return canvas
+
     def close(self) -> None:
         """Finish the file; without a picture there is none.
 

@@ -18,10 +18,14 @@ from benchmarks.plain.training import PlainModel, PlainTrainer
 from datasets.cubes.loader import to_network_inputs
 from engine.optimizer import adam
 from engine.scoring.network import random_cubes
+from losses.frd import AnomalyBank
+from losses.frd_step import FRDStep
 from losses.hf2vad import cvae_loss, finetune_loss, memae_loss
+from models.frd.frd import FRD
 from models.hf2vad.hf2vad import HF2VAD, build_hf2vad
 from published.state_dict_keys import to_published
-from utils.runtime import autocast, use_tf32
+from utils.runtime import autocast, laid_out, use_tf32
+from utils.transfer import pin
 
 PRECISIONS = ("fp32", "tf32", "bf16")
 # The numbers of cfgs/ped2.yaml, whose reading needs more than torch.
@@ -114,39 +118,65 @@ def stage_loss(
     return finetune_loss(output, flows, SETTINGS)["total"]
 
 
+class StageLoss(nn.Module):
+    """A stage's network and loss as one module, as ``engine.compiled`` compiles them."""
+
+    def __init__(self, stage: str, network: nn.Module) -> None:
+        super().__init__()
+        self.stage, self.network = stage, network
+
+    def forward(self, frames: Tensor, flows: Tensor) -> Tensor:
+        """The total of ``stage_loss``."""
+        return stage_loss(self.stage, self.network, frames, flows)
+
+
 def stage_step(
     sizes: Sizes,
     stage: str,
     device: torch.device,
     precision: str,
-    weights_last: bool = False,
+    usual_layout: bool = False,
     compiled: Callable[[nn.Module], nn.Module] = lambda network: network,
 ) -> Callable[[], Any]:
     """One optimizer step of ours after the other, on a batch that is on the device.
 
     Args:
         precision: one of ``PRECISIONS``.
-        weights_last: weights in channels-last memory, too.
-        compiled: what to do with the network.
+        usual_layout: weights not laid out as training lays them out on the device.
+        compiled: what to do with network and loss, a module.
     """
     model = new_model(sizes).to(device).train()
     if stage == "stage2":
         model.freeze_memae()
     trained: nn.Module = model.memae if stage == "stage1" else model
-    if weights_last:
-        trained = trained.to(memory_format=torch.channels_last)
+    if not usual_layout:
+        trained = laid_out(trained, device)
     optimizer = adam(trained.parameters(), SETTINGS, device)
-    network, batch = compiled(trained), cubes(sizes.batches[stage], device, 0)
+    loss_of, batch = compiled(StageLoss(stage, trained)), cubes(sizes.batches[stage], device, 0)
 
     def step() -> Tensor:
         optimizer.zero_grad(set_to_none=True)
         with computing_in(device, precision):
-            loss = stage_loss(stage, network, *batch)
+            loss = loss_of(*batch)
         loss.backward()
         optimizer.step()
         return loss.detach()
 
     return step
+
+
+def frd_inputs(sizes: Sizes, device: torch.device) -> tuple[FRD, FRDStep, Tensor, Tensor]:
+    """FRD-UVAD in training with a full bank: network, step, rows and float16 features on the host.
+
+    Rows are (B, K), features (B, crops, K, D), pinned where there is a GPU.
+    """
+    batch, held, crops, snippets, size, blocks = sizes.frd
+    torch.manual_seed(0)
+    model, bank = FRD(size, blocks).to(device).train(), AnomalyBank(held)
+    bank.add(torch.randn(held, crops, snippets, size, device=device))
+    rows = torch.arange(batch * snippets).view(batch, snippets)
+    features = pin(torch.randn(batch, crops, snippets, size).half())
+    return model, FRDStep(bank, "wlab", 0.5, {}, 0.5), rows, features
 
 
 def computing_in(device: torch.device, precision: str) -> torch.autocast:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.on_gpu.networks import (
@@ -16,15 +18,16 @@ from benchmarks.on_gpu.networks import (
     Sizes,
     computing_in,
     cubes,
+    frd_inputs,
     new_model,
     plain_trainer,
     precisions_of,
     stage_step,
 )
+from benchmarks.on_gpu.operations import frd_operations, stage_operations
 from datasets.cubes.resident import ResidentLoader
 from engine.compiled import compile_network
 from engine.scoring.network import TorchScorer, random_cubes
-from losses.frd import AnomalyBank
 from losses.frd_step import FRDStep
 from models.flownet2.flownet2 import FlowNet2
 from models.frd.frd import FRD
@@ -90,14 +93,14 @@ def steps(sizes: Sizes, device: torch.device, before: list[Row]) -> Rows:
             stage_step(sizes, stage, device, "fp32")()
         operations = counter.get_total_flops()
         variants = [(each, False) for each in precisions_of(device)]
-        for precision, weights_last in [*variants, (variants[-1][0], True)]:
-            step = stage_step(sizes, stage, device, precision, weights_last)
+        for precision, usual_layout in [*variants, (variants[-1][0], True)]:
+            step = stage_step(sizes, stage, device, precision, usual_layout)
             ours = seconds_of(step, device, sizes.seconds)
             # bfloat16 beside the fastest plain one
             beside = plain.get(precision) or min(plain.values())
             rate = operations / ours / 1e12
             note = f"{rate:.3g} TFLOP/s{_share(rate, precision, before)}"
-            note += ", weights channels-last" if weights_last else ""
+            note += ", weights not channels-last" if usual_layout else ""
             yield Row(
                 f"step of {batch}, {stage}", precision, 1000 * ours, "ms", 1000 * beside,
                 beside / ours, note,
@@ -163,20 +166,14 @@ def optical_flow(sizes: Sizes, device: torch.device, _: list[Row]) -> Rows:
 
 def frd(sizes: Sizes, device: torch.device, _: list[Row]) -> Rows:
     """FRD-UVAD's steps from batches in float16 on the host, the bank full."""
-    batch, held, crops, snippets, size, blocks = sizes.frd
-    features = pin(torch.randn(batch, crops, snippets, size).half())
-    rows = torch.arange(batch * snippets).view(batch, snippets)
     for precision in precisions_of(device):
-        torch.manual_seed(0)
-        model = FRD(size, blocks).to(device).train()
-        bank = AnomalyBank(held)
-        bank.add(torch.randn(held, crops, snippets, size, device=device))
-        step = FRDStep(bank, "wlab", 0.5, {}, 0.5)
+        model, step, rows, features = frd_inputs(sizes, device)
         optimizer = torch.optim.AdamW(model.parameters(), lr=SETTINGS.lr, fused=True)
 
         def train(
             precision: str = precision, model: FRD = model, step: FRDStep = step,
-            optimizer: torch.optim.Optimizer = optimizer,
+            optimizer: torch.optim.Optimizer = optimizer, rows: Tensor = rows,
+            features: Tensor = features,
         ) -> None:  # fmt: skip
             optimizer.zero_grad(set_to_none=True)
             with computing_in(device, precision):
@@ -186,7 +183,21 @@ def frd(sizes: Sizes, device: torch.device, _: list[Row]) -> Rows:
 
         seconds = seconds_of(train, device, sizes.seconds)
         note = f"{features.nbytes / 1e6:.0f} MB a step from the host"
-        yield Row(f"FRD step of {batch}", precision, 1000 * seconds, "ms", note=note)
+        yield Row(f"FRD step of {len(rows)}", precision, 1000 * seconds, "ms", note=note)
+
+
+def operations(sizes: Sizes, device: torch.device, _: list[Row]) -> Rows:
+    """Operations that a step starts, on small batches: their number is that of any batch."""
+    small = replace(sizes, frd=(6, 2, *sizes.frd[2:]))
+    for precision in precisions_of(device):
+        for name in (*sizes.batches, "FRD"):
+            counted = (
+                frd_operations(small, device, precision)
+                if name == "FRD"
+                else stage_operations(small, name, device, precision)
+            )
+            note = f"{counted.forward} forward, {counted.backward} backward"
+            yield Row(f"operations of a step, {name}", precision, sum(counted), "", note=note)
 
 
 def compiled(sizes: Sizes, device: torch.device, before: list[Row]) -> Rows:
@@ -228,6 +239,7 @@ def _share(rate: float, precision: str, rows: list[Row]) -> str:
 
 PARTS: dict[str, Callable[[Sizes, torch.device, list[Row]], Rows]] = {
     "peaks": peaks,
+    "operations": operations,
     "steps": steps,
     "scoring": scoring,
     "loading": loading,

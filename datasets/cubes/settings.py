@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 # To be raised when the same settings begin to give other cubes.
 EXTRACTOR_VERSION = 1
 _FILES = ("weights", "model", "training_file", "testing_file")
-_REACH = "boxes.moving_regions.box_reach"
+_REACH, _TALLEST = "boxes.moving_regions.box_reach", "boxes.tallest"
 _NO_EFFECT = ("batch_size",)
 _ZONES = ("ignore_zones", "watch_zones")
 
@@ -33,13 +33,13 @@ def flatten_settings(prefix: str, block: dict[str, Any]) -> dict[str, Any]:
             flat.update(flatten_settings(name, value))
         elif key in _FILES:
             flat[name] = name_content(value)
-        elif key not in _NO_EFFECT and name != _REACH:
+        elif key not in _NO_EFFECT and name not in (_REACH, _TALLEST):
             flat[name] = value
     return flat
 
 
 def later_settings(config: PreProcessConfig) -> dict[str, Any]:
-    """Zones and reach of the boxes where there are any: older cubes have no such keys."""
+    """Zones, reach and tallest box where there are any: older cubes have no such keys."""
     return _later(config.model_dump(mode="json"))
 
 
@@ -51,7 +51,8 @@ def _later(tree: dict[str, Any]) -> dict[str, Any]:
     # Boxes of motion and of the data set's own folder are never joined by regions.
     are_whole = backend == "motion" or (backend == "file" and not boxes.get("training_file"))
     reach = 0 if are_whole or not regions.get("enabled", True) else regions.get("box_reach", 0)
-    later = {name: tree.get(name) for name in _ZONES} | {_REACH: reach}
+    tallest = boxes.get("tallest", 0) if backend == "motion" else 0
+    later = {name: tree.get(name) for name in _ZONES} | {_REACH: reach, _TALLEST: tallest}
     return {name: value for name, value in later.items() if value}
 
 
@@ -133,7 +134,7 @@ def warn_of_other_cubes(
 
 
 def _later_in(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: settings[name] for name in (*_ZONES, _REACH) if settings.get(name)}
+    return {name: settings[name] for name in (*_ZONES, _REACH, _TALLEST) if settings.get(name)}
 
 
 def _flat(config: PreProcessConfig) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from datasets.toy.people import HEIGHT, WIDTH, Actor
 from datasets.toy.script import ANOMALY_KINDS, write_script
 from datasets.toy.walkers import sprite
 from utils.errors import UserError
-from utils.files import atomic_path, write_text
+from utils.files import atomic_path, remove_parts, write_text
 
 FRAMES_PER_SECOND = 25
 _NOISE = 1.5  # standard deviation of the camera noise, grey levels
@@ -71,6 +71,8 @@ def write_toy(
             "num_frames 5 or more"
         )
     root = Path(root).absolute()
+    for folder in root.glob("*/videos"):  # of a scene whose writing was killed
+        remove_parts(folder)
     plan: list[tuple[str, int, str | None]] = [
         ("training", index, None) for index in range(training_videos)
     ]

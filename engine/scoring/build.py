@@ -15,7 +15,7 @@ from engine.scoring.network import CubeScorer, TorchScorer
 from engine.scoring.onnx_backend import OnnxScorer, onnx_path
 from engine.scoring.openvino_backend import CompiledNetwork, OpenVINOScorer
 from evaluation.densities.densities import Densities
-from models.backbones.build import weights_digest
+from models.backbones.build import backbone_identity
 from models.hf2vad.from_checkpoint import model_from_checkpoint
 from models.hf2vad.fuse import fuse_for_inference
 from models.hf2vad.ml_memae_sc import MLMemAESC
@@ -91,21 +91,23 @@ def density_scorer(
         UserError: the backbone is not there, or is another than the densities were made with.
     """
     if densities.backbone:
-        now = {
-            "name": settings.backbone,
-            "weights": weights_digest(settings.backbone, settings.weights),
-        }
+        now = backbone_identity(settings.backbone, settings.weights, settings.size)
         if now != dict(densities.backbone):
             raise UserError(
                 f"{source}: its appearance density was made with the backbone "
-                f"{densities.backbone['name']} ({densities.backbone['weights'][:12]}), but here "
-                f"density.appearance names {now['name']} ({now['weights'][:12]}): give that "
-                "file or package, or fit the densities again (density_fit.py)"
+                f"{_described(densities.backbone)}, but here density.appearance names "
+                f"{_described(now)}: give that file, package or size, or fit the densities again "
+                "(density_fit.py)"
             )
     on_cpu = device.type == "cpu"
     compiled = on_cpu and (backend == "onnx" or resolve_backend(backend, device) == "openvino")
     features = CubeFeatures(list(densities.banks), settings, device, compiled, precision)
     return DensityScorer(errors, features, densities)
+
+
+def _described(backbone: Mapping[str, str]) -> str:
+    size = f", size {backbone['size']}" if "size" in backbone else ""
+    return f"{backbone['name']} ({backbone['weights'][:12]}{size})"
 
 
 def checkpoint_scorer(

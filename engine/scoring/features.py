@@ -15,6 +15,7 @@ from models.backbones.backbone import Backbone
 from models.backbones.build import build_backbone
 from utils.config.scoring import AppearanceConfig
 from utils.runtime import autocast
+from utils.transfer import send
 
 
 class CubeFeatures:
@@ -39,7 +40,7 @@ class CubeFeatures:
         self._kinds = kinds
         self._network: Callable[[Tensor], np.ndarray] | None = None
         if "appearance" in kinds:
-            backbone = build_backbone(settings.backbone, settings.weights)
+            backbone = build_backbone(settings.backbone, settings.weights, settings.size)
             make = _compiled if compiled else _on_device
             self._network = make(backbone, device, precision)
 
@@ -77,9 +78,14 @@ def _on_device(
     @torch.inference_mode()
     def run(pictures: Tensor) -> np.ndarray:
         with autocast(device, precision):
-            return network(pictures.to(device)).float().cpu().numpy()
+            return on_host(network(send(pictures, device)).float())
 
     return run
+
+
+def on_host(values: Tensor) -> np.ndarray:
+    """What a GPU computed, once it has."""
+    return values.cpu().numpy()
 
 
 class _AsTuple(nn.Module):

@@ -16,6 +16,7 @@ from models.hf2vad.fuse import fuse_for_inference
 from models.hf2vad.hf2vad import HF2VAD
 from models.hf2vad.ml_memae_sc import MLMemAESC
 from utils.runtime import autocast
+from utils.transfer import send
 
 # Maps appearance (B,5,32,32,3) uint8 and motion (B,4,32,32,2) float16 to named errors (B,).
 CubeScorer = Callable[[np.ndarray, np.ndarray], dict[str, Any]]
@@ -75,7 +76,7 @@ class TorchScorer:
     @torch.inference_mode()
     def __call__(self, appearance: np.ndarray, motion: np.ndarray) -> dict[str, Tensor]:
         """See ``CubeScorer``; the errors stay on the device."""
-        inputs = (torch.as_tensor(each).to(self._device) for each in (appearance, motion))
+        inputs = (send(torch.as_tensor(each), self._device) for each in (appearance, motion))
         with autocast(self._device, self._precision):
             return self._network(*inputs)
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.neighbors import NearestNeighbors
+from torch import Tensor
+from torch.nn.functional import normalize
 
 from utils.errors import UserError
 
@@ -36,45 +37,50 @@ class Bank:
 
     def distances(self, features: np.ndarray) -> np.ndarray:
         """Mean distance of features (n,d) to their nearest in the bank, (n,) float64."""
-        return self._mean_distance(self._index, features)
+        return self._mean_of_nearest(self._distances(features))
 
     def distances_left_out(self, features: np.ndarray, blocks: np.ndarray) -> np.ndarray:
         """The same for features of the normal cubes themselves, which leave out their own block.
 
+        Where the bank is of one block alone, nothing is left out.
+
         Args:
             features: (n,d); blocks: (n,) int, of each.
         """
-        distances = np.empty(len(features))
-        for block in np.unique(blocks):
-            own, index = blocks == block, self._others.get(block, self._index)
-            distances[own] = self._mean_distance(index, features[own])
-        return distances
+        distances = self._distances(features)
+        if len(np.unique(self.blocks)) > 1:
+            own = np.asarray(blocks)[:, None] == self.blocks[None, :]
+            distances[torch.from_numpy(own)] = torch.inf
+        return self._mean_of_nearest(distances)
 
     def nearest(self, features: np.ndarray, count: int) -> np.ndarray:
         """Rows of the bank nearest to each feature (n,d), nearest first: (n,count) int."""
         count = min(count, len(self.features))
-        return self._index.kneighbors(_as_float32(features), count, return_distance=False)
+        return self._distances(features).topk(count, largest=False).indices.numpy()
 
     @cached_property
-    def _index(self) -> NearestNeighbors:
-        return self._fit(self.features)
+    def _rows(self) -> Tensor:
+        """The bank as it is compared, float32: made once, for scoring one cube must be cheap."""
+        return self._prepared(self.features)
 
-    @cached_property
-    def _others(self) -> dict[int, NearestNeighbors]:
-        """Block -> the features of all others; nothing where it is the only one."""
-        blocks = np.unique(self.blocks)
-        if len(blocks) == 1:
-            return {}
-        return {block: self._fit(self.features[self.blocks != block]) for block in blocks}
+    def _prepared(self, features: np.ndarray) -> Tensor:
+        rows = torch.from_numpy(np.asarray(features, np.float32))
+        return normalize(rows) if self.metric == "cosine" else rows
 
-    def _fit(self, features: np.ndarray) -> NearestNeighbors:
-        return NearestNeighbors(metric=self.metric, algorithm="brute").fit(_as_float32(features))
+    def _distances(self, features: np.ndarray) -> Tensor:
+        """Distances (n,m) float32 to the whole bank."""
+        rows = self._prepared(features)
+        if self.metric == "cosine":
+            return (1 - rows @ self._rows.T).clamp(min=0)
+        # Not by way of products, which lose the digits of small distances.
+        return torch.cdist(rows, self._rows, compute_mode="donot_use_mm_for_euclid_dist")
 
-    def _mean_distance(self, index: NearestNeighbors, features: np.ndarray) -> np.ndarray:
-        if not len(features):
-            return np.zeros(0)
-        count = min(self.neighbours, index.n_samples_fit_)
-        return index.kneighbors(_as_float32(features), count)[0].mean(axis=1).astype(np.float64)
+    def _mean_of_nearest(self, distances: Tensor) -> np.ndarray:
+        """Mean of the least ``neighbours`` finite distances of each row, (n,) float64."""
+        least = distances.topk(min(self.neighbours, distances.shape[1]), largest=False).values
+        finite = least.isfinite()
+        total = torch.where(finite, least, 0).sum(dim=1, dtype=torch.float64)
+        return (total / finite.sum(dim=1)).numpy()
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values, for a checkpoint."""
@@ -108,7 +114,3 @@ class Bank:
             state["metric"],
             int(state["neighbours"]),
         )
-
-
-def _as_float32(features: np.ndarray) -> np.ndarray:
-    return np.asarray(features, np.float32)

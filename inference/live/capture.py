@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,15 +13,22 @@ import cv2
 import numpy as np
 
 from datasets.rates import frame_rate, plausible_rate
-from datasets.video_files import TimedFrame, decode, is_cut_short
+from datasets.video_files import LIMITS, TimedFrame, decode, is_cut_short
 from inference.fitting import Fitting, Recording, read_recording, thinned
 from inference.live.arrival import arrival_rate
-from inference.live.frame_buffer import Camera, FrameBuffer
-from inference.sources import find_entries, is_stream, source_name
+from inference.live.frame_buffer import Camera, FrameBuffer, is_plausible
+from inference.sources import (
+    find_entries,
+    is_camera,
+    is_stream,
+    require_stream_address,
+    source_name,
+)
 from utils.errors import UserError
 from utils.untrusted.addresses import without_secrets
 
 # What an address may lead to, playlists behind it included: the network, never a local file.
+# RTSP itself needs more than the addresses that ``require_stream_address`` admits.
 _PROTOCOLS = "rtsp,rtsps,rtp,srtp,udp,tcp,tls,http,https,httpproxy"
 _NEVER = 300.0  # seconds without a frame; a file has none of them
 _TIMEOUT_SECONDS = 10.0  # of opening a stream and of waiting for its next frame
@@ -107,7 +115,8 @@ class FittedCamera:
 
     def _pictures(self) -> Iterator[np.ndarray]:
         while (answer := self._camera.read())[0] and answer[1] is not None:
-            yield answer[1]
+            if is_plausible(answer[1]):
+                yield answer[1]
 
 
 def open_stream(source: str) -> Stream | CameraByNumber | None:
@@ -120,11 +129,11 @@ def open_stream(source: str) -> Stream | CameraByNumber | None:
         return None
     try:
         container = av.open(
-            source,
-            options={"protocol_whitelist": _PROTOCOLS},
+            re.sub("^[^:]+", lambda scheme: scheme[0].lower(), source),
+            options={"protocol_whitelist": _PROTOCOLS, **LIMITS},
             timeout=(_TIMEOUT_SECONDS, _TIMEOUT_SECONDS),
         )
-    except (OSError, ValueError):
+    except (av.error.FFmpegError, OSError, ValueError):  # HTTP errors are the first alone
         return None
     if container.streams.video and container.streams.video[0].codec_context is not None:
         return Stream(container, source_name(source))
@@ -159,6 +168,8 @@ def open_live(
     fitting = fitting or Fitting()
     if not is_stream(source):
         return _play_video(source, fps, default_fps, max_delay, fitting)
+    if not is_camera(source):
+        require_stream_address(source)
     first, shown = open_stream(source), without_secrets(source)
     rate = fps or (plausible_rate(first.fps, default_fps) if first else default_fps)
     if isinstance(first, Stream) and first.num_frames > 0:

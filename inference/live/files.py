@@ -106,16 +106,15 @@ class LiveResultFiles:
         self._cubes.rows(cube_rows)
 
     def picture(self, picture: np.ndarray) -> None:
-        """Append an annotated picture; one of another size begins a new part.
+        """Append an annotated picture; one of another size is fitted into the part's.
 
-        Where that fails, the part's video ends there, and no more.
+        A new part for each would cost the old ones, of which a few are kept, whenever a camera's
+        size comes and goes. Where writing fails, the part's video ends there, and no more.
         """
         if self._video is None:
             return
-        if not self._video.fits(picture):
-            self.roll()
         try:
-            self._video.write(picture)
+            self._video.write(self._video.fitted(picture))
         except UserError as error:
             logger.warning("%s. Scoring goes on without this video until its next part", error)
             self._video.keep_written()

@@ -18,6 +18,8 @@ from utils.errors import UserError
 logger = logging.getLogger(__name__)
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0  # seconds between attempts to reconnect
+_SHORTEST = 16  # pixels of a picture's shorter side
+_LONGEST = 16  # times the shorter side
 _MOST_BYTES = 512 * 2**20  # of waiting frames, whatever the delay allowed
 
 
@@ -193,3 +195,9 @@ class FrameBuffer:
 
 class _Closed(Exception):
     """The reader was closed while it was reconnecting."""
+
+
+def is_plausible(picture: np.ndarray) -> bool:
+    """Whether it is no damage that looks like a picture, too small or too long to be one."""
+    short, long = sorted(picture.shape[:2])
+    return short >= _SHORTEST and long <= _LONGEST * short

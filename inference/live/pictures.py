@@ -34,7 +34,7 @@ class LivePictures:
     Args:
         name: of the camera.
         annotator: draws.
-        files: gets each picture, if it has a video; parts are begun here and nowhere else.
+        files: gets each picture, if it has a video; new parts are begun through this object.
         clips, state: get each picture, where there are such.
     """
 
@@ -49,7 +49,6 @@ class LivePictures:
         self._name, self._annotator = name, annotator
         self._files, self._clips, self._state = files, clips, state
         self._is_needed = files.has_video or clips is not None or state is not None
-        self._shape: tuple[int, ...] | None = None
         self._last = -1  # number of the last frame
         self._worker = Worker("pictures", _MOST_WAITING)
 
@@ -63,9 +62,6 @@ class LivePictures:
         lost, self._last = live.index - self._last - 1, live.index
         if not self._is_needed:
             return
-        if self._shape not in (None, live.frame.shape):
-            self.roll()  # a video has one size
-        self._shape = live.frame.shape
         boxes = scored.cubes.boxes
         drawing = _Drawing(live, boxes, scored.cube_scores, scored.score, lost)
         self._worker.do(lambda: self._draw(drawing))

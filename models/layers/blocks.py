@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -56,12 +57,21 @@ class NormConv2d(nn.Module):
 def normalise_groups(norm: nn.Module, x: Tensor, num_groups: int) -> Tensor:
     """BatchNorm of one batch that stands for several, each with statistics of its own.
 
-    The groups, of one size, follow one another in ``x`` (num_groups * B, C, H, W). In evaluation
-    mode statistics are fixed and groups make no difference.
+    The groups, of one size, follow one another in ``x`` (num_groups * B, C, H, W), and each moves
+    the running statistics. In evaluation mode these are fixed and groups make no difference.
     """
     if num_groups == 1 or not norm.training:
         return norm(x)
-    return torch.cat([norm(group) for group in x.chunk(num_groups)])
+    groups = x.chunk(num_groups)
+    if not isinstance(norm, nn.BatchNorm2d):  # SyncBatchNorm, of several GPUs
+        return torch.cat([norm(group) for group in groups])
+    assert norm.num_batches_tracked is not None and norm.momentum is not None
+    norm.num_batches_tracked += num_groups
+    apply = partial(
+        F.batch_norm, running_mean=norm.running_mean, running_var=norm.running_var,
+        weight=norm.weight, bias=norm.bias, training=True, momentum=norm.momentum, eps=norm.eps,
+    )  # fmt: skip
+    return torch.cat([apply(group) for group in groups])
 
 
 class DoubleConv(nn.Module):
@@ -129,5 +139,11 @@ def depth_to_space(x: Tensor) -> Tensor:
 
 def space_to_depth(x: Tensor) -> Tensor:
     """Inverse of :func:`depth_to_space`: (B, C, 2H, 2W) to (B, 4C, H, W)."""
-    quarters = [x[:, :, dy::2, dx::2] for dy in (0, 1) for dx in (0, 1)]
-    return torch.cat(quarters, dim=1)
+    batch, channels, height, width = x.shape
+    subpixels = x.view(batch, channels, height // 2, 2, width // 2, 2)  # (B, C, H, dy, W, dx)
+    if x.is_contiguous(memory_format=torch.channels_last):
+        pixels = subpixels.permute(0, 2, 4, 3, 5, 1)  # (B, H, W, dy, dx, C)
+        pixels = pixels.reshape(batch, height // 2, width // 2, 4 * channels)
+        return pixels.permute(0, 3, 1, 2)
+    quarters = subpixels.permute(0, 3, 5, 1, 2, 4)  # (B, dy, dx, C, H, W)
+    return quarters.reshape(batch, 4 * channels, height // 2, width // 2)

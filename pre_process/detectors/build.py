@@ -137,7 +137,7 @@ def build_detector(config: BoxConfig, device: str, dataset: DataSet | None = Non
 def _build_motion(config: BoxConfig, device: str, dataset: DataSet | None) -> Any:
     from pre_process.detectors.motion import MotionDetector
 
-    return MotionDetector()
+    return MotionDetector(tallest=config.tallest)
 
 
 def _build_yolox(config: BoxConfig, device: str, dataset: DataSet | None) -> Any:

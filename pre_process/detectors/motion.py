@@ -9,9 +9,11 @@ import numpy as np
 
 from datasets.manifest import VideoEntry
 from pre_process.detectors.base import Detector
+from pre_process.detectors.silhouettes import TypicalHeight, take_apart
 
 # Larger frames are made smaller first: a box does not need more pixels than this.
 _LONGEST_SIDE = 640
+_SMALLEST = 100  # square pixels of a box that tells the typical height
 
 
 class MotionDetector(Detector):
@@ -34,6 +36,8 @@ class MotionDetector(Detector):
         gradient_threshold: grey levels between two frames from which a pixel has changed.
         reach: side in pixels of the square around a changed pixel.
         gap: share of the frame height that is closed inside a silhouette.
+        tallest: typical heights beyond which a silhouette is taken for several people, one above
+            the other, and taken apart; 0: never.
     """
 
     has_regions = True
@@ -45,12 +49,14 @@ class MotionDetector(Detector):
         gradient_threshold: float = 8.0,
         reach: int = 5,
         gap: float = 1 / 27,
+        tallest: float = 0.0,
     ) -> None:
         self._history = history
         self._background_threshold = background_threshold
         self._gradient_threshold = gradient_threshold
         self._reach = np.ones((reach, reach), np.uint8)
         self._gap = gap
+        self._tallest = tallest
         self.start(None)
 
     def start(self, entry: VideoEntry | None) -> None:
@@ -59,6 +65,7 @@ class MotionDetector(Detector):
             self._history, self._background_threshold, detectShadows=False
         )
         self._previous: np.ndarray | None = None
+        self._typical = TypicalHeight()
 
     def detect(self, frames: Sequence[np.ndarray]) -> list[np.ndarray]:
         """See ``Detector.detect``."""
@@ -68,10 +75,28 @@ class MotionDetector(Detector):
         scale = min(1.0, _LONGEST_SIDE / max(frame.shape[:2]))
         if scale < 1:
             frame = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        silhouettes = self._close_gaps(self._moving_pixels(cv2.GaussianBlur(frame, (3, 3), 0)))
-        statistics = cv2.connectedComponentsWithStats(silhouettes, connectivity=8)[2]
-        x, y, width, height = statistics[1:, :4].T.astype(np.float32) / scale
-        return np.stack([x, y, x + width, y + height, np.ones_like(x)], axis=1)
+        moving = self._moving_pixels(cv2.GaussianBlur(frame, (3, 3), 0))
+        boxes = self._boxes(moving, self._close_gaps(moving)) / scale
+        return np.insert(boxes, 4, 1, axis=1)
+
+    def _boxes(self, moving: np.ndarray, closed: np.ndarray) -> np.ndarray:
+        """Boxes (n,4) float32 of what moves, by its silhouettes with gaps closed."""
+        _, labels, statistics, _ = cv2.connectedComponentsWithStats(closed, connectivity=8)
+        x, y, width, height = statistics[1:, :4].T.astype(np.float32)
+        boxes = np.stack([x, y, x + width, y + height], axis=1)
+        if not self._tallest:
+            return boxes
+        limit = self._tallest * self._typical()
+        self._typical.push(height[width * height >= _SMALLEST])
+        too_tall = height > limit
+        parts = [boxes[~too_tall]]
+        for number in np.flatnonzero(too_tall):
+            x1, y1, x2, y2 = boxes[number].astype(int).tolist()
+            window = np.s_[y1:y2, x1:x2]
+            own = np.where(labels[window] == number + 1, moving[window], 0)
+            apart = take_apart(own, limit, self._gap * len(moving))
+            parts.append(apart + np.array([x1, y1, x1, y1], np.float32))
+        return np.concatenate(parts)
 
     def _moving_pixels(self, blurred: np.ndarray) -> np.ndarray:
         foreground = self._background.apply(blurred)

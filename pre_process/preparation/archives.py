@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from utils.errors import UserError
 from utils.files import atomic_folder, require_free_space, sha256_file
+from utils.run_folder import sole_writer
 from utils.untrusted.text import printable
 
 # zipfile and tarfile let the errors of many parts through: bad numbers, names, methods, passwords.
@@ -26,7 +27,9 @@ _DAMAGED = (
     tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError,
     ValueError, NotImplementedError, RuntimeError,
 )  # fmt: skip
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
+_OF_THE_DISK = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ def unpack(archive: Path, parent: Path) -> Path:
         with _open(archive) as opened:
             members = list(_members(opened, archive))
             require_free_space(parent, sum(member.size for member in members), "unpacking")
-            with atomic_folder(folder) as temporary:
+            # What a killed run unpacked in part is removed: archives are large.
+            with sole_writer(parent, "wait for it"), atomic_folder(folder) as temporary:
                 for member in tqdm(members, desc=f"unpack {printable(archive.name)}", unit="file"):
                     _extract(member, temporary, archive)
     except OSError as error:

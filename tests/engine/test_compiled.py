@@ -11,8 +11,13 @@ import torch
 import torch._inductor.config
 
 from engine import compiled
-from engine.compiled import StepNetwork, proven
-from tests.engine.test_trainer import Autoencoding, Batches, make_model, run_stage
+from engine.compiled import StepLoss, Trial, proven
+from engine.stage import StageTask
+from finetune import JointTraining
+from models.hf2vad.hf2vad import build_hf2vad
+from tests.engine.test_cuda_devices import cube_batch, task_of
+from tests.engine.test_trainer import Autoencoding, Batch, Batches, make_model, run_stage
+from tests.helpers.fabricated import MEMAE, VUNET
 from utils.errors import UserError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -26,18 +31,31 @@ def losses(folder) -> list[float]:
     return [json.loads(line)["total"] for line in lines]
 
 
-def gradients(network, batch) -> torch.Tensor:
-    total = Autoencoding().loss(network, batch)["total"]
+def gradients(loss, batch) -> torch.Tensor:
+    total = loss(batch)["total"]
     total.backward()
-    return total.detach()
+    return total
+
+
+class PureAutoencoding(StageTask):
+    """As ``Autoencoding``, with a loss that is compiled with the network."""
+
+    def inputs(self, batch):
+        return (batch.rows,)
+
+    def terms(self, model, rows):
+        return Autoencoding().loss(model, Batch(rows, 1.0))
+
+    def describe_normal(self, model):
+        return Autoencoding().describe_normal(model)
 
 
 @needs_compiler
 def test_a_compiled_run_has_the_losses_of_a_plain_one(tmp_path, monkeypatch):
     """With BatchNorm and dropout; each epoch's last batch is smaller and stays uncompiled."""
     monkeypatch.setattr(torch._inductor.config, "compile_threads", 1)  # no pool of processes
-    plain = run_stage(tmp_path / "plain", batch_size=10)
-    fast = run_stage(tmp_path / "fast", batch_size=10, compiled="on")
+    plain = run_stage(tmp_path / "plain", batch_size=10, task=PureAutoencoding())
+    fast = run_stage(tmp_path / "fast", batch_size=10, task=PureAutoencoding(), compiled="on")
     assert losses(tmp_path / "fast") == pytest.approx(losses(tmp_path / "plain"), rel=1e-5)
     assert fast["model"].keys() == plain["model"].keys()
     # Not 0.bias, which BatchNorm undoes: its gradient is rounding alone, and Adam enlarges it.
@@ -45,15 +63,33 @@ def test_a_compiled_run_has_the_losses_of_a_plain_one(tmp_path, monkeypatch):
         torch.testing.assert_close(fast["model"][key], plain["model"][key], rtol=1e-3, atol=1e-4)
 
 
-def trial(monkeypatch, change=lambda network: network, seconds=(2.0, 1.0)):
-    """A trial of a network whose compiled equal is ``change`` of it and takes ``seconds[1]``."""
+def test_stage_3_is_one_graph_with_its_loss():
+    """A break would end a GPU's recorded graph; stages 1 and 2 are parts of this one."""
+    task = task_of(JointTraining, build_hf2vad(MEMAE, VUNET), CPU)
+    network = StepLoss(task, task.model, "off", CPU, "fp32").terms
+    whole = torch.compile(network, backend="eager", fullgraph=True, dynamic=False)
+    inputs, results = task.inputs(cube_batch()), []
+    for terms in (whole, network):
+        torch.manual_seed(0)
+        results.append({name: term.detach() for name, term in terms(*inputs).items()})
+    torch.testing.assert_close(*results)
+
+
+def trial(monkeypatch, change=lambda terms: terms, seconds=(2.0, 1.0)):
+    """A trial of a loss whose compiled equal is ``change`` of it and takes ``seconds[1]``."""
     network, batch = make_model().train(), next(Batches().epoch(0))
-    monkeypatch.setattr(compiled, "compile_network", lambda plain, device: change(plain))
     clock = iter([0.0, 0.0, 5 * seconds[0], 0.0, 5 * seconds[1], 9.0])
     monkeypatch.setattr(compiled, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     before = {key: value.clone() for key, value in network.state_dict().items()}
     random = torch.get_rng_state()
-    chosen = proven(network, CPU, "fp32", batch, gradients)
+
+    def plain(batch):
+        return Autoencoding().loss(network, batch)
+
+    def fast(batch):
+        return change(plain(batch))
+
+    chosen = proven(Trial(network, CPU, batch, gradients), plain, fast, "fp32")
     assert torch.equal(torch.get_rng_state(), random)
     for key, value in network.state_dict().items():
         assert torch.equal(value, before[key]), key
@@ -74,41 +110,44 @@ def test_what_is_not_faster_is_left(monkeypatch, capsys):
 
 
 def test_what_changes_the_loss_is_left(monkeypatch):
-    class Doubled(torch.nn.Module):
-        def __init__(self, network):
-            super().__init__()
-            self.network = network
-
-        def forward(self, rows):
-            return 2 * self.network(rows)
-
-    assert trial(monkeypatch, Doubled) is None
+    assert trial(monkeypatch, lambda terms: {"total": 1.01 * terms["total"]}) is None
 
 
 def test_a_compiler_that_fails_is_no_reason_not_to_train(monkeypatch, capsys):
-    class Failing(torch.nn.Module):
-        def forward(self, rows):
-            raise RuntimeError("no Triton here\nand more")
+    def failing(terms):
+        raise RuntimeError("no Triton here\nand more")
 
-    assert trial(monkeypatch, lambda _: Failing()) is None
+    assert trial(monkeypatch, failing) is None
     assert "run.compile: off, for it failed: no Triton here\n" in capsys.readouterr().out
 
 
 def test_on_without_a_compiler_says_what_is_missing(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(UserError, match=r"run\.compile.*no-such-compiler; install one"):
-        StepNetwork(make_model(), "on", CPU, "fp32", True)
+        StepLoss(Autoencoding(), make_model(), "on", CPU, "fp32")
 
 
 def test_auto_tries_once_and_only_where_it_may_pay(monkeypatch):
     tried = []
     monkeypatch.setattr(compiled, "proven", lambda *given: tried.append(given))
+    monkeypatch.setattr(compiled, "compile_network", lambda network, device: network)
     monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: None)
-    network = make_model()
-    for device, fixed in ((CPU, True), (CUDA, False)):
-        StepNetwork(network, "auto", device, "fp32", fixed)(None, True, gradients)
+    network, keeping = make_model(), Autoencoding()
+    keeping.memory = "a bank"
+    for task, device in ((Autoencoding(), CPU), (keeping, CUDA)):
+        StepLoss(task, network, "auto", device, "fp32")(None, True, gradients)
     assert not tried
-    networks = StepNetwork(network, "auto", CUDA, "fp32", True)
+    loss = StepLoss(Autoencoding(), network, "auto", CUDA, "fp32")
     for whole in (False, True, True):
-        assert networks(None, whole, gradients) is network
+        assert loss(None, whole, gradients) == loss.plain
     assert len(tried) == 1
+
+
+def test_network_and_loss_are_compiled_as_one_where_the_loss_keeps_nothing(monkeypatch):
+    given = []
+    monkeypatch.setattr(compiled, "_require_compiler", lambda device: None)
+    monkeypatch.setattr(compiled, "compile_network", lambda network, _: given.append(network))
+    network = make_model()
+    for task in (Autoencoding(), PureAutoencoding()):
+        StepLoss(task, network, "on", CPU, "fp32")
+    assert given[0] is network and given[1].network is network and given[1] is not network

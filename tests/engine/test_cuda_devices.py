@@ -75,27 +75,30 @@ def loss_of(task: Any, batch: Any, device: torch.device, precision: str) -> None
 WHERE = [(META, "fp32"), (CUDA, "fp32"), (CUDA, "bf16")]
 
 
-@pytest.mark.parametrize(("device", "precision"), WHERE)
-def test_stage_1(monkeypatch, device, precision):
-    with valueless(device, monkeypatch):
-        task = task_of(ml_memAE_sc_train.FlowReconstruction, MLMemAESC(**MEMAE), device)
-        loss_of(task, cube_batch(), device, precision)
+# Whole steps of HF2-VAD's stages on META: tests/engine/test_cuda_reading.py.
 
 
-@pytest.mark.parametrize(("device", "precision"), WHERE)
-def test_stage_2(monkeypatch, device, precision):
-    with valueless(device, monkeypatch):
-        task = task_of(train.FramePrediction, build_hf2vad(MEMAE, VUNET), device)
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_stage_1(monkeypatch, precision):
+    with valueless(CUDA, monkeypatch):
+        task = task_of(ml_memAE_sc_train.FlowReconstruction, MLMemAESC(**MEMAE), CUDA)
+        loss_of(task, cube_batch(), CUDA, precision)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_stage_2(monkeypatch, precision):
+    with valueless(CUDA, monkeypatch):
+        task = task_of(train.FramePrediction, build_hf2vad(MEMAE, VUNET), CUDA)
         task.model.freeze_memae()
         task.settings = task.settings.model_copy(update={"keep_flow_recon": False})
-        loss_of(task, cube_batch(), device, precision)
+        loss_of(task, cube_batch(), CUDA, precision)
 
 
-@pytest.mark.parametrize(("device", "precision"), WHERE)
-def test_stage_3(monkeypatch, device, precision):
-    with valueless(device, monkeypatch):
-        task = task_of(finetune.JointTraining, build_hf2vad(MEMAE, VUNET), device)
-        loss_of(task, cube_batch(), device, precision)
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_stage_3(monkeypatch, precision):
+    with valueless(CUDA, monkeypatch):
+        task = task_of(finetune.JointTraining, build_hf2vad(MEMAE, VUNET), CUDA)
+        loss_of(task, cube_batch(), CUDA, precision)
 
 
 @pytest.mark.parametrize("auxiliary", [False, True])

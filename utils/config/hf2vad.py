@@ -91,6 +91,8 @@ class BoxConfig(Block):
     score_threshold: Fraction = 0.5
     min_area: NonNegative = 100  # pixels
     cover_threshold: Fraction = 0.6
+    # motion: a silhouette taller than this many typical ones is taken apart; 0: none is
+    tallest: NonNegative = 0.0
     tiles: Positive = 1  # yolox: tiles along the longer side (enlarged, overlapping)
     batch_size: Positive = 8
     moving_regions: MovingRegionConfig = MovingRegionConfig()

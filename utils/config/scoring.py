@@ -15,6 +15,7 @@ class AppearanceConfig(Block):
 
     backbone: str = "efficientnet_lite0"  # or one of torchvision (resnet18), or open_clip:ViT-B-32
     weights: str = ""  # file; empty: the package's own
+    size: Annotated[int, Field(ge=0, le=1024)] = 0  # pixels it is enlarged to; 0: the backbone's
     neighbours: Positive = 1
 
 

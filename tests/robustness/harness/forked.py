@@ -7,52 +7,42 @@ not have run a backward pass: torch's gradient threads do not survive a fork.
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
+
+from tests.robustness.harness.changes import Kill, Recorder
 
 TIMEOUT = 180.0  # seconds; a run that takes longer hangs
-_CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link")
-
-
-@dataclass(frozen=True)
-class Kill:
-    """When to kill a run, or to fill its disk; one of the first four is set.
-
-    Attributes:
-        after_seconds: SIGKILL from outside, this long after the start.
-        at_operation: SIGKILL at the n-th change of a file (opened for writing, renamed, removed).
-        at_byte: the system ends the process in the middle of the write that makes a file longer.
-        full_at_byte: no kill: writes that make a file longer fail, as those on a full disk do.
-        delay: seconds from the operation to the kill.
-    """
-
-    after_seconds: float | None = None
-    at_operation: int | None = None
-    at_byte: int | None = None
-    full_at_byte: int | None = None
-    delay: float = 0.0
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: exit code (negative: the signal), seconds, changes of files it made."""
+    """How a run ended: exit code (negative: the signal), seconds."""
 
     code: int
     seconds: float
-    operations: int
 
 
 def run(
-    main: Callable[..., None], argv: Sequence[str], log: Path, kill: Kill | None = None
+    main: Callable[..., None],
+    argv: Sequence[str],
+    log: Path,
+    kill: Kill | None = None,
+    changes: Path | None = None,
 ) -> Outcome:
     """Run ``main(argv)`` in a fork; what it prints is appended to ``log``.
+
+    Args:
+        main, argv: the script and its command line.
+        log: gets standard output and error, by a pipe: limits on files' lengths are not on it.
+        kill: when to stop it.
+        changes: file for the changes that a run made which came to its end (``changes.load``).
 
     Raises:
         TimeoutError: it hung; it was killed.
@@ -62,18 +52,22 @@ def run(
     child = os.fork()
     if child == 0:
         os.close(reading)
-        _run_child(main, argv, log, kill, writing)
+        _run_child(main, argv, kill, writing, changes)
     os.close(writing)
-    code = _wait(child, begun, kill.after_seconds if kill else None)
-    told = os.read(reading, 64)
-    os.close(reading)
-    return Outcome(code, time.monotonic() - begun, int(told or b"0"))
+    os.set_blocking(reading, False)
+    with log.open("ab") as out:
+        try:
+            code = _wait(child, begun, kill.after_seconds if kill else None, reading, out)
+        finally:
+            os.close(reading)
+    return Outcome(code, time.monotonic() - begun)
 
 
-def _wait(child: int, begun: float, kill_after: float | None) -> int:
+def _wait(child: int, begun: float, kill_after: float | None, reading: int, out: BinaryIO) -> int:
     """Wait for the end of the child and kill its whole group on the way."""
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)
+        _drain(reading, out)
         if ended:
             return os.waitstatus_to_exitcode(status)
         spent = time.monotonic() - begun
@@ -86,6 +80,14 @@ def _wait(child: int, begun: float, kill_after: float | None) -> int:
         time.sleep(0.002)
 
 
+def _drain(reading: int, out: BinaryIO) -> None:
+    try:
+        while data := os.read(reading, 1 << 16):
+            out.write(data)
+    except BlockingIOError:
+        pass
+
+
 def _kill_group(child: int) -> None:
     try:
         os.killpg(child, signal.SIGKILL)
@@ -94,21 +96,16 @@ def _kill_group(child: int) -> None:
 
 
 def _run_child(
-    main: Callable[..., None], argv: Sequence[str], log: Path, kill: Kill | None, pipe: int
+    main: Callable[..., None],
+    argv: Sequence[str],
+    kill: Kill | None,
+    output: int,
+    changes: Path | None,
 ) -> None:
     os.setsid()
-    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(handle, 1)
-    os.dup2(handle, 2)
-    changes = _count_changes(kill)
-    if kill is not None and kill.at_byte is not None:
-        # Python ignores this signal and would raise an error; left alone it ends the process
-        # inside the write, with no chance to clean up.
-        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    longest = kill and (kill.at_byte or kill.full_at_byte)
-    if longest:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (longest, longest))
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    recorder = Recorder(kill)
     code = 0
     try:
         main([str(each) for each in argv])
@@ -119,32 +116,6 @@ def _run_child(
         code = 70
     sys.stdout.flush()
     sys.stderr.flush()
-    os.write(pipe, str(changes[0]).encode())
+    if changes is not None:
+        recorder.save(changes)
     os._exit(code)  # nothing of the parent is to be cleaned up here
-
-
-def _count_changes(kill: Kill | None) -> list[int]:
-    """Count changes of files in a list's only item; kill this process at the one asked for."""
-    changes = [0]
-
-    def watch(event: str, arguments: tuple) -> None:
-        writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & os.O_ACCMODE
-        if not (writes or event in _CHANGES):
-            return
-        changes[0] += 1
-        if kill is not None and changes[0] == kill.at_operation:
-            _kill_soon(kill.delay)
-
-    sys.addaudithook(watch)
-    return changes
-
-
-def _kill_soon(delay: float) -> None:
-    def kill_all() -> None:
-        time.sleep(delay)
-        os.killpg(0, signal.SIGKILL)
-
-    if delay:
-        threading.Thread(target=kill_all, daemon=True).start()
-    else:
-        kill_all()

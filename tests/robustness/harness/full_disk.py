@@ -14,16 +14,15 @@ import re
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import torch
 
-from tests.robustness.harness.forked import Kill, run
+from tests.robustness.harness.forked import run
 from tests.robustness.harness.kill import Trial, tail
 from tests.robustness.harness.scenes import build
-
-_SHORTEST = 1024  # bytes; what a program says must fit
 
 
 class FullDisk(Trial):
@@ -37,7 +36,8 @@ class FullDisk(Trial):
         """
         self.scene.clear()
         self.log.unlink(missing_ok=True)
-        limit = Kill(full_at_byte=chance.randrange(_SHORTEST, self.largest))
+        place = self.in_a_write(chance)
+        limit = replace(place, at_byte=None, full_at_byte=place.at_byte)
         outcome = run(self.scene.main, self.scene.argv, self.log, limit)
         said = tail(self.log)
         last = said.splitlines()[-1] if said else ""

@@ -17,6 +17,7 @@ import cv2
 import joblib
 import numpy as np
 import scipy.io
+from hypothesis.strategies import SearchStrategy
 
 from datasets.features.files import open_feature_file
 from datasets.image_folders import read_image
@@ -31,12 +32,14 @@ from pre_process.preparation.archives import unpack
 from published.chunks import open_chunk
 from tests.helpers.tiny_checkpoint import write_checkpoint
 from tests.repository.test_structure import ROOT
+from tests.robustness.harness.damage import Damage
 from utils.checkpoint import load_checkpoint
 from utils.config.load import load_config
 from utils.safe_pickle import load_npy, load_pickle
 
 _LENGTHS = {"01": 12, "02": 9}
 CANARY = "canary"  # the file that hostile files would make
+UNPACKED = "unpacked"  # the folder of archives' content
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Reader:
         read: what reads it.
         share: of the cases, against 1 for the others; less where a case takes long.
         longest: seconds a case may take.
+        damages: to ``good``; default: of its bytes.
+        label: in the table; default: the name.
     """
 
     name: str
@@ -56,6 +61,8 @@ class Reader:
     read: Callable[[Path], Any]
     share: float = 1.0
     longest: int = 10
+    damages: SearchStrategy[Damage] | None = None
+    label: str = ""
 
 
 class _Evil:
@@ -72,8 +79,7 @@ def readers(folder: Path) -> list[Reader]:
     """All kinds of files; ``folder`` is where they will lie."""
     return [
         *_configurations(), *_labels(folder), *_arrays(folder), *_pictures(), *_videos(folder),
-        Reader("a.zip", _written(_zip), lambda path: unpack(path, folder / "unpacked")),
-        Reader("a.tar.gz", _written(_tar), lambda path: unpack(path, folder / "unpacked")),
+        *_archives(folder),
     ]  # fmt: skip
 
 
@@ -83,7 +89,7 @@ def _configurations() -> list[Reader]:
         return lambda path: load_config(path, [], system)
 
     paths = sorted((ROOT / "cfgs").glob("*.yaml"))
-    return [Reader(path.name, path.read_bytes(), read(path.name)) for path in paths]
+    return [Reader(path.name, path.read_bytes(), read(path.name), 0.2) for path in paths]
 
 
 def _labels(folder: Path) -> list[Reader]:
@@ -182,18 +188,38 @@ def _written(write: Callable[[io.BytesIO], Any]) -> bytes:
     return stream.getvalue()
 
 
-def _zip(stream: io.BytesIO) -> None:
+def _archives(folder: Path) -> list[Reader]:
+    """Two good ones, and some with a member that would land elsewhere or leads there."""
+    names = {"parent": "../escaped", "deeper": "b/../../escaped", "absolute": f"{folder}/escaped"}
+    link = tarfile.TarInfo("link")
+    link.type, link.linkname = tarfile.SYMTYPE, "../.."
+    files = {
+        "a.zip": _zip("a/1.txt"),
+        "a.tar.gz": _tar(tarfile.TarInfo("a/1.txt")),
+        **{f"evil_{kind}.zip": _zip(name) for kind, name in names.items()},
+        **{f"evil_{kind}.tar.gz": _tar(tarfile.TarInfo(name)) for kind, name in names.items()},
+        "evil_link.tar.gz": _tar(link, tarfile.TarInfo("link/escaped")),
+    }
+
+    def read(path: Path) -> Any:
+        return unpack(path, folder / UNPACKED)
+
+    return [
+        Reader(name, good, read, 1.0 if name[0] == "a" else 0.3) for name, good in files.items()
+    ]
+
+
+def _zip(name: str) -> bytes:
+    stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
-        for name in ("a/1.txt", "../escaped", "/tmp/escaped", "b/../../escaped"):
-            archive.writestr(name, "text")
+        archive.writestr(name, "text")
+    return stream.getvalue()
 
 
-def _tar(stream: io.BytesIO) -> None:
+def _tar(*members: tarfile.TarInfo) -> bytes:
+    stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as archive:
-        link = tarfile.TarInfo("link")
-        link.type, link.linkname = tarfile.SYMTYPE, "../.."
-        archive.addfile(link)
-        for name in ("a.txt", "link/escaped", "../escaped"):
-            info = tarfile.TarInfo(name)
-            info.size = 4
-            archive.addfile(info, io.BytesIO(b"text"))
+        for member in members:
+            member.size = 4 * member.isfile()
+            archive.addfile(member, io.BytesIO(b"text"))
+    return stream.getvalue()

@@ -13,33 +13,50 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
+import openvino  # noqa: F401 - here once, not in every fork
 import torch
 
-from tests.robustness.harness.forked import Kill, Outcome, run
+from tests.robustness.harness.changes import Kill, Written, half_written, kind, load, written
+from tests.robustness.harness.contents import differences
+from tests.robustness.harness.forked import Outcome, run
 from tests.robustness.harness.scenes import Scene, build
 
 _MOST_IN_A_ROW = 4  # kills before a run is left alone
 
 
 class Trial:
-    """A scene, what it leaves when nobody kills it, and the count of kills it got through."""
+    """A scene, what it leaves when nobody kills it, and the count of kills it got through.
+
+    Attributes:
+        kinds: kills of each kind.
+        cut: kills that left a file half-written, by the kind of file.
+        comparisons: runs to the end that were compared with the unkilled one.
+    """
 
     def __init__(self, name: str, scene: Scene, log: Path) -> None:
         self.name, self.scene, self.log = name, scene, log
         scene.clear()
-        self.whole = self.attempt(None)
+        record = log.with_name("changes.json")
+        self.whole = self.attempt(None, record)
         self.expected = scene.content(scene.output)
-        sizes = [path.stat().st_size for path in scene.output.rglob("*") if path.is_file()]
-        self.largest = max(sizes)
+        changes, ends = load(record)
+        self.operations = len(changes)
+        self.writes: dict[str, list[Written]] = {}
+        for each in written(changes, ends, scene.output):
+            self.writes.setdefault(kind(each.name), []).append(each)
+        self.whole_sizes = {
+            name: {each.size for each in files} for name, files in self.writes.items()
+        }
+        self._names: list[str] = []  # of files whose writing is still to be killed in this round
         self.kinds: Counter[str] = Counter()
+        self.cut: Counter[str] = Counter()
         self.comparisons = 0
 
-    def attempt(self, kill: Kill | None) -> Outcome:
+    def attempt(self, kill: Kill | None, record: Path | None = None) -> Outcome:
         """One run; it has to end well or be killed."""
-        outcome = run(self.scene.main, self.scene.argv, self.log, kill)
+        outcome = run(self.scene.main, self.scene.argv, self.log, kill, record)
         if outcome.code not in (0, -9, -25) or (kill is None and outcome.code):
             raise SystemExit(f"{self.name}: exit code {outcome.code} ({kill})\n{tail(self.log)}")
         return outcome
@@ -53,25 +70,36 @@ class Trial:
         self.scene.clear()
         done: list[str] = []
         for _ in range(min(kills, _MOST_IN_A_ROW)):
-            kind, kill = self.draw(chance)
-            if self.attempt(kill).code == 0:
+            when, kill = self.draw(chance)
+            code = self.attempt(kill).code
+            if code == 0:
                 break
-            done.append(f"{kind}: {kill}")
-            self.kinds[kind] += 1
+            done.append(f"{when}: {kill}")
+            self.kinds[when] += 1
+            length = kill.at_byte if code == -25 else None
+            self.cut.update(half_written(self.scene.output, self.whole_sizes, length))
         self.attempt(None)
         self.compare(done)
         return len(done)
 
     def draw(self, chance: random.Random) -> tuple[str, Kill]:
-        """A moment, the change of a file, or a byte of one; all drawn from the unkilled run."""
-        kind = chance.choice(("moment", "file", "file, a little later", "write"))
-        operation = chance.randint(1, self.whole.operations)
-        return kind, {
+        """A time, the change of a file, or a byte of one; half of them are bytes."""
+        when = chance.choice(("moment", "file", "file, a little later", *("write",) * 3))
+        operation = chance.randint(1, self.operations)
+        if when == "write":
+            return when, self.in_a_write(chance)
+        return when, {
             "moment": Kill(after_seconds=chance.uniform(0.0, self.whole.seconds)),
             "file": Kill(at_operation=operation),
             "file, a little later": Kill(at_operation=operation, delay=chance.uniform(0, 0.01)),
-            "write": Kill(at_byte=chance.randrange(64, self.largest)),
-        }[kind]
+        }[when]
+
+    def in_a_write(self, chance: random.Random) -> Kill:
+        """A random byte of the next kind of file: each has its turn, before one has a second."""
+        self._names = self._names or chance.sample(sorted(self.writes), len(self.writes))
+        file = chance.choice(self.writes[self._names.pop()])
+        since = chance.choice((file.after_another, file.before_it))
+        return Kill(at_byte=chance.randrange(file.size), from_operation=since)
 
     def compare(self, done: Sequence[str]) -> None:
         """Everything has to be as in the run that was not killed."""
@@ -86,12 +114,14 @@ class Trial:
                 f"{str(found.get(first))[:600]}\ninstead of {str(self.expected.get(first))[:600]}"
             )
 
-
-def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
-    """Names of what only one of both has, or what differs."""
-    none = object()
-    names = sorted(found.keys() | expected.keys())
-    return [key for key in names if found.get(key, none) != expected.get(key, none)]
+    def told(self) -> str:
+        """A line of what was killed, and one of the files that were left half-written."""
+        kinds = ", ".join(f"{count} {when}" for when, count in sorted(self.kinds.items()))
+        cut = ", ".join(f"{name} {self.cut[name]}" for name in sorted(self.writes))
+        return (
+            f"{self.name}: {sum(self.kinds.values())} kills ({kinds}), {self.comparisons} "
+            f"comparisons, all equal\n  left half-written: {cut}"
+        )
 
 
 def tail(log: Path, lines: int = 25) -> str:
@@ -104,6 +134,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=1440.0, help="end then, however many")
     parser.add_argument("--scenes", nargs="*", default=[], help="default: all")
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
@@ -114,15 +145,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         scenes = build(root, lambda script, given: run(script, given, log), options.scenes)
         trials = [Trial(name, scene, log) for name, scene in scenes.items()]
         chance, left, turn = random.Random(options.seed), options.kills, 0
-        while left:
+        while left and time.monotonic() - begun < 60 * options.minutes:
             left -= trials[turn % len(trials)].chain(left, chance)
             turn += 1
-        for trial in trials:
-            kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(trial.kinds.items()))
-            print(f"{trial.name}: {sum(trial.kinds.values())} kills ({kinds}), "
-                  f"{trial.comparisons} comparisons, all equal")  # fmt: skip
-        print(f"{options.kills} kills, seed {options.seed}, {time.monotonic() - begun:.0f} s: "
-              "nothing lost")  # fmt: skip
+        print("\n".join(trial.told() for trial in trials))
+        seconds = time.monotonic() - begun
+        print(f"{options.kills - left} kills, seed {options.seed}, {seconds:.0f} s: nothing lost")
 
 
 if __name__ == "__main__":

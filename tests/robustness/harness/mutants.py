@@ -40,6 +40,10 @@ def _kills(scene: str) -> tuple[str, ...]:
     return ("-m", "tests.robustness.harness.kill", "--kills", "8", "--scenes", scene)
 
 
+def _fuzz(*only: str) -> tuple[str, ...]:
+    return ("-m", "tests.robustness.harness.fuzz", "--cases", "24", "--only", *only)
+
+
 def _test(name: str) -> tuple[str, ...]:
     return ("-m", "pytest", "-q", "-x", f"tests/{name}")
 
@@ -75,7 +79,29 @@ MUTANTS = (
            _test("engine/test_hostile_checkpoints.py::test_optimizer_tables_that_do_not_fit")),
     Mutant("archive members may leave the folder", "pre_process/preparation/archives.py",
            "if not target.resolve().is_relative_to(folder.resolve()):", "if False:",
-           _test("pre_process/test_prepare_dataset.py::test_archives_stay_in_their_folder")),
+           _fuzz("evil_parent", "evil_deeper", "evil_absolute")),
+    Mutant("links in archives are left out in silence", "pre_process/preparation/archives.py",
+           "        elif not entry.isdir():", "        elif False:", _fuzz("evil_link")),
+    Mutant("half-unpacked archives of killed runs stay", "pre_process/preparation/archives.py",
+           'with sole_writer(parent, "wait for it"), atomic_folder(folder) as temporary:',
+           "with atomic_folder(folder) as temporary:", _kills("preparation")),
+    Mutant("training state of a checkpoint not checked at all", "engine/state.py",
+           "        require_training_state(checkpoint, self.model, self.optimizer, source)",
+           "        pass", _fuzz("resume frd")),
+    Mutant("checkpoint's tables not checked", "utils/checkpoint.py",
+           "    require_whole(checkpoint, path)", "    pass", _fuzz("infer.py")),
+    Mutant("annotated videos written in place", "visualization/video_writer.py",
+           'self._temporary = path.with_name(f".{path.stem}.part{path.suffix}")',
+           "self._temporary = path", _kills("inference")),
+    Mutant("results of an earlier run stay beside the new ones", "utils/run_folder.py",
+           "        for path in old:\n            path.unlink()", "        pass",
+           _kills("inference")),
+    Mutant("other addresses than cameras' are opened", "inference/sources.py",
+           "if scheme.lower() not in STREAMS:", "if False:",
+           _test("inference/test_addresses.py::test_other_protocols_are_not_opened")),
+    Mutant("an address may lead to local files", "inference/live/capture.py",
+           '_PROTOCOLS = "rtsp,', '_PROTOCOLS = "file,rtsp,',
+           _test("inference/test_addresses.py::test_an_address_leads_to_no_local_file")),
     Mutant("formulas in tables are not escaped", "utils/untrusted/text.py",
            'if safe[:1] in tuple(_FORMULA) else safe', "if False else safe",
            _test("utils/test_text.py")),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+import zipfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 import eval as evaluation
@@ -19,7 +18,7 @@ import infer
 import ml_memAE_sc_train
 import train
 from datasets.toy.features import ToySettings, write_toy_features
-from pre_process import extract_samples, make_pseudo_labels
+from pre_process import extract_samples, make_pseudo_labels, prepare_dataset
 from tests.helpers.fabricated import (
     MEMAE,
     VUNET,
@@ -27,11 +26,12 @@ from tests.helpers.fabricated import (
     write_scene,
     write_training_cubes,
 )
+from tests.helpers.layout_miniatures import ucsd
 from tests.helpers.tiny_checkpoint import write_checkpoint as write_watcher
 from tests.helpers.tiny_videos import make_dataset
+from tests.robustness.harness.contents import results, whole_checkpoints, whole_files
 
 STAGES = {"ml_memae_sc": ml_memAE_sc_train, "cvae": train, "finetune": finetune}
-TABLES = ("frame_scores.csv", "cube_scores.csv", "alarms.json")
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,18 @@ class Scene:
     def clear(self) -> None:
         """As before the first run."""
         shutil.rmtree(self.output, ignore_errors=True)
+
+
+def preparation(root: Path) -> Scene:
+    """A data set and its labels from an archive."""
+    source = ucsd(root / "in", "UCSDped2", 2, [[0, 1, 1], [1, 0, 0]])
+    archive = root / "set.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted(source.rglob("*.*")):
+            file.write(path, path.relative_to(source))
+    output = root / "data" / "set"
+    argv = ("--name", "set", "--source", str(archive), "--output", str(output))
+    return Scene(prepare_dataset.main, argv, output, whole_files)
 
 
 def extraction(root: Path) -> Scene:
@@ -94,7 +106,7 @@ def evaluating(root: Path) -> Scene:
     write_checkpoint(root / "model" / "last.pth", data)
     argv = ("--model_save_path", str(root / "model" / "last.pth"), "--output", str(output),
             "--set", f"data.root={data}")  # fmt: skip
-    return Scene(evaluation.main, argv, output, score_tables)
+    return Scene(evaluation.main, argv, output, results)
 
 
 def inference(root: Path) -> Scene:
@@ -104,12 +116,13 @@ def inference(root: Path) -> Scene:
     output = root / "infer"
     argv = ("--model", str(model), "--source", str(data / "testing" / "frames"),
             "--output", str(output), "--threshold", "0", "--overwrite")  # fmt: skip
-    return Scene(infer.main, argv, output, score_tables)
+    return Scene(infer.main, argv, output, results)
 
 
 def build(root: Path, prepare: Callable[..., Any], names: Sequence[str]) -> dict[str, Scene]:
     """The scenes of the given names; ``prepare(main, argv)`` runs what has to be there before."""
     makers: dict[str, Callable[[Path], Scene]] = {
+        "preparation": preparation,
         "extraction": extraction,
         **{stage: lambda at, stage=stage: training(at, stage, prepare) for stage in STAGES},
         "c2fpl": lambda at: scorer_training(at, prepare),
@@ -118,48 +131,6 @@ def build(root: Path, prepare: Callable[..., Any], names: Sequence[str]) -> dict
         "inference": inference,
     }
     return {name: makers[name](root / name) for name in names or makers}
-
-
-def whole_files(folder: Path) -> dict[str, Any]:
-    """Every file's bytes; nothing half-written may be among them.
-
-    The claim of a killed worker may stay: it says nothing once its video is finished.
-    """
-    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
-
-
-def whole_checkpoints(folder: Path) -> dict[str, Any]:
-    """All that checkpoints hold, to the last bit, and the log without its clock.
-
-    The revision of the code is left out: a commit may come between two runs.
-    """
-    found = {path.name: path.exists() for path in folder.rglob(".*.part*")}
-    for path in sorted(folder.rglob("*.pth")):
-        for key, value in _leaves(torch.load(path, weights_only=True), path.name):
-            if not key.endswith("git_revision"):
-                found[key] = value.numpy().tobytes() if isinstance(value, torch.Tensor) else value
-    for path in folder.rglob("log.jsonl"):
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        found["log.jsonl"] = [{**line, "seconds": 0} for line in lines]
-    return found
-
-
-def score_tables(folder: Path) -> dict[str, Any]:
-    """The bytes of scores and alarms, and the names of everything else."""
-    names = {path.name: None for path in folder.rglob("*") if path.name != ".lock"}
-    return names | {
-        name: (folder / name).read_bytes() for name in TABLES if (folder / name).exists()
-    }
-
-
-def _leaves(tree: Any, name: str) -> Iterator[tuple[str, Any]]:
-    if not isinstance(tree, (dict, list, tuple)):
-        yield name, tree
-        return
-    pairs = tree.items() if isinstance(tree, dict) else enumerate(tree)
-    for key, value in pairs:
-        yield from _leaves(value, f"{name}/{key}")
 
 
 def _training_config(root: Path) -> str:

@@ -24,8 +24,9 @@ import torch
 
 from engine.state import TrainingState
 from tests.helpers.launched import launch
+from tests.robustness.harness.contents import differences
 from tests.robustness.harness.forked import run
-from tests.robustness.harness.kill import differences, tail
+from tests.robustness.harness.kill import tail
 from tests.robustness.harness.scenes import Scene, build
 
 STAGES = ("ml_memae_sc", "cvae", "finetune", "c2fpl", "frd")
