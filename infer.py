@@ -57,7 +57,7 @@ def run_live(predictor: Any, arguments: argparse.Namespace, name: str) -> None:
         with claimed_folder(output, arguments.overwrite):
             echo(f"{name}: {frames.fps:g} frames per second; Ctrl-C ends it; see {output}")
             settings = replace(settings, state=state)
-            watch_live(predictor, frames, arguments.wanted, output, name, settings)
+            watch_live(predictor, frames, arguments.alarm_level, output, name, settings)
 
 
 def run_offline(predictor: Any, arguments: argparse.Namespace, name: str) -> None:
@@ -70,7 +70,7 @@ def run_offline(predictor: Any, arguments: argparse.Namespace, name: str) -> Non
     recordings = fit_recordings(entries, arguments.fps, default_fps, fitted, faults)
     finished = FinishedVideos(output, settings_of_run(predictor.config, arguments))
     goes_on = finished.is_this_run()
-    job = recordings, arguments.wanted, output, name, not arguments.no_video
+    job = recordings, arguments.alarm_level, output, name, not arguments.no_video
     with claimed_folder(output, arguments.overwrite, goes_on):
         rate = recordings[0].fps
         echo(f"{arguments.source}: {len(recordings)} video(s), {rate:g} frames per second")

@@ -58,7 +58,7 @@ def matmul_rate(device: torch.device, dtype: torch.dtype, seconds: float = 1.5) 
 
 
 def matmul_rate_now(device: torch.device, seconds: float = 0.5) -> float:
-    """GFLOP/s of a float32 product at this moment, the median of some: clocks and hosts vary."""
+    """GFLOP/s of a float32 product now, the median of some: clocks and hosts vary."""
     return _as_rate(statistics.median(_product_times(device, torch.float32, seconds)))
 
 

@@ -126,7 +126,7 @@ def describe(name: str, unit: str, per: float, samples: Sequence[Sample]) -> dic
     """A run in numbers.
 
     Args:
-        name: of the run; ``unit``: of its progress, ``per``: how many of them growth is told for.
+        name: of the run; ``unit``: of its progress, ``per``: the number that growth is given for.
         samples: in order.
     """
     found = trend(samples)

@@ -16,20 +16,20 @@ logger = logging.getLogger(__name__)
 
 
 def read_stills(
-    dataset: DataSet, split: str, wanted: Iterable[tuple[str, int]]
+    dataset: DataSet, split: str, pairs: Iterable[tuple[str, int]]
 ) -> Iterator[tuple[tuple[str, int], np.ndarray]]:
     """Read some frames, each video once and no further than needed.
 
     Videos that cannot be read are left out with a warning: their cubes may have outlived them.
 
     Args:
-        wanted: (video name, frame index) pairs, in any order.
+        pairs: (video name, frame index), in any order.
 
     Yields:
         The pair and its frame (H,W,3) uint8 BGR.
     """
     by_video: dict[str, set[int]] = {}
-    for name, frame in wanted:
+    for name, frame in pairs:
         by_video.setdefault(name, set()).add(frame)
     for entry in dataset.videos(split):
         missing = by_video.get(entry.name, set())

@@ -55,7 +55,7 @@ class Alarm:
         start, stop: first frame and one past the last; peak: frame of the highest score.
         score: smoothed score at the peak.
         start_seconds, end_seconds, peak_seconds: when its first frame began, its last one ended
-            and its peak began, in the seconds that the tracker was told.
+            and its peak began, in the seconds that the tracker was given.
     """
 
     video: str
@@ -150,7 +150,7 @@ class AlarmTracker:
 
 
 def alarm_list(
-    threshold: Threshold | None, seen: AlarmStats, alarms: Iterable[Mapping[str, Any]]
+    threshold: Threshold | None, stats: AlarmStats, alarms: Iterable[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """What ``alarms.json`` holds."""
     return {
@@ -158,25 +158,25 @@ def alarm_list(
         "threshold": threshold.value if threshold else None,
         "threshold_source": threshold.source if threshold else "none",
         "expected_on_normal_video": threshold.expected if threshold else "",
-        "seen": seen.as_json(),
+        "seen": stats.as_json(),
         "alarms": list(alarms),
     }
 
 
-def verdict(threshold: Threshold | None, seen: AlarmStats, highest: float | None) -> str:
+def verdict(threshold: Threshold | None, stats: AlarmStats, highest: float | None) -> str:
     """The first sentence of a report.
 
     Args:
         threshold: of the alarms, if there is one.
-        seen: what it brought.
+        stats: alarms and frames above the threshold.
         highest: score of all frames, if there is one.
     """
-    length = duration(seen.seconds)
+    length = duration(stats.seconds)
     top = "no frame was scored" if highest is None else f"the highest score is {highest:.3g}"
     if threshold is None:
         return f"No threshold, so no alarms, in {length} of video; {top}"
-    if seen.alarms:
-        return f"{number_of(seen.alarms, 'alarm')} in {length} of video; {top}"
+    if stats.alarms:
+        return f"{number_of(stats.alarms, 'alarm')} in {length} of video; {top}"
     return f"No alarm in {length} of video; {top}, alarms are from {threshold.value:.3g} on"
 
 
@@ -235,9 +235,9 @@ class AlarmStats:
     def describe(self) -> str:
         """In words; whether the alarms are false only somebody who looks can tell."""
         rate = self.alarms_per_hour
-        told = "" if rate is None else f", {rate:.3g} an hour"
+        rate_text = "" if rate is None else f", {rate:.3g} an hour"
         over = f"{self.alarm_frames} of {self.frames} frames at or above the threshold"
-        return f"{number_of(self.alarms, 'alarm')} in {duration(self.seconds)}{told}; {over}"
+        return f"{number_of(self.alarms, 'alarm')} in {duration(self.seconds)}{rate_text}; {over}"
 
     def as_json(self) -> dict[str, float | None]:
         """All numbers."""

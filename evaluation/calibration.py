@@ -171,7 +171,7 @@ def threshold_for(calibration: Mapping[str, Any], rate: Rate, fps: float) -> flo
 
     Args:
         calibration: from ``calibrate``.
-        rate: what is wanted.
+        rate: of false alarms, the highest allowed.
         fps: frames per second of the video to be watched.
     """
     if rate.unit == "alarms_per_hour":
@@ -218,11 +218,11 @@ def require_same_score(
     if not calibration:
         raise UserError(f"{source}: no threshold was calibrated for it; {remedy}")
     current = describe_score(rule, smoothing)
-    for name, wanted in zip(("score", "smoothing"), current, strict=True):
-        if calibration[name] != wanted:
+    for name, expected in zip(("score", "smoothing"), current, strict=True):
+        if calibration[name] != expected:
             raise UserError(
                 f"{source}: thresholds were calibrated for {name} '{calibration[name]}', not "
-                f"'{wanted}'; {remedy} with the same eval settings"
+                f"'{expected}'; {remedy} with the same eval settings"
             )
     return calibration
 

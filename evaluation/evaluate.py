@@ -53,12 +53,12 @@ class Evaluation:
     alarms: dict[str, float]
     best_on_test: bool = False
     raised: Sequence[Mapping[str, Any]] = ()  # alarms, where videos are watched and not measured
-    seen: str = ""  # their rate, in words
+    alarm_rate: str = ""  # of the scored video, in words
     verdict: str = ""  # what a report of watched videos begins with
 
     @property
     def primary(self) -> Branch:
-        """The branch that the checkpoint is judged by."""
+        """The branch that is the checkpoint's main score."""
         return next(iter(self.branches.values()))
 
     @property
@@ -81,7 +81,7 @@ def evaluate(
 
     Args:
         cubes: the cubes of all test videos.
-        rules: the scores to report, the one to be judged by first.
+        rules: the scores to report, the main one first.
         smoothing: what happens to the scores of each video.
         labels: video -> (num_frames,) of 0 and 1; ``None``: scores only.
         selection: which checkpoint this is and why, in words.

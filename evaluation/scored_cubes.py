@@ -1,4 +1,4 @@
-"""What is kept of test cubes once the model has seen them, and the labels that go with them."""
+"""What is kept of test cubes once they are scored, and the labels that go with them."""
 
 from __future__ import annotations
 

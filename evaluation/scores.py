@@ -163,7 +163,7 @@ def _describe(term: Term) -> str:
 def score_rules(
     stage: str, statistics: Mapping[str, Any], settings: Any, source: str
 ) -> dict[str, ScoreRule]:
-    """The scores that are reported for a checkpoint, the one to be judged by first.
+    """The scores that are reported for a checkpoint, the main one first.
 
     Stages ``cvae`` and ``finetune``: ``hybrid`` (all terms with a weight), ``flow branch``,
     ``frame branch``, one of each density, and ``no learning`` (squared flow, the baseline). Stage

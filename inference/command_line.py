@@ -54,10 +54,10 @@ def add_threshold_arguments(parser: argparse.ArgumentParser) -> None:
         "threshold", "default: the checkpoint's own, calibrated on its training videos"
     )
     add = group.add_mutually_exclusive_group().add_argument
-    add("--threshold", type=finite, dest="wanted", help="alarm from this score on")
-    add("--false_alarms_per_hour", type=Rate.per_hour, dest="wanted", metavar="R",
+    add("--threshold", type=finite, dest="alarm_level", help="alarm from this score on")
+    add("--false_alarms_per_hour", type=Rate.per_hour, dest="alarm_level", metavar="R",
         help="the threshold that gave R alarms per hour of normal training video")  # fmt: skip
-    add("--false_frames_per_thousand", type=Rate.per_thousand, dest="wanted", metavar="R",
+    add("--false_frames_per_thousand", type=Rate.per_thousand, dest="alarm_level", metavar="R",
         help="the threshold that R of 1000 normal training frames reached")  # fmt: skip
 
 
@@ -79,7 +79,7 @@ def fitting(checkpoint: Mapping[str, Any], arguments: argparse.Namespace) -> Fit
 
 def settings_of_run(config: Any, arguments: argparse.Namespace) -> str:
     """What the results of whole videos depend on, beside the videos themselves, as a short hash."""
-    names = ("wanted", "fps", "any_rate", "max_side", "no_video", "backend", "device")
+    names = ("alarm_level", "fps", "any_rate", "max_side", "no_video", "backend", "device")
     options = {name: getattr(arguments, name) for name in names}
     model = sha256_file(arguments.model)
     return digest([model, config.model_dump(mode="json"), options, provenance()["git_revision"]])
@@ -89,7 +89,7 @@ def add_live_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--live`` and what goes with it."""
     add = parser.add_argument_group("live").add_argument
     add("--live", action="store_true",
-        help="judge frames as they come, never looking ahead; a video is played at its own speed; "
+        help="score frames as they come, never looking ahead; a video is played at its own speed; "
         "Ctrl-C ends it")  # fmt: skip
     add("--max_delay", type=positive, default=2.0, metavar="SECONDS",
         help="drop frames that wait longer; inf drops none (default: %(default)s)")  # fmt: skip

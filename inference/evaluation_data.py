@@ -1,4 +1,4 @@
-"""What a checkpoint is judged on: a data set of ours, or published files."""
+"""What a checkpoint is evaluated on: a data set of ours, or published files."""
 
 from __future__ import annotations
 
@@ -142,8 +142,8 @@ def _open_published(
         output = run.published.output_folder
         require_below(output, f"{cfg_file}: eval_root", f"add --output {output}, or another folder")
 
-    def load(wanted: Path) -> dict[str, Any]:
-        each = run if wanted == path else open_published(wanted, cfg_file, overrides)
+    def load(checkpoint: Path) -> dict[str, Any]:
+        each = run if checkpoint == path else open_published(checkpoint, cfg_file, overrides)
         return with_statistics(each, output)
 
     return config, TestData(

@@ -93,7 +93,7 @@ class Fitting:
         raise UserError(
             f"{shown}: {fps:.4g} frames per second, and the model was trained at {self.fps:.4g}: "
             f"everything would seem to move {self.fps / fps:.2g} times as fast. Where the rate is "
-            "told wrongly, pass --fps with the true one; train a model on video of this rate; or "
+            "wrong, pass --fps with the true one; train a model on video of this rate; or "
             "pass --any_rate to score it as it is"
         )
 

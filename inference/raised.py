@@ -37,8 +37,8 @@ def with_alarms(
     rows = [_row(alarm, output) for alarm in alarms]
     scores = np.concatenate(evaluation.primary.scores)
     highest = float(scores.max()) if len(scores) else None
-    told = verdict(evaluation.threshold, stats, highest)
-    return replace(evaluation, raised=rows, seen=stats.describe(), verdict=told), stats
+    text = verdict(evaluation.threshold, stats, highest)
+    return replace(evaluation, raised=rows, alarm_rate=stats.describe(), verdict=text), stats
 
 
 def write_alarms(output: Path, evaluation: Evaluation, stats: AlarmStats) -> None:

@@ -37,8 +37,8 @@ def inflate(stream: BinaryIO, sink: Any, most: int) -> None:
         ValueError: it gives more than ``most`` bytes, as hostile files do.
     """
     written = 0
-    while piece := stream.read(_CHUNK):
-        written += sink.write(piece)
+    while chunk := stream.read(_CHUNK):
+        written += sink.write(chunk)
         if written > most:
             raise ValueError(f"it inflates to more than {most} bytes")
 
@@ -56,8 +56,8 @@ class ReadInPieces:
     def read_writable(self, count: int) -> bytearray:
         """Up to ``count`` bytes that may be written to."""
         data = bytearray()
-        while piece := self._stream.read(min(_CHUNK, count - len(data))):
-            data += piece
+        while chunk := self._stream.read(min(_CHUNK, count - len(data))):
+            data += chunk
         return data
 
 

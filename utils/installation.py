@@ -49,7 +49,7 @@ def _space_fault() -> str:
 
 
 def mend() -> None:
-    """Exchange opencv-python for its headless twin where its X11 libraries are missing.
+    """Exchange opencv-python for its headless build where its X11 libraries are missing.
 
     Servers and containers have no libxcb or libGL, which the windows of opencv-python want. We open
     no window. The requirements go on naming opencv-python, since mmengine and mmcv-lite do: two

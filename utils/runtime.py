@@ -20,20 +20,20 @@ from utils import distributed
 logger = logging.getLogger(__name__)
 
 
-def pick_device(wanted: str) -> torch.device:
+def pick_device(name: str) -> torch.device:
     """Resolve ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; a GPU that is not there gives the CPU.
 
     Processes that a launcher started on one machine get a GPU each, while there are some.
     Where it is the CPU, freed memory is kept from then on: :func:`keep_freed_memory`. Float32
     products of a GPU are float32 from then on: :func:`use_tf32`.
     """
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(wanted)
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
     if device.type == "cuda" and distributed.local_count() > 1 and torch.cuda.is_available():
         device = torch.device("cuda", distributed.local_index() % torch.cuda.device_count())
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        logger.warning("device %s is not there; using the CPU", wanted)
+        logger.warning("device %s is not there; using the CPU", name)
         device = torch.device("cpu")
     if device.type == "cpu":
         keep_freed_memory()

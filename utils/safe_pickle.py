@@ -228,12 +228,12 @@ def _set_byte_order(dtype: Any, state: tuple) -> None:
 
 def _check_values(value: Any) -> Any:
     """Give back ``value``, in which no function, class or joblib array without bytes is left."""
-    pending, seen = [value], {}
+    pending, visited = [value], {}
     while pending:
         part = pending.pop()
-        if id(part) in seen:
+        if id(part) in visited:
             continue
-        seen[id(part)] = part  # kept, so that its id is not given to another
+        visited[id(part)] = part  # kept, so that its id is not given to another
         if callable(part) or isinstance(part, _JoblibArray):
             raise _Refused("a function or a class as a value")
         if isinstance(part, dict):

@@ -93,7 +93,7 @@ class LiveRun:
         before, used = self.status(), processor_seconds(number)
         scored = lambda: self.status()["scored"]  # noqa: E731
         with (
-            viewers(self.address, count, seconds) as seen,
+            viewers(self.address, count, seconds) as viewed,
             watched(scored, min(1.0, seconds / 60), number) as samples,
         ):
             time.sleep(seconds)
@@ -111,11 +111,11 @@ class LiveRun:
             "processor_ms": 1000 * used / frames,
             "alarms": after["alarms"],
             "memory": describe("live", "frames", 1000, samples),
-            "seen": seen,
+            "viewed": viewed,
         }
 
     def status(self) -> dict[str, Any]:
-        """What the page is told."""
+        """What the page reports."""
         with _OPENER.open(self.address + "status", timeout=30) as answer:
             return json.load(answer)
 

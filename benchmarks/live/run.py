@@ -57,7 +57,7 @@ def measure_camera(
 
 def as_row(run: dict[str, Any]) -> list[str]:
     """A line of the table."""
-    seen, memory = run["seen"], run["memory"]
+    viewed, memory = run["viewed"], run["memory"]
     return [
         f"{run['viewers']}",
         f"{run['frames']}",
@@ -69,7 +69,7 @@ def as_row(run: dict[str, Any]) -> list[str]:
         f"{memory['rss_half_mib']:.0f}",
         f"{memory['rss_end_mib']:.0f}",
         f"{memory['verdict']}",
-        f"{seen['pictures'] / seen['seconds']:.1f}" if seen else "-",
+        f"{viewed['pictures'] / viewed['seconds']:.1f}" if viewed else "-",
     ]
 
 

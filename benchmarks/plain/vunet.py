@@ -126,12 +126,14 @@ class Posterior(nn.Module):
         self.blocks = nn.ModuleList(Block(nf, dropout, merge=True) for _ in range(3))
         self.up = Up(nf, nf)
 
-    def forward(self, seen: dict[str, Tensor], sample: bool) -> tuple[list[Tensor], list[Tensor]]:
+    def forward(
+        self, features: dict[str, Tensor], sample: bool
+    ) -> tuple[list[Tensor], list[Tensor]]:
         """Means and latents."""
-        mean4 = self.blocks[0](self.conv1x1(seen["s4_2"]), seen["s4_2"])
+        mean4 = self.blocks[0](self.conv1x1(features["s4_2"]), features["s4_2"])
         z4 = mean4 + torch.randn_like(mean4) if sample else mean4
-        h = self.blocks[1](mean4, self.channel_norm(torch.cat([seen["s4_1"], z4], dim=1)))
-        mean8 = self.blocks[2](self.up(h), seen["s3_2"])
+        h = self.blocks[1](mean4, self.channel_norm(torch.cat([features["s4_1"], z4], dim=1)))
+        mean8 = self.blocks[2](self.up(h), features["s3_2"])
         z8 = mean8 + torch.randn_like(mean8) if sample else mean8
         return [mean4, mean8], [z4, z8]
 
@@ -180,12 +182,12 @@ class Decoder(nn.Module):
         self.blocks = nn.ModuleDict({k: Block(n, dropout, merge=True) for k, n in sizes.items()})
         self.final_layer = NormConv(start, 3, 1)
 
-    def forward(self, h: Tensor, seen: dict[str, Tensor]) -> Tensor:
+    def forward(self, h: Tensor, features: dict[str, Tensor]) -> Tensor:
         """The frame (B, 3, 32, 32)."""
         for up, names in (("s3", ("s2_2", "s2_1")), ("s2", ("s1_2", "s1_1"))):
             h = self.ups[up](h)
             for name in names:
-                h = self.blocks[name](h, seen[name])
+                h = self.blocks[name](h, features[name])
         return torch.sigmoid(self.final_layer(h))
 
 
@@ -204,7 +206,7 @@ class FramePredictor(nn.Module):
         self, history: Tensor, flows: Tensor, sample: bool
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """Predicted frame, posterior means, prior means."""
-        seen = self.f_phi(torch.cat([history, flows], dim=1))
-        q_means, latents = self.zc(seen, sample)
+        features = self.f_phi(torch.cat([history, flows], dim=1))
+        q_means, latents = self.zc(features, sample)
         h, p_means = self.bottleneck(self.e_theta(flows), latents)
-        return self.decoder(h, seen), q_means, p_means
+        return self.decoder(h, features), q_means, p_means

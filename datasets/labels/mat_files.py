@@ -1,6 +1,6 @@
 """MATLAB files, read in a process of their own.
 
-SciPy's reader crashes on some damaged files (a bus error, seen in SciPy 1.17), and a crash cannot
+SciPy's reader crashes on some damaged files (a bus error in SciPy 1.17), and a crash cannot
 be caught. And a small file may unpack to more than the machine has, so that memory is limited. The
 process that reads hands plain arrays back.
 """

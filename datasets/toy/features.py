@@ -4,7 +4,7 @@ Normal features lie near a low-dimensional subspace that all videos share, drift
 vary in length; an anomalous stretch adds a component outside the subspace that swells and fades.
 There are a few kinds of anomaly, each with its own direction, the same in both splits: the scorer
 can only know kinds that occur among the unlabelled training videos. Crops are noisy copies. The
-truth of the training videos is returned, so that pseudo labels can be judged.
+truth of the training videos is returned, so that pseudo labels can be evaluated.
 """
 
 from __future__ import annotations

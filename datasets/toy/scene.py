@@ -113,8 +113,8 @@ def render_video(
             if box is not None and actor.kind != "normal":
                 regions.append(Region(name, index, track, *box))
         frames[index] = _camera(canvas, grain, rng)
-    seen = {region.track for region in regions}
-    return Rendered(frames, regions, {track: actors[track].kind for track in sorted(seen)})
+    visible = {region.track for region in regions}
+    return Rendered(frames, regions, {track: actors[track].kind for track in sorted(visible)})
 
 
 def _draw(canvas: np.ndarray, actor: Actor, frame: int) -> tuple[int, int, int, int] | None:

@@ -125,7 +125,7 @@ class AlarmLog:
         """End the running alarm, if there is one, as when the camera is gone."""
         self._follow(self._tracker.close())
 
-    def seen(self, frames: int, seconds: float) -> AlarmStats:
+    def stats(self, frames: int, seconds: float) -> AlarmStats:
         """The rate of alarms over so much scored video."""
         return AlarmStats(self.count, self.frames_in_alarm, frames, seconds)
 
@@ -140,9 +140,9 @@ class AlarmLog:
     def _has(self, clip: str | None) -> bool:
         return clip is not None and (self._folder / clip).is_file()
 
-    def write(self, seen: AlarmStats) -> None:
+    def write(self, stats: AlarmStats) -> None:
         """Write ``alarms.json``: threshold, rates, the last alarms."""
-        tree = alarm_list(self._threshold, seen, self.records())
+        tree = alarm_list(self._threshold, stats, self.records())
         write_json(self._folder / "alarms.json", tree)
 
     def _follow(self, events: Sequence[AlarmEvent]) -> None:

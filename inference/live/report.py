@@ -33,7 +33,7 @@ def render_live_report(
     title: str,
     facts: Mapping[str, str],
     threshold: Threshold | None,
-    seen: AlarmStats,
+    stats: AlarmStats,
     curve: PeakCurve,
     alarms: Sequence[Mapping[str, Any]],
     pictures: Sequence[AlarmPicture],
@@ -44,7 +44,7 @@ def render_live_report(
         title: heading.
         facts: of the run, name -> text.
         threshold: of the alarms, if there is one.
-        seen: the rate of alarms.
+        stats: the rate of alarms.
         curve: highest scores over time.
         alarms: the last ones, as they stand in ``alarms.json``.
         pictures: of the last ones.
@@ -61,8 +61,8 @@ def render_live_report(
         title=title,
         facts=facts,
         threshold=threshold,
-        seen=seen.describe(),
-        verdict=verdict(threshold, seen, float(np.nanmax(scores)) if len(scores) else None),
+        alarm_rate=stats.describe(),
+        verdict=verdict(threshold, stats, float(np.nanmax(scores)) if len(scores) else None),
         curve=drawn,
         frames_per_bin=curve.frames_per_bin,
         raised=list(alarms),

@@ -133,7 +133,7 @@ class LiveWriter:
             self._reported = now
             echo(f"{time_text(time.time())} {self._state(self._meter.since_mark())}")
             self._files.sync()
-            self._alarms.write(self._alarms.seen(self._num_scored, self._meter.seconds))
+            self._alarms.write(self._alarms.stats(self._num_scored, self._meter.seconds))
         if now - self._part_began >= self._settings.part_seconds:
             self._part_began = now
             self._pictures.roll()
@@ -147,7 +147,7 @@ class LiveWriter:
             lambda: self._clips.close() if self._clips is not None else None,
             self._files.close,
             self._publish,
-            lambda: self._alarms.write(self._alarms.seen(self._num_scored, self._meter.seconds)),
+            lambda: self._alarms.write(self._alarms.stats(self._num_scored, self._meter.seconds)),
             self._write_report,
             *(listener.close for listener in self._settings.listeners),
         )
@@ -198,9 +198,9 @@ class LiveWriter:
             f"{overall.p50:.0f} ms (p50), {overall.p99:.0f} ms (p99)",
             "reconnections": str(frames.reconnected),
         }
-        seen = self._alarms.seen(self._num_scored, meter.seconds)
+        stats = self._alarms.stats(self._num_scored, meter.seconds)
         page = render_live_report(
-            f"{self._name}, live", facts, self._threshold, seen,
+            f"{self._name}, live", facts, self._threshold, stats,
             self._curve, self._alarms.records(), self._alarms.pictures,
         )  # fmt: skip
         write_text(self._folder / "report.html", page)

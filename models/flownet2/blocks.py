@@ -49,7 +49,7 @@ def correlation(first: Tensor, second: Tensor, reach: int = 20, step: int = 2) -
     Displacements are multiples of ``step``, so a position only ever meets those of its own
     phase (row and column modulo ``step``). Per vertical displacement, one batched matrix product
     compares all columns of every row with all columns of the row that it is displaced to; the
-    wanted horizontal displacements are a band of it.
+    allowed horizontal displacements are a band of it.
 
     Args:
         first: (B, C, H, W); H and W multiples of ``step``.

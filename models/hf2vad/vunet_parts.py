@@ -172,4 +172,7 @@ class Decoder(nn.Module):
 
 
 def _draw(mean: Tensor, sample: bool) -> Tensor:
-    return mean + torch.randn_like(mean) if sample else mean
+    if not sample:
+        return mean
+    # Drawn in the order of its indices, so that a seed gives the same latents in any memory layout.
+    return mean + torch.randn_like(mean.contiguous())

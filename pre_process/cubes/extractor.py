@@ -137,12 +137,12 @@ class CubeExtractor:
         return cubes
 
     def _fill_flows(self, first: int, boxes: list[np.ndarray]) -> None:
-        """Compute the flows that cubes ask for; where nothing is seen, none is computed."""
-        wanted: set[int] = set()
+        """Compute the flows that cubes ask for; none where nothing was detected."""
+        needed: set[int] = set()
         for place, each in enumerate(boxes, first):
             if len(each) or self._flow.is_sequential:
-                wanted.update(range(place - NUM_FLOWS + 1, place + 1))
-        missing = sorted(place for place in wanted if self._window[place].flow is None)
+                needed.update(range(place - NUM_FLOWS + 1, place + 1))
+        missing = sorted(place for place in needed if self._window[place].flow is None)
         if not missing:
             return
         before = [self._window[place - 1].frame for place in missing]

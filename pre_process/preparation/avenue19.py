@@ -28,7 +28,7 @@ def cut_avenue19(entries: list[VideoEntry]) -> list[VideoEntry]:
                 f"Avenue19: training video {number:02d} {state}; the cut is for the 16 official "
                 "training videos of Avenue. Prepare it as --name avenue"
             )
-    return [piece for entry in entries for piece in _cut(entry)]
+    return [part for entry in entries for part in _cut(entry)]
 
 
 def _number(entry: VideoEntry) -> int:

@@ -111,8 +111,8 @@ def _find_root(source: Path, name: str) -> Path | None:
             break
         level = [child for folder in level for child in sorted(folder.iterdir()) if child.is_dir()]
     if len(roots) > 1:
-        wanted = re.sub(r"[^a-z0-9]", "", name.lower())
-        roots = [root for root in roots if wanted in re.sub(r"[^a-z0-9]", "", root.name.lower())]
+        letters = re.sub(r"[^a-z0-9]", "", name.lower())
+        roots = [root for root in roots if letters in re.sub(r"[^a-z0-9]", "", root.name.lower())]
         if len(roots) != 1:
             raise UserError(
                 f"{source}: several data sets lie here; give one of their folders as --source "

@@ -106,7 +106,9 @@ def test_scores_are_read_once_after_the_last_batch(monkeypatch):
         batches = [random_cubes(count, 0) for count in (3, 3, 2)]
         errors = score_distributed(batches, lambda batch: scorer(*batch))
     assert read == [{CUDA}]
-    assert set(errors) == {"flow_error", "frame_error", "energy", "steady_energy"}
+    assert set(errors) == {
+        "flow_error", "frame_error", "energy", "steady_energy", "fast_energy"
+    }  # fmt: skip
     assert all(values.shape == (8,) for values in errors.values())
 
 

@@ -168,14 +168,14 @@ def test_thresholds_come_from_the_checkpoint_a_rate_or_the_command_line(tmp_path
     assert own.value == 990.0 and "frames in a thousand" in own.expected
     given = predictor.threshold(5.0, fps=10.0)
     assert given.value == 5.0 and given.expected
-    rate = infer.parse_arguments(["--model", "x", "--source", "y",
-                                  "--false_frames_per_thousand", "100"], "").wanted  # fmt: skip
-    chosen = predictor.threshold(rate, fps=10.0)
+    options = infer.parse_arguments(["--model", "x", "--source", "y",
+                                     "--false_frames_per_thousand", "100"], "")  # fmt: skip
+    chosen = predictor.threshold(options.alarm_level, fps=10.0)
     assert 900 <= chosen.value <= 910 and "for 100 frames per thousand" in chosen.source
     other = load_predictor(path, ["eval.w_frame=0.5"], "torch", None)
     assert other.threshold(None, 10.0) is None and other.threshold(5.0, 10.0).expected == ""
     with pytest.raises(UserError, match="calibrated for score"):
-        other.threshold(rate, 10.0)
+        other.threshold(options.alarm_level, 10.0)
 
 
 def fails(capsys, *arguments):

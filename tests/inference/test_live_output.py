@@ -93,11 +93,11 @@ def test_alarms_are_told_with_times_and_a_picture(tmp_path, capsys):
     for index, score in enumerate([None, 1.0, 2.0, 4.0, 3.0, 1.0, 1.0, 2.5]):
         log.add(scored(index, score))
     assert log.count == 2 and log.frames_in_alarm == 4
-    log.write(log.seen(frames=7, seconds=10.0))
+    log.write(log.stats(frames=7, seconds=10.0))
     first, running = read_json(tmp_path / "alarms.json")["alarms"]
     assert (first["event"], running["event"], running["id"]) == ("ended", "started", 2)
     log.close()
-    log.write(log.seen(frames=7, seconds=10.0))
+    log.write(log.stats(frames=7, seconds=10.0))
     first, second = read_json(tmp_path / "alarms.json")["alarms"]
     assert (first["start_frame"], first["end_frame"], first["peak_frame"]) == (2, 4, 3)
     assert (first["start_seconds"], first["end_seconds"], first["peak_seconds"]) == (2, 5, 3)

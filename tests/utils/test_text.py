@@ -64,12 +64,14 @@ def test_results_of_a_hostile_name(tmp_path, capsys):
 
 
 def test_a_name_that_is_not_utf8(tmp_path, capsys):
-    raw = os.fsencode(tmp_path) + b"/bad\xff.avi"
+    source = tmp_path / "videos"
+    source.mkdir()
+    raw = os.fsencode(source) + b"/bad\xff.avi"
     write_video(tmp_path / "clip.avi", 12).rename(os.fsdecode(raw))
     with pytest.raises(UserError, match="is not UTF-8; rename it"):
         describe_video(os.fsdecode(raw), "testing")
     with pytest.raises(SystemExit) as ended:
-        prepare(["--name", "x", "--source", str(tmp_path), "--output", str(tmp_path / "out")])
+        prepare(["--name", "x", "--source", str(source), "--output", str(tmp_path / "out")])
     assert ended.value.code == 2 and "bad\\udcff.avi" in capsys.readouterr().err
     write_text(tmp_path / "a.txt", os.fsdecode(raw))
 

@@ -154,7 +154,7 @@ def watched(**changes):
 
 
 def test_a_report_of_watched_videos_leads_with_verdict_and_alarms():
-    html = render(watched(verdict="2 alarms in 4.8 s of video", seen="2 alarms"))
+    html = render(watched(verdict="2 alarms in 4.8 s of video", alarm_rate="2 alarms"))
     page = Page(html)
     order = ["2 alarms in 4.8 s of video.", "The highest alarms", "watch the clip", "why: ",
              "Threshold", "Videos, highest score first", "Protocol of every number"]  # fmt: skip

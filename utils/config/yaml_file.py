@@ -92,14 +92,14 @@ class _GivenTwice(yaml.YAMLError):
     """Keys that stand twice in one block."""
 
 
-def _doubled_keys(node: yaml.Node, prefix: str, seen: set[int]) -> Iterator[str]:
+def _doubled_keys(node: yaml.Node, prefix: str, visited: set[int]) -> Iterator[str]:
     """One line a doubled key, with its block and both line numbers; aliases are entered once."""
-    if id(node) in seen or isinstance(node, yaml.ScalarNode):
+    if id(node) in visited or isinstance(node, yaml.ScalarNode):
         return
-    seen.add(id(node))
+    visited.add(id(node))
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            yield from _doubled_keys(item, prefix, seen)
+            yield from _doubled_keys(item, prefix, visited)
         return
     lines: dict[str, int] = {}
     for key, value in node.value:
@@ -107,4 +107,4 @@ def _doubled_keys(node: yaml.Node, prefix: str, seen: set[int]) -> Iterator[str]
         if name in lines and isinstance(key, yaml.ScalarNode):
             yield f"key '{prefix}{name}' is given twice, in lines {lines[name]} and {line}"
         lines.setdefault(name, line)
-        yield from _doubled_keys(value, f"{prefix}{name}.", seen)
+        yield from _doubled_keys(value, f"{prefix}{name}.", visited)

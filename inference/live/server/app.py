@@ -68,12 +68,12 @@ class _Guard:
         if self._token is None:
             return
         kind, _, bearer = request.headers.get("authorization", "").partition(" ")
-        told = (
+        given = (
             request.query_params.get("token", ""), request.cookies.get(self._cookie, ""),
             bearer if kind.lower() == "bearer" else "",
         )  # fmt: skip
         known = self._token.encode()
-        if not any(secrets.compare_digest(each.encode(), known) for each in told):
+        if not any(secrets.compare_digest(each.encode(), known) for each in given):
             raise HTTPException(
                 401, "the token is missing or wrong: open the address that the program printed",
                 {"WWW-Authenticate": "Bearer"},
@@ -122,7 +122,7 @@ def _add_pictures(app: FastAPI, state: LiveState) -> None:
     async def picture() -> Response:
         newest = state.newest()
         if newest is None:
-            raise HTTPException(503, "no picture has been scored yet; try again in a moment")
+            raise HTTPException(503, "no picture has been scored yet; try again in a second")
         return Response(newest.jpeg, media_type="image/jpeg", headers=_NO_STORE)
 
     @app.get("/picture.mjpg")

@@ -74,7 +74,7 @@ class LiveState:
         """Put the next picture there, (H,W,3) uint8 BGR, not to be changed afterwards.
 
         Args:
-            picture: as it is to be seen.
+            picture: as it is shown.
             index, clock: of the frame: its number, seconds since the epoch.
             score: smoothed, if it has one.
         """
