@@ -73,12 +73,15 @@ def test_every_video_is_done_once(tmp_path, workers):
     assert (str(os.getpid()) in processes) == (workers == 1)
 
 
-def test_a_killed_workers_video_is_done_again(tmp_path, caplog):
-    caplog.set_level("WARNING")
+def test_a_killed_workers_video_is_done_again(tmp_path, monkeypatch):
+    warnings: list[str] = []
+    monkeypatch.setattr(
+        cluster.logger, "warning", lambda text, *values: warnings.append(text % values)
+    )
     job = LoggingJob(tmp_path, deadly="v1", deaths=1)
     run_over_videos(job, videos(4), 2, "test")
     assert done(tmp_path) == ["v0", "v1", "v2", "v3"]
-    assert "training video v1: its worker was lost, another one does it again" in caplog.text
+    assert "training video v1: its worker was lost, another one does it again" in warnings
 
 
 def test_a_video_that_kills_its_workers_is_given_up_and_named(tmp_path):
