@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if is_snippet_checkpoint(content):
         if arguments.max_side:
             raise UserError("--max_side: FRD-UVAD makes its pictures small itself; leave it out")
-        predictor: Any = load_snippet_predictor(path, *ways)
+        predictor: Any = load_snippet_predictor(path, *ways, content)
     else:
         predictor = load_predictor(path, *ways, content)
     if arguments.live:

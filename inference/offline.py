@@ -13,50 +13,25 @@ from tqdm import tqdm
 
 from evaluation.alarms import AlarmEvent, AlarmRule, AlarmTracker
 from evaluation.calibration import Rate
-from evaluation.checkpoint import evaluate_checkpoint, origin
-from evaluation.evaluate import Evaluation, Threshold
+from evaluation.checkpoint import evaluate_checkpoint
+from evaluation.evaluate import Evaluation
 from evaluation.scores import error_names
-from inference.annotated import AnnotatedVideo
 from inference.faults import take_readable
 from inference.fitting import Recording, UnreadableVideo
+from inference.job import Job
 from inference.predictor import Predictor
-from inference.raised import with_alarms, write_alarms
 from inference.results.finished import FinishedVideos
-from inference.results.kept_pictures import KeptPictures, PictureKeeper
+from inference.results.kept_pictures import PictureKeeper
 from inference.results.running_tables import RunningTables
 from inference.single_pass import ScoredFrame, StreamedMedian, score_frames
 from inference.video_cubes import ResultCollector, VideoCubes, VideoResult
 from pre_process.cubes.settings import source_fingerprint
 from utils.console import echo
-from utils.files import digest
-from visualization.gallery import choose_highlights
-from visualization.publish import publish
 
 
 @dataclass(frozen=True)
-class Job:
-    """What is done with every video.
-
-    Attributes:
-        predictor: from ``load_predictor``.
-        threshold, rule: of alarms.
-        output: folder of the results.
-        with_video: also write the annotated videos.
-    """
-
-    predictor: Predictor
-    threshold: Threshold | None
-    rule: AlarmRule
-    output: Path
-    with_video: bool
-
-    def drawing(self, recording: Recording) -> AnnotatedVideo:
-        """What draws a video's frames."""
-        annotator, alarms = self.predictor.annotator(self.threshold), self.predictor.config.alarms
-        return AnnotatedVideo(
-            self.output, recording.entry.name, recording.fps, annotator, self.threshold, alarms,
-            self.with_video,
-        )  # fmt: skip
+class _CubeJob(Job):
+    """The job of a ``Predictor``."""
 
     def evaluate(self, results: Sequence[VideoResult]) -> Evaluation:
         """Scores of videos, without labels."""
@@ -94,31 +69,17 @@ def score_videos(
     """
     threshold = predictor.threshold(threshold_spec, recordings[0].fps)
     rule = AlarmRule.of(threshold, predictor.config.alarms)
-    job = Job(predictor, threshold, rule, output, with_video)
+    job = _CubeJob(predictor, threshold, rule, output, with_video)
     finished = finished or FinishedVideos(output, "")
     finished.begin()
     scored = _score_all(job, recordings, faults, finished)
-    recordings, results = [each for each, _ in scored], [result for _, result in scored]
-    evaluation, stats = with_alarms(
-        job.evaluate(results), rule, [each.fps for each in recordings], output,
-        [each.seconds for each in results],
-    )  # fmt: skip
-    entries = [each.entry for each in recordings]
-    fingerprint = digest([source_fingerprint(entry) for entry in entries])
-    facts = origin(predictor.path, predictor.checkpoint, entries[0].source.parent, fingerprint)
-    pictures = KeptPictures(results, predictor.explain)
-    highlights = pictures.shown(choose_highlights(evaluation))
-    publish(
-        output, title, evaluation, facts, pictures.explain, pictures.stills, highlights=highlights
-    )
-    write_alarms(output, evaluation, stats)
+    evaluation = job.evaluate([result for _, result in scored])
+    job.publish(title, scored, evaluation, {}, explains_cubes=True)
     finished.remove()
-    if with_video:
-        echo(f"annotated videos: {output / 'annotated'}")
 
 
 def _score_all(
-    job: Job,
+    job: _CubeJob,
     recordings: Sequence[Recording],
     faults: list[str] | None,
     finished: FinishedVideos,
@@ -153,7 +114,7 @@ def _identity(recording: Recording) -> dict[str, Any]:
     return {**source_fingerprint(original), **size, "source": str(entry.source)}
 
 
-def _score_one(job: Job, recording: Recording, report: Callable[[int], object]) -> VideoResult:
+def _score_one(job: _CubeJob, recording: Recording, report: Callable[[int], object]) -> VideoResult:
     """Score a video, draw it, cut clips of its alarms; ``report`` gets numbers of frames."""
     predictor, name = job.predictor, recording.entry.name
     names = error_names(predictor.checkpoint["statistics"])

@@ -2,7 +2,7 @@
 
 Everything in one thread, one part after the other, as the programs do it side by side.
 
-python -m benchmarks.live.costs --folder /tmp/live
+python -m benchmarks.live.costs --folder runs/live
 """
 
 from __future__ import annotations

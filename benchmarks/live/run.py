@@ -4,7 +4,7 @@ A small model of ``cfgs/custom.yaml`` is trained first (two minutes); the camera
 processes of their own. Processor time is that of ``infer.py`` alone, all of its threads together,
 so it says what a frame costs on a machine with other work, too.
 
-python -m benchmarks.live.run --folder /tmp/live --output live.json
+python -m benchmarks.live.run --folder runs/live --output live.json
 """
 
 from __future__ import annotations

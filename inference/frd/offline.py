@@ -16,26 +16,19 @@ from datasets.video_files import TimedFrame
 from engine.frd.diagnosis import report_facts
 from evaluation.alarms import AlarmRule, AlarmTracker
 from evaluation.calibration import Rate
-from evaluation.checkpoint import origin
-from evaluation.evaluate import Evaluation, Threshold
+from evaluation.evaluate import Evaluation
 from evaluation.frd import SnippetScores, evaluate_snippets
-from inference.annotated import AnnotatedVideo
 from inference.faults import take_readable
 from inference.fitting import Recording, UnreadableVideo, read_recording
 from inference.frd.predictor import SnippetPredictor
 from inference.frd.stream import SnippetStream, Values
-from inference.raised import with_alarms, write_alarms
-from inference.results.kept_pictures import KeptPictures, PictureKeeper
+from inference.job import Job
+from inference.results.kept_pictures import PictureKeeper
 from inference.single_pass import ScoredFrame
 from inference.video_cubes import ResultCollector, VideoResult
 from pre_process.cubes.extractor import FrameCubes
-from pre_process.cubes.settings import source_fingerprint
 from pre_process.features.build import Backbone
-from utils.console import echo
-from utils.files import digest
 from utils.threads.read_ahead import read_ahead
-from visualization.gallery import choose_highlights
-from visualization.publish import publish
 
 # A frame is scored as a whole: it is drawn without boxes, and kept for the report like a cube.
 _NO_CUBES = FrameCubes(0, *(np.zeros((0, 4), np.float32),) * 3)
@@ -46,31 +39,14 @@ BackboneOf = Callable[[VideoEntry], Backbone]
 
 
 @dataclass(frozen=True)
-class _Job:
-    """What is done with every video.
+class _SnippetJob(Job):
+    """The job of a ``SnippetPredictor``.
 
     Attributes:
-        predictor: from ``load_snippet_predictor``.
-        threshold, rule: of alarms.
-        output: folder of the results.
-        with_video: also write the annotated videos.
         backbone_of: gives the features of a video.
     """
 
-    predictor: SnippetPredictor
-    threshold: Threshold
-    rule: AlarmRule
-    output: Path
-    with_video: bool
     backbone_of: BackboneOf
-
-    def drawing(self, recording: Recording) -> AnnotatedVideo:
-        """What draws a video's frames."""
-        annotator, alarms = self.predictor.annotator(self.threshold), self.predictor.config.alarms
-        return AnnotatedVideo(
-            self.output, recording.entry.name, recording.fps, annotator, self.threshold, alarms,
-            self.with_video,
-        )  # fmt: skip
 
     def evaluate(self, results: Sequence[VideoResult]) -> tuple[Evaluation, dict[str, np.ndarray]]:
         """Scores of videos, without labels, and what their snippets are scored by."""
@@ -122,21 +98,11 @@ def score_snippet_videos(
     threshold = predictor.threshold(threshold_spec)
     rule = AlarmRule.of(threshold, predictor.config.alarms)
     backbone_of = backbone_of or _same_for_all(predictor.backbone())
-    job = _Job(predictor, threshold, rule, output, with_video, backbone_of)
+    job = _SnippetJob(predictor, threshold, rule, output, with_video, backbone_of)
     scored = _score_all(job, recordings, faults)
-    recordings, results = [each for each, _ in scored], [result for _, result in scored]
-    evaluation, values = job.evaluate(results)
-    evaluation, stats = with_alarms(
-        evaluation, rule, [each.fps for each in recordings], output,
-        [each.seconds for each in results],
-    )  # fmt: skip
-    pictures = KeptPictures(results, predictor.explain)
-    highlights = pictures.shown(choose_highlights(evaluation))
-    facts = _facts(predictor, [each.entry for each in recordings], values)
-    publish(output, title, evaluation, facts, None, pictures.stills, highlights=highlights)
-    write_alarms(output, evaluation, stats)
-    if with_video:
-        echo(f"annotated videos: {output / 'annotated'}")
+    evaluation, values = job.evaluate([result for _, result in scored])
+    facts = report_facts(predictor.checkpoint, values)
+    job.publish(title, scored, evaluation, facts, explains_cubes=False)
 
 
 def _same_for_all(backbone: Backbone) -> BackboneOf:
@@ -144,7 +110,7 @@ def _same_for_all(backbone: Backbone) -> BackboneOf:
 
 
 def _score_all(
-    job: _Job, recordings: Sequence[Recording], faults: list[str] | None
+    job: _SnippetJob, recordings: Sequence[Recording], faults: list[str] | None
 ) -> list[tuple[Recording, VideoResult]]:
     total = sum(each.entry.num_frames for each in recordings)
     with tqdm(total=total, desc="scoring", unit="frame", file=sys.stderr, mininterval=1.0) as bar:
@@ -155,7 +121,9 @@ def _score_all(
         return take_readable(recordings, score, faults, UnreadableVideo)
 
 
-def _score_one(job: _Job, recording: Recording, report: Callable[[int], object]) -> VideoResult:
+def _score_one(
+    job: _SnippetJob, recording: Recording, report: Callable[[int], object]
+) -> VideoResult:
     """Score a video, draw it, cut clips of its alarms; ``report`` gets numbers of frames."""
     collector = ResultCollector(recording.entry.name, ())
     pictures = PictureKeeper(job.predictor.smoothing)
@@ -174,7 +142,7 @@ def _score_one(job: _Job, recording: Recording, report: Callable[[int], object])
     return collector.result(pictures.kept())
 
 
-def _frames(job: _Job, recording: Recording) -> Iterator[tuple[int, TimedFrame, Values]]:
+def _frames(job: _SnippetJob, recording: Recording) -> Iterator[tuple[int, TimedFrame, Values]]:
     """The frames of a video, numbered, with what their snippets are scored by."""
     predictor = job.predictor
     stream: SnippetStream[tuple[int, TimedFrame]] = SnippetStream(
@@ -187,12 +155,3 @@ def _frames(job: _Job, recording: Recording) -> Iterator[tuple[int, TimedFrame, 
     for index, frame in enumerate(read_ahead(read_recording(recording), _MOST_READ)):
         yield from given(stream.push((index, frame), frame.picture))
     yield from given(stream.finish())
-
-
-def _facts(
-    predictor: SnippetPredictor, entries: Sequence[VideoEntry], values: dict[str, np.ndarray]
-) -> dict[str, Any]:
-    fingerprint = digest([source_fingerprint(entry) for entry in entries])
-    where = entries[0].source.parent
-    facts = origin(predictor.path, predictor.checkpoint, where, fingerprint)
-    return facts | report_facts(predictor.checkpoint, values)

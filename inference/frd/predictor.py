@@ -147,7 +147,11 @@ def is_snippet_checkpoint(content: Any) -> bool:
 
 
 def load_snippet_predictor(
-    path: Path, overrides: Sequence[str], backend: str, device: str | None
+    path: Path,
+    overrides: Sequence[str],
+    backend: str,
+    device: str | None,
+    content: Any = None,
 ) -> SnippetPredictor:
     """Make a predictor of a checkpoint.
 
@@ -156,13 +160,14 @@ def load_snippet_predictor(
         overrides: ``key.sub=value`` strings for data, run, eval, alarms and pre_process.
         backend: of the network: ``auto`` or ``torch``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; ``None``: the configuration's.
+        content: what ``load_tensors`` read from ``path``; ``None``: it is read here.
 
     Raises:
         UserError: training not finished, or faults in the overrides.
     """
     if backend not in ("auto", "torch"):
         raise UserError(f"--backend {backend}: FRD-UVAD scores with torch only; leave it out")
-    checkpoint = read_frd_checkpoint(path)
+    checkpoint = read_frd_checkpoint(path, content)
     overrides = list(overrides)
     if device is not None:
         overrides += [f"run.device={device}", f"pre_process.features.device={device}"]

@@ -20,8 +20,12 @@ PUBLISHED_PARTS = ("decoder.", "AE.", "scorer.", "scorer_c2fpl.")
 _UNUSED = "fc_att"  # C2FPL's attention layers, which no forward pass uses
 
 
-def read_frd_checkpoint(path: str | Path) -> dict[str, Any]:
+def read_frd_checkpoint(path: str | Path, content: Any = None) -> dict[str, Any]:
     """Read a checkpoint to score with: ours, or a published bare state dict.
+
+    Args:
+        path: the file.
+        content: what ``load_tensors`` read from it; ``None``: it is read here.
 
     Returns:
         Our checkpoint as it is; of a published file ``stage`` (``frd``, or ``c2fpl`` for C2FPL's
@@ -30,9 +34,11 @@ def read_frd_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: missing or foreign file, or training that was not finished.
     """
+    if isinstance(content, dict) and "format_version" in content:
+        return load_finished(path, system="frd", content=content)
     state = load_state_dict_file(path, keys=("model", "model_state_dict", "state_dict"))
-    if "format_version" in load_tensors(path):
-        return load_finished(path, system="frd")
+    if "format_version" in (content := load_tensors(path)):
+        return load_finished(path, system="frd", content=content)
     if "fc1.weight" in state and "fc3.weight" in state:
         return {"stage": "c2fpl", "model": state, "config": None}
     foreign = [key for key in state if not key.startswith(PUBLISHED_PARTS)]

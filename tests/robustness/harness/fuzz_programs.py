@@ -54,11 +54,11 @@ class Program:
         self.log.unlink(missing_ok=True)
         main = _OneStep(self.scene.main) if self.is_training else self.scene.main
         code = run(main, self.scene.argv, self.log).code
-        told = tail(self.log)
-        if code == 2 and "Traceback" not in told and str(self.checkpoint) in told:
-            raise UserError(told.splitlines()[-1])
-        if code not in (0, _STOPPED) or "Traceback" in told:
-            raise RuntimeError(f"exit code {code}\n{told}")
+        said = tail(self.log)
+        if code == 2 and "Traceback" not in said and str(self.checkpoint) in said:
+            raise UserError(said.splitlines()[-1])
+        if code not in (0, _STOPPED) or "Traceback" in said:
+            raise RuntimeError(f"exit code {code}\n{said}")
 
 
 @dataclass

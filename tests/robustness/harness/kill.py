@@ -116,7 +116,7 @@ class Trial:
                 f"{str(found.get(first))[:600]}\ninstead of {str(self.expected.get(first))[:600]}"
             )
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """A line of what was killed, and one of the files that were left half-written."""
         kinds = ", ".join(f"{count} {when}" for when, count in sorted(self.kinds.items()))
         cut = ", ".join(f"{name} {self.cut[name]}" for name in sorted(self.writes))
@@ -152,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             killed = trial.chain(left, chance)
             left -= killed
             print(f"{trial.name}: killed {killed} times, then run to its end: equal", flush=True)
-        print("\n".join(trial.told() for trial in trials))
+        print("\n".join(trial.summary() for trial in trials))
         done, seconds = options.kills - left, time.monotonic() - begun
         print(f"{done} kills, seed {options.seed}, {seconds:.0f} s: nothing lost")
 
