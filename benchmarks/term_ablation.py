@@ -1,6 +1,7 @@
 """What each term of the score is worth: micro AUC with it alone, with all, and with all but it.
 
-Nothing is trained: squared flow, appearance and velocity of cubes extracted before. Normal cubes
+Nothing is trained: squared flow (the one that the configuration has a weight for), appearance and
+velocity of cubes extracted before. Normal cubes
 are compared with the other blocks of the normal video, as where nothing is held out; with
 ``--held_out`` statistics come from ``data.calibration_share`` of it, as own videos are scored.
 
@@ -23,17 +24,15 @@ from datasets.cubes.held_out import hold_out
 from datasets.labels.frame_labels import load_labels
 from engine.normal_data import Scored, score_normal
 from evaluation.evaluate import evaluate
+from evaluation.normal_statistics import normal_statistics
 from evaluation.scored_cubes import ScoredCubes
-from evaluation.scores import Errors, error_statistics, score_rules
+from evaluation.scores import Errors, score_rules
 from evaluation.smoothing import Smoothing
 from utils.config.load import load_config
 from utils.console import echo, format_table
 
-TERMS = {
-    "squared flow": "w_steady_energy",
-    "appearance": "w_appearance",
-    "velocity": "w_velocity",
-}
+TERMS = ("squared flow", "appearance", "velocity")
+_ENERGIES = ("w_steady_energy", "w_fast_energy", "w_energy")
 WAYS = ("surprise", "z")
 
 
@@ -44,20 +43,27 @@ def rows_of(root: Path, config: Any, is_held_out: bool = False) -> dict[str, flo
     scored: Scored = score_normal("density", None, *parts, config)
     testing, labels = CubeSet.open(root, "testing"), load_labels(root)
     errors = scored.score(testing)
-    statistics = error_statistics(scored.errors)
+    smoothing = Smoothing.of(config.eval)
+    statistics = normal_statistics(scored.errors, parts[1] or parts[0], smoothing)
+    keys = dict(zip(TERMS, (_energy(config.eval), "w_appearance", "w_velocity"), strict=True))
+    off = dict.fromkeys((*_ENERGIES, "w_flow", "w_frame"), 0.0)
     found: dict[str, float] = {}
     for way in WAYS:
         for count in range(1, len(TERMS) + 1):
             for chosen in combinations(TERMS, count):
                 if count == 1 and way != WAYS[0]:
                     continue  # a single term's order does not depend on its scale
-                weights = {key: float(name in chosen) for name, key in TERMS.items()}
-                settings = config.eval.model_copy(
-                    update=weights | {"w_flow": 0.0, "w_frame": 0.0, "normalisation": way}
-                )
+                weights = off | {key: float(name in chosen) for name, key in keys.items()}
+                settings = config.eval.model_copy(update=weights | {"normalisation": way})
                 name = " + ".join(chosen) + (f" ({way})" if count > 1 else "")
                 found[name] = _auc(testing, errors, statistics, settings, labels)
     return found
+
+
+def _energy(settings: Any) -> str:
+    """The squared flow that a configuration scores by."""
+    used = [key for key in _ENERGIES if getattr(settings, key) > 0]
+    return used[0] if used else _ENERGIES[0]
 
 
 def _auc(

@@ -22,7 +22,9 @@ from evaluation.calibration import calibrate_stage
 from evaluation.densities.bank import Bank
 from evaluation.densities.densities import METRICS, Densities, block_numbers
 from evaluation.distributed import score_distributed
-from evaluation.scores import DENSITIES, STAGES, WEIGHTS, Errors, error_statistics
+from evaluation.normal_statistics import normal_statistics
+from evaluation.scores import DENSITIES, STAGES, WEIGHTS, Errors
+from evaluation.smoothing import Smoothing
 from models.backbones.build import backbone_identity
 from utils.errors import UserError
 
@@ -62,7 +64,8 @@ def describe_normal_data(
         UserError: too few cubes for a density, a backbone that cannot be had, broken errors.
     """
     scored = score_normal(stage, model, training, held_out, config, device)
-    statistics = error_statistics(scored.errors)
+    normal = held_out or training
+    statistics = normal_statistics(scored.errors, normal, Smoothing.of(config.eval))
     warn_of_empty_memory(statistics)
     if held_out is not None:
         statistics["held_out"] = _amount(held_out, config.data.fps)
@@ -70,7 +73,7 @@ def describe_normal_data(
         "statistics": statistics,
         "densities": None if scored.densities is None else scored.densities.state(),
         "video": describe_training_video(config),
-        **calibrate_stage(stage, held_out or training, config.eval, scored.errors, statistics),
+        **calibrate_stage(stage, normal, config.eval, scored.errors, statistics),
     }
 
 
@@ -161,7 +164,9 @@ def fit_densities(
     }
     appearance, backbone = settings.appearance, {}
     if "appearance" in kinds:
-        backbone = backbone_identity(appearance.backbone, appearance.weights, appearance.size)
+        backbone = backbone_identity(
+            appearance.backbone, appearance.weights, appearance.size, appearance.layer
+        )
     return Densities(banks, np.concatenate([cube[0][:, -1] for cube in gathered]), backbone)
 
 

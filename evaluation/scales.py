@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +15,8 @@ _REMEDY = (
     "run the stage's training script again, or density_fit.py --model_save_path with this file"
 )
 _TAIL_SHARE = 0.05  # of normal cubes; beyond it their surprise is extrapolated
+_ONE_IN_TWENTY = -math.log(_TAIL_SHARE)  # surprise of the tail's beginning, 3.0
+_LEAST_LEVEL = 1.0  # of normal frames: fewer boxes than frames must not blow surprises up
 _KNOTS = 96
 _LEAST = 1e-12  # errors below it are taken as it, for their logarithm
 _LEAST_TAIL = 0.02  # scale of a tail of equal values: 2 % more is as rare as 1 in e
@@ -48,13 +51,20 @@ class Surprise:
     exponentially with the logarithm of the error, as in the tail of the normal cubes, so that no
     heavy tail of one error drowns the others.
 
+    A frame takes the largest surprise of its cubes, and a median in time follows; what remains of
+    an error whose high values last (one large walker, many frames) is more than of one whose high
+    values are noise. So surprises are measured by the ``level`` that one normal frame in twenty
+    reaches, which is 3, as for cubes.
+
     Attributes:
         knots: (k,) rising logarithms of errors, at equal steps of the share from 1 to 1/20.
         tail: how much the logarithm of an error rises, in the tail, for one unit of surprise.
+        level: surprise, not yet measured by it, that one smoothed normal frame in twenty reaches.
     """
 
     knots: np.ndarray
     tail: float
+    level: float = _ONE_IN_TWENTY
 
     @classmethod
     def fit(cls, values: np.ndarray) -> Surprise:
@@ -67,6 +77,20 @@ class Surprise:
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """Surprises, 0 or more."""
+        return self._among_cubes(values) * (_ONE_IN_TWENTY / self.level)
+
+    def measured_by(self, frames: np.ndarray) -> Surprise:
+        """The same, measured by what normal frames reach.
+
+        Args:
+            frames: (t,) smoothed frame scores of normal video by this scale alone; frames without
+                a cube, 0, are left out.
+        """
+        scored = frames[frames > 0]
+        level = float(np.quantile(scored, 1 - _TAIL_SHARE)) if len(scored) else 0.0
+        return replace(self, level=max(level * self.level / _ONE_IN_TWENTY, _LEAST_LEVEL))
+
+    def _among_cubes(self, values: np.ndarray) -> np.ndarray:
         logs = _log(values)
         known = -np.log(np.linspace(1, _TAIL_SHARE, len(self.knots)))
         inside = np.interp(logs, self.knots, known)
@@ -74,7 +98,7 @@ class Surprise:
 
     def as_json(self) -> dict[str, Any]:
         """Plain numbers, for a checkpoint."""
-        return {"knots": self.knots.tolist(), "tail": self.tail}
+        return {"knots": self.knots.tolist(), "tail": self.tail, "level": self.level}
 
     @classmethod
     def of(cls, entry: Any, error: str, source: str) -> Surprise:
@@ -90,9 +114,11 @@ class Surprise:
             )
         table = entry["surprise"]
         knots, tail = np.asarray(table["knots"], np.float64), float(table["tail"])
-        if knots.ndim != 1 or not len(knots) or not np.isfinite(knots).all() or not tail > 0:
+        level = float(table.get("level", _ONE_IN_TWENTY))  # older checkpoints have none
+        sound = knots.ndim == 1 and len(knots) and np.isfinite(knots).all()
+        if not sound or not tail > 0 or not 0 < level < np.inf:
             raise UserError(f"{source}: its surprise table of {error} is damaged; train again")
-        return cls(knots, tail)
+        return cls(knots, tail, level)
 
 
 def z_score(entry: Any, error: str, source: str) -> ZScore:

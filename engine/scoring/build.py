@@ -91,7 +91,7 @@ def density_scorer(
         UserError: the backbone is not there, or is another than the densities were made with.
     """
     if densities.backbone:
-        now = backbone_identity(settings.backbone, settings.weights, settings.size)
+        now = backbone_identity(settings.backbone, settings.weights, settings.size, settings.layer)
         if now != dict(densities.backbone):
             raise UserError(
                 f"{source}: its appearance density was made with the backbone "
@@ -106,8 +106,8 @@ def density_scorer(
 
 
 def _described(backbone: Mapping[str, str]) -> str:
-    size = f", size {backbone['size']}" if "size" in backbone else ""
-    return f"{backbone['name']} ({backbone['weights'][:12]}{size})"
+    chosen = "".join(f", {key} {backbone[key]}" for key in ("size", "layer") if key in backbone)
+    return f"{backbone['name']} ({backbone['weights'][:12]}{chosen})"
 
 
 def checkpoint_scorer(

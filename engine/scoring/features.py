@@ -40,7 +40,9 @@ class CubeFeatures:
         self._kinds = kinds
         self._network: Callable[[Tensor], np.ndarray] | None = None
         if "appearance" in kinds:
-            backbone = build_backbone(settings.backbone, settings.weights, settings.size)
+            backbone = build_backbone(
+                settings.backbone, settings.weights, settings.size, settings.layer
+            )
             make = _compiled if compiled else _on_device
             self._network = make(backbone, device, precision)
 

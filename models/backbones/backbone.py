@@ -13,7 +13,8 @@ class Backbone(nn.Module):
     """Enlarges pictures to the network's size, normalises them and gives features.
 
     Args:
-        network: (B,3,size,size) normalised to (B,d) or (B,d,h,w), whose places are averaged.
+        network: (B,3,size,size) normalised to (B,d); to (B,d,h,w), whose places are averaged; or
+            to a transformer's (B,tokens,d), whose tokens are.
         size: height and width that pictures are enlarged to.
         mean, deviation: of the channels, red first.
     """
@@ -40,4 +41,6 @@ class Backbone(nn.Module):
             pictures, size=(self.size, self.size), mode="bilinear", align_corners=False
         )
         features = self.network((enlarged - self.mean) / self.deviation)
+        if features.ndim == 3:
+            return features.mean(dim=1)
         return features.mean(dim=(2, 3)) if features.ndim == 4 else features

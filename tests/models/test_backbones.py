@@ -95,6 +95,58 @@ def test_pictures_are_enlarged_to_the_size_asked_for():
     assert backbone_identity(DEFAULT, "", 64) == own | {"size": "64"}
 
 
+def test_features_of_an_inner_layer_are_those_of_the_whole_network():
+    whole = build_backbone(DEFAULT, size=64)
+    outputs: list[torch.Tensor] = []
+    block = whole.network.owner._blocks[10]  # the last of 112 channels: stage 6 of the paper
+    block.register_forward_hook(lambda *given: outputs.append(given[2].mean(dim=(2, 3))))
+    pictures = torch.rand(2, 3, 32, 32, generator=torch.manual_seed(0))
+    whole(pictures)
+    inner = build_backbone(DEFAULT, size=64, layer="stage6")
+    assert outputs[0].shape == (2, 112)
+    torch.testing.assert_close(inner(pictures), outputs[0])
+    assert _parameters(inner) < 0.2 * _parameters(whole), "what lies behind it is dropped"
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "allowed"),
+    [(DEFAULT, "stage9", "stage2, .*stage8"), ("resnet18", "layer9", "layer1, layer2"),
+     ("open_clip:ViT-B-32", "layer1", "nothing: it gives its last")],
+)  # fmt: skip
+def test_an_unknown_layer_says_which_there_are(tmp_path, name, layer, allowed):
+    path = tmp_path / "resnet18.pth"
+    torch.save(torchvision.models.resnet18().state_dict(), path)
+    weights = str(path) if name == "resnet18" else ""
+    with pytest.raises(UserError, match=f"density.appearance.layer: .*'{layer}'.*{allowed}"):
+        build_backbone(name, weights, layer=layer)
+
+
+def test_a_layer_of_a_torchvision_network(tmp_path):
+    path = tmp_path / "resnet18.pth"
+    network = torchvision.models.resnet18()
+    torch.save(network.state_dict(), path)
+    assert build_backbone("resnet18", str(path), layer="layer2")(
+        torch.rand(2, 3, 32, 32)
+    ).shape == (2, 128)
+    other = backbone_identity("resnet18", str(path), 0, "layer2")
+    assert other == backbone_identity("resnet18", str(path), 0) | {"layer": "layer2"}
+
+
+def test_openvino_gives_the_same_features_of_an_inner_layer():
+    settings = AppearanceConfig(layer="stage6", size=64)
+    cubes = random_cubes(5, seed=0)
+    plain, compiled = (
+        CubeFeatures(["appearance"], settings, CPU, way)(*cubes)["appearance"]
+        for way in (False, True)
+    )
+    assert plain.shape == (5, 112)
+    np.testing.assert_allclose(compiled, plain, rtol=1e-3, atol=1e-4)
+
+
 def test_a_transformer_has_a_size_of_its_own(monkeypatch):
     monkeypatch.setattr("models.backbones.build._build", lambda *_: Backbone(nn.Identity(), 224))
     with pytest.raises(UserError, match="takes pictures of 224 pixels only; set it to 0"):

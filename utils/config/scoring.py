@@ -16,6 +16,9 @@ class AppearanceConfig(Block):
     backbone: str = "efficientnet_lite0"  # or one of torchvision (resnet18), or open_clip:ViT-B-32
     weights: str = ""  # file; empty: the package's own
     size: Annotated[int, Field(ge=0, le=1024)] = 0  # pixels it is enlarged to; 0: the backbone's
+    # Where features are taken: stage2 to stage8 of efficientnet_lite0 (numbered as in Table 1 of
+    # arXiv 1905.11946), a layer of torchvision's (layer3); empty: behind the last one.
+    layer: str = ""
     neighbours: Positive = 1
 
 
