@@ -1,7 +1,7 @@
 """What each term of the score is worth: micro AUC with it alone, with all, and with all but it.
 
 Nothing is trained: squared flow (the one that the configuration has a weight for), appearance and
-velocity of cubes extracted before. Normal cubes
+velocity of cubes extracted before, with the configuration's weights. Normal cubes
 are compared with the other blocks of the normal video, as where nothing is held out; with
 ``--held_out`` statistics come from ``data.calibration_share`` of it, as own videos are scored.
 
@@ -33,6 +33,7 @@ from utils.console import echo, format_table
 
 TERMS = ("squared flow", "appearance", "velocity")
 _ENERGIES = ("w_steady_energy", "w_fast_energy", "w_energy")
+_DENSITIES = ("w_appearance", "w_velocity")
 WAYS = ("surprise", "z")
 
 
@@ -45,19 +46,24 @@ def rows_of(root: Path, config: Any, is_held_out: bool = False) -> dict[str, flo
     errors = scored.score(testing)
     smoothing = Smoothing.of(config.eval)
     statistics = normal_statistics(scored.errors, parts[1] or parts[0], smoothing)
-    keys = dict(zip(TERMS, (_energy(config.eval), "w_appearance", "w_velocity"), strict=True))
-    off = dict.fromkeys((*_ENERGIES, "w_flow", "w_frame"), 0.0)
+    keys = dict(zip(TERMS, (_energy(config.eval), *_DENSITIES), strict=True))
+    off = dict.fromkeys((*_ENERGIES, *_DENSITIES, "w_flow", "w_frame"), 0.0)
     found: dict[str, float] = {}
     for way in WAYS:
         for count in range(1, len(TERMS) + 1):
             for chosen in combinations(TERMS, count):
                 if count == 1 and way != WAYS[0]:
                     continue  # a single term's order does not depend on its scale
-                weights = off | {key: float(name in chosen) for name, key in keys.items()}
+                weights = off | {keys[name]: _weight(config.eval, keys[name]) for name in chosen}
                 settings = config.eval.model_copy(update=weights | {"normalisation": way})
                 name = " + ".join(chosen) + (f" ({way})" if count > 1 else "")
                 found[name] = _auc(testing, errors, statistics, settings, labels)
     return found
+
+
+def _weight(settings: Any, key: str) -> float:
+    """The configuration's; 1 where it has none."""
+    return getattr(settings, key) or 1.0
 
 
 def _energy(settings: Any) -> str:
@@ -90,13 +96,19 @@ def main() -> None:
     parser.add_argument("--held_out", action="store_true", help="statistics of held-out video")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    overrides = [f"run.seed={options.seed}", "eval.w_appearance=1", "eval.w_velocity=1"]
-    config = load_config(options.cfg_file, overrides)
+    config = _configured(options.cfg_file, options.seed)
     columns = {root.name: rows_of(root, config, options.held_out) for root in options.data}
     for each in columns.values():
         each |= _compared(each)
     rows = [_row(name, columns) for name in next(iter(columns.values()))]
     echo(format_table(["micro AUC, %", *columns, "mean"], rows))
+
+
+def _configured(path: str, seed: int) -> Any:
+    """The configuration, with a weight for each density."""
+    config = load_config(path, [f"run.seed={seed}"])
+    without = [f"eval.{key}=1" for key in _DENSITIES if not getattr(config.eval, key)]
+    return load_config(path, [f"run.seed={seed}", *without])
 
 
 def _compared(aucs: Mapping[str, float]) -> dict[str, float]:
