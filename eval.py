@@ -16,10 +16,10 @@ from torch import nn
 
 from datasets.cubes.loader import CubeLoader
 from engine.scoring.build import checkpoint_model, configured_scorer
+from engine.scoring.distributed import score_distributed
 from engine.scoring.explain import explain_cubes
 from engine.scoring.network import CubeScorer
 from evaluation.checkpoint import evaluate_checkpoint, origin
-from evaluation.distributed import score_distributed
 from evaluation.evaluate import Evaluation, with_protocol
 from evaluation.selection import best_on_test
 from inference.evaluation_data import TestData, open_test_data

@@ -17,11 +17,11 @@ from datasets.cubes.loader import CubeBatch, CubeLoader
 from datasets.training_video import describe_training_video
 from engine.scoring.build import model_scorer, resolve_backend
 from engine.scoring.density_scorer import DensityScorer, FlowEnergyScorer
+from engine.scoring.distributed import score_distributed
 from engine.scoring.features import CubeFeatures
 from evaluation.calibration import calibrate_stage
 from evaluation.densities.bank import Bank
 from evaluation.densities.densities import METRICS, Densities, block_numbers
-from evaluation.distributed import score_distributed
 from evaluation.normal_statistics import normal_statistics
 from evaluation.scores import DENSITIES, STAGES, WEIGHTS, Errors
 from evaluation.smoothing import Smoothing

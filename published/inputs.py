@@ -20,7 +20,7 @@ from datasets.cubes.loader import CubeLoader
 from datasets.labels.formats import Intervals, read_raw
 from datasets.labels.frame_labels import read_labels
 from engine.scoring.build import checkpoint_scorer
-from evaluation.distributed import score_distributed
+from engine.scoring.distributed import score_distributed
 from evaluation.scores import Errors, error_statistics
 from models.hf2vad.hf2vad import build_hf2vad
 from models.hf2vad.ml_memae_sc import MLMemAESC

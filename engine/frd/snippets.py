@@ -14,7 +14,7 @@ from torch import Tensor
 from datasets.features.dataset import FeatureSet
 from datasets.features.loader import InOrder
 from datasets.features.snippet_scores import load_snippet_values
-from evaluation.distributed import score_distributed
+from engine.scoring.distributed import score_distributed
 from losses.frd import threshold
 from models.frd.scorers import (
     read_auxiliary,

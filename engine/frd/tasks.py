@@ -17,9 +17,9 @@ from datasets.features.statistics import feature_statistics
 from datasets.training_video import describe_training_video
 from engine.frd.diagnosis import describe, diagnose, remedies
 from engine.frd.snippets import auxiliary_scores
+from engine.scoring.distributed import score_distributed
 from engine.setup import StageSetup
 from engine.stage import LossTerms, StageTask
-from evaluation.distributed import score_distributed
 from evaluation.scores import error_statistics
 from losses.frd import WEIGHTS, AnomalyBank, threshold
 from losses.frd_step import FRDStep, scorer_loss

@@ -18,10 +18,10 @@ from engine.compiled import StepLoss
 from engine.loss_log import LossLog
 from engine.optimizer import adam
 from engine.scoring import features, network
+from engine.scoring.distributed import score_distributed
 from engine.scoring.features import CubeFeatures
 from engine.scoring.network import ScoringNetwork, TorchScorer, random_cubes
 from engine.state import TrainingState
-from evaluation.distributed import score_distributed
 from models.backbones.backbone import Backbone
 from models.hf2vad.hf2vad import build_hf2vad
 from models.hf2vad.ml_memae_sc import MLMemAESC
