@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import sys
 import tempfile
 import threading
@@ -27,6 +28,7 @@ import torch
 from benchmarks.long_tasks import MadeUpCamera, PatientFrames
 from benchmarks.process_watch import describe, watched
 from inference.live.loop import watch_live
+from inference.live.scorer import LiveExtractor, LiveScorer
 from inference.live.writer import LiveSettings
 from inference.predictor import Predictor, load_predictor
 from pre_process.cubes.extractor import FrameCubes
@@ -85,9 +87,13 @@ class MadeUpPredictor:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._predictor, name)
 
-    def extractor(self) -> MadeUpCubes:
+    def live_extractor(self) -> LiveExtractor:
         """See the class."""
-        return MadeUpCubes()
+        return LiveExtractor(MadeUpCubes())  # type: ignore
+
+    def live_scorer(self) -> LiveScorer:
+        """See the class."""
+        return LiveScorer(self.scorer, self.rule, self.smoothing)
 
     def scorer(self, appearance: np.ndarray, _: np.ndarray) -> dict[str, np.ndarray]:
         """Calm errors, and an event now and then."""
@@ -150,6 +156,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         run, source = day(Path(scratch), options.frames, options.minutes)
         found = check(Path(scratch) / "out", source.captured)
     assert found["rows"] == source.captured - _TRIM * (1 + source.reconnected), "rows are missing"
+    events = math.ceil(found["rows"] / _EVERY)
+    assert abs(found["alarms"] - events) <= 1 + source.reconnected, f"{events} events, {found}"
     samples = run["samples"]
     print(f"{source.captured} frames, {source.dropped} dropped, {source.reconnected} reconnections")
     print(f"{found['rows']} rows in {found['parts']} parts, {found['alarms']} alarms, "
@@ -158,7 +166,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"memory (MiB): {first[2] / 2**20:.0f} at one hundredth, {run['rss_half_mib']:.0f} at "
           f"half, {run['rss_end_mib']:.0f} at the end; files {run['files']}, threads "
           f"{run['threads']}: {run['verdict']}")  # fmt: skip
-    print(f"{time.monotonic() - begun:.0f} s")
+    seconds = time.monotonic() - begun
+    print(f"{seconds:.0f} s, {source.captured / seconds:.0f} frames a second")
 
 
 if __name__ == "__main__":
