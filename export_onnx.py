@@ -34,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
     checkpoint = load_finished(arguments.model, stages=STAGES)
     target = arguments.output or onnx_path(arguments.model)
+    if target.resolve() == arguments.model.resolve():
+        raise UserError(f"--output {target}: is the checkpoint itself; name another file")
     echo(f"{arguments.model}: exporting stage {checkpoint['stage']} (half a minute or so)")
     model = model_from_checkpoint(checkpoint, str(arguments.model))
     if model is None:

@@ -76,7 +76,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     overrides += [each for each in arguments.set if each.startswith(("alarms.", "eval.", "run."))]
     predictor = load_snippet_predictor(path, overrides, "auto", None)
     recordings = [Recording(*pair) for pair in zip(entries, rates, strict=True)]
-    with claimed_folder(path.parent / "videos", overwrite=True):
+    sources = [entry.source for entry in entries]
+    with claimed_folder(path.parent / "videos", overwrite=True, sources=sources):
         score_snippet_videos(
             predictor, recordings, arguments.threshold, path.parent / "videos", arguments.name,
             not arguments.no_video, backbone_of=stored_features(config.data.folder),

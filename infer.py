@@ -12,6 +12,7 @@ import argparse
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from inference.command_line import (
@@ -31,7 +32,7 @@ from inference.live.writer import LiveSettings
 from inference.offline import score_videos
 from inference.predictor import Predictor, load_predictor
 from inference.results.finished import FinishedVideos
-from inference.sources import find_entries, source_name
+from inference.sources import find_entries, is_stream, source_name
 from utils.checkpoint import find_checkpoint, load_tensors
 from utils.console import echo, setup_logging
 from utils.errors import UserError, exit_on_user_error
@@ -54,7 +55,8 @@ def run_live(predictor: Any, arguments: argparse.Namespace, name: str) -> None:
             arguments.source, arguments.fps, predictor.config.data.fps,
             arguments.max_delay, arguments.give_up_after, fitting(predictor.checkpoint, arguments),
         )  # fmt: skip
-        with claimed_folder(output, arguments.overwrite):
+        played = [] if is_stream(arguments.source) else [Path(arguments.source)]
+        with claimed_folder(output, arguments.overwrite, sources=played):
             echo(f"{name}: {frames.fps:g} frames per second; Ctrl-C ends it; see {output}")
             settings = replace(settings, state=state)
             watch_live(predictor, frames, arguments.alarm_level, output, name, settings)
@@ -71,7 +73,8 @@ def run_offline(predictor: Any, arguments: argparse.Namespace, name: str) -> Non
     finished = FinishedVideos(output, settings_of_run(predictor.config, arguments))
     goes_on = finished.is_this_run()
     job = recordings, arguments.alarm_level, output, name, not arguments.no_video
-    with claimed_folder(output, arguments.overwrite, goes_on):
+    sources = [each.entry.source for each in recordings]
+    with claimed_folder(output, arguments.overwrite, goes_on, sources):
         rate = recordings[0].fps
         echo(f"{arguments.source}: {len(recordings)} video(s), {rate:g} frames per second")
         if goes_on:

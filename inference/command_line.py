@@ -16,7 +16,7 @@ from inference.live.mqtt import mqtt
 from inference.live.notify import Listener, command, webhook
 from inference.live.server.serve import serving
 from inference.live.server.state import LiveState
-from utils.console import count, echo, finite, finite_positive, positive
+from utils.console import count, echo, finite, frame_rate, positive
 from utils.errors import UserError
 from utils.files import digest, sha256_file
 from utils.runtime import provenance
@@ -64,7 +64,7 @@ def add_threshold_arguments(parser: argparse.ArgumentParser) -> None:
 def add_video_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what is said of the source's rate and size."""
     add = parser.add_argument_group("rate and size of the source").add_argument
-    add("--fps", type=finite_positive, help="frames per second; default: as the source tells")
+    add("--fps", type=frame_rate, help="frames per second; default: as the source tells")
     add("--any_rate", action="store_true",
         help="score a source of another rate than the training videos as it is")  # fmt: skip
     add("--max_side", type=count, metavar="N",

@@ -48,13 +48,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not archives:
         raise UserError("name --training, --testing or both: .npz files of features")
     _require_alike(archives, paths)
+    targets = [folder / "features" / split for split in archives]
+    tables = {"testing": folder / "labels.npz", "training": folder / "truth.npz"}
+    labelled = [tables[split] for split, archive in archives.items() if archive.labels]
+    _require_free([*targets, *labelled], arguments.overwrite)
+    _require_elsewhere([path for path in paths.values() if path], targets)
     for split, archive in archives.items():
-        _write_features(folder / "features" / split, archive, arguments.overwrite)
+        _write_features(folder / "features" / split, archive)
         echo(_summary(split, archive))
-    if archives.get("testing") and archives["testing"].labels:
-        _write(folder / "labels.npz", archives["testing"].labels)
-    if archives.get("training") and archives["training"].labels:
-        _write(folder / "truth.npz", archives["training"].snippet_labels)
+    if tables["testing"] in labelled:
+        _write(tables["testing"], archives["testing"].labels)
+    if tables["training"] in labelled:
+        _write(tables["training"], archives["training"].snippet_labels)
     if len(archives) == 2 and (pairs := repeated_videos(archives["training"], archives["testing"])):
         echo(f"notice: test videos with the features of training videos: {', '.join(pairs)}")
     echo(f"data set: {folder}")
@@ -75,12 +80,24 @@ def _require_alike(archives: Mapping[str, FeatureArchive], paths: Mapping[str, P
         )
 
 
-def _write_features(folder: Path, archive: FeatureArchive, overwrite: bool) -> None:
-    if any(folder.glob("*.npy")) and not overwrite:
-        raise UserError(
-            f"{folder}: holds features already; pass --overwrite to replace them, or another "
-            "--output"
-        )
+def _require_free(targets: Sequence[Path], overwrite: bool) -> None:
+    for path in targets:
+        if not overwrite and (any(path.iterdir()) if path.is_dir() else path.exists()):
+            what = "holds files already" if path.is_dir() else "is there already"
+            raise UserError(
+                f"{path}: {what}; pass --overwrite to replace them, or another --output"
+            )
+
+
+def _require_elsewhere(sources: Sequence[Path], targets: Sequence[Path]) -> None:
+    """What is read must not lie in a folder that is replaced."""
+    for source in sources:
+        for target in targets:
+            if source.resolve().is_relative_to(target.resolve()):
+                raise UserError(f"{source}: lies in {target}, which is replaced; move it elsewhere")
+
+
+def _write_features(folder: Path, archive: FeatureArchive) -> None:
     size = sum(rows.nbytes for rows in archive.features.values())
     require_free_space(folder, size, "writing the features")
     with atomic_folder(folder) as temporary:

@@ -8,6 +8,7 @@ import math
 import sys
 from collections.abc import Sequence
 
+from utils.config.kinds import FASTEST, SLOWEST
 from utils.untrusted.text import printable
 
 _silent = False
@@ -30,7 +31,7 @@ def positive(text: str) -> float:
     """A number above zero from the command line, for argparse's ``type``; ``inf`` is one."""
     value = _number(text)
     if not value > 0:
-        raise argparse.ArgumentTypeError(f"{text!r}: must be a number above 0")
+        raise argparse.ArgumentTypeError(f"{text[:40]!r}: must be a number above 0")
     return value
 
 
@@ -38,13 +39,18 @@ def finite(text: str) -> float:
     """A number from the command line, neither infinite nor NaN."""
     value = _number(text)
     if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text!r}: must be a finite number")
+        raise argparse.ArgumentTypeError(f"{text[:40]!r}: must be a finite number")
     return value
 
 
-def finite_positive(text: str) -> float:
-    """A finite number above zero from the command line."""
-    return min(positive(text), finite(text))
+def frame_rate(text: str) -> float:
+    """Frames per second from the command line, such as files of video can hold."""
+    value = _number(text)
+    if not SLOWEST <= value <= FASTEST:
+        raise argparse.ArgumentTypeError(
+            f"{text[:40]!r}: must be a number from {SLOWEST:g} to {FASTEST:g}"
+        )
+    return value
 
 
 def count(text: str) -> int:

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from utils.untrusted.addresses import without_secrets
-from utils.untrusted.text import printable
+from utils.untrusted.text import printable, shortened
 
+_LONGEST_LINE = 2000  # characters of a message; paths may have many
 _RESUME = "what was finished is kept; run the same command again to resume\n"
 
 
@@ -25,7 +26,9 @@ class UserError(Exception):
 
 
 def _end(message: str, code: int) -> NoReturn:
-    sys.stderr.write(printable(message))
+    """Values from outside, which messages repeat, may be of any length; a line is not."""
+    lines = (shortened(line, _LONGEST_LINE) for line in printable(message).splitlines())
+    sys.stderr.write("\n".join(lines) + "\n")
     sys.stderr.flush()
     raise SystemExit(code) from None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -71,16 +71,20 @@ _RESULTS = (
 
 
 @contextmanager
-def claimed_folder(folder: Path, overwrite: bool, goes_on: bool = False) -> Iterator[None]:
+def claimed_folder(
+    folder: Path, overwrite: bool, goes_on: bool = False, sources: Sequence[Path] = ()
+) -> Iterator[None]:
     """Hold a folder for this process, without results of an earlier run in it.
 
     Args:
         folder: made where it is missing.
         overwrite: remove the results of an earlier run; other files are left alone.
         goes_on: the results there are this run's own, before it was interrupted: they stay.
+        sources: files that are read.
 
     Raises:
-        UserError: another run writes there now, or there are results and ``overwrite`` is false.
+        UserError: another run writes there now, there are results and ``overwrite`` is false, or
+            what would be replaced is a source.
         OSError: the folder cannot be made or written to.
     """
     with sole_writer(folder):
@@ -90,8 +94,18 @@ def claimed_folder(folder: Path, overwrite: bool, goes_on: bool = False) -> Iter
                 f"{folder}: holds the results of an earlier run ({old[0].name}, ...); pass "
                 "--overwrite to replace them, or another --output"
             )
+        _require_no_source(old, sources)
         for path in () if goes_on else old:
             path.unlink()
         for each in (folder, folder / "annotated", folder / "clips"):
             remove_parts(each)
         yield
+
+
+def _require_no_source(results: Sequence[Path], sources: Sequence[Path]) -> None:
+    read = {path.resolve() for path in sources}
+    for path in results:
+        if path.resolve() in read:
+            raise UserError(
+                f"{path}: is read, and would be replaced by results; pass another --output"
+            )

@@ -13,8 +13,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from utils.errors import UserError
+from utils.untrusted.tensors import require_plain_tensors
 
 METRICS = ("cosine", "euclidean")
+_FLOATS, _WHOLE = (torch.float16, torch.float32), (torch.int16, torch.int32, torch.int64)
 _KEYS = {"features", "blocks", "metric", "neighbours"}
 
 
@@ -69,6 +71,11 @@ class Bank:
 
     def _distances(self, features: np.ndarray) -> Tensor:
         """Distances (n,m) float32 to the whole bank."""
+        if features.shape[1] != self.features.shape[1]:
+            raise UserError(
+                f"a density in the checkpoint holds features of {self.features.shape[1]} values, "
+                f"but those of a cube are {features.shape[1]}; fit it again (density_fit.py)"
+            )
         rows = self._prepared(features)
         if self.metric == "cosine":
             return (1 - rows @ self._rows.T).clamp(min=0)
@@ -102,15 +109,14 @@ class Bank:
         if not isinstance(state, Mapping) or not set(state) >= _KEYS:
             raise damaged
         features, blocks = state["features"], state["blocks"]
-        if not torch.is_tensor(features) or not torch.is_tensor(blocks) or features.ndim != 2:
+        metric, neighbours = state["metric"], state["neighbours"]
+        require_plain_tensors({"features": features, "blocks": blocks}, source)
+        if features.ndim != 2 or not features.numel() or features.dtype not in _FLOATS:
             raise damaged
-        if not len(features) or blocks.shape != features.shape[:1]:
+        if blocks.shape != features.shape[:1] or blocks.dtype not in _WHOLE:
             raise damaged
-        if not features.float().isfinite().all() or state["metric"] not in METRICS:
+        if not features.float().isfinite().all():
             raise damaged
-        return cls(
-            features.numpy(),
-            blocks.numpy().astype(np.int64),
-            state["metric"],
-            int(state["neighbours"]),
-        )
+        if type(neighbours) is not int or neighbours < 1 or metric not in list(METRICS):
+            raise damaged
+        return cls(features.numpy(), blocks.numpy().astype(np.int64), metric, neighbours)

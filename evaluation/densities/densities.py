@@ -11,6 +11,7 @@ import torch
 
 from evaluation.densities.bank import Bank
 from utils.errors import UserError
+from utils.untrusted.tensors import require_plain_tensors
 
 Features = dict[str, np.ndarray]  # ``appearance`` (n,d) and ``velocity`` (n,8), float32
 METRICS = {"appearance": "cosine", "velocity": "euclidean"}
@@ -59,11 +60,29 @@ class Densities:
         Raises:
             UserError: damaged densities in the checkpoint ``source``.
         """
-        sound = isinstance(state, Mapping) and {"banks", "pictures", "backbone"} <= set(state)
-        if not sound or not set(state["banks"]) <= set(METRICS):
-            raise UserError(f"{source}: its densities are damaged; fit them again (density_fit.py)")
-        banks = {name: Bank.of(each, source) for name, each in state["banks"].items()}
-        return cls(banks, state["pictures"].numpy(), state["backbone"])
+        damaged = UserError(f"{source}: its densities are damaged; fit them again (density_fit.py)")
+        if not isinstance(state, Mapping) or not set(state) >= {"banks", "pictures", "backbone"}:
+            raise damaged
+        named, pictures, backbone = state["banks"], state["pictures"], state["backbone"]
+        if not isinstance(named, Mapping) or not set(named) <= set(METRICS):
+            raise damaged
+        if not isinstance(backbone, Mapping) or not _is_identity(backbone):
+            raise damaged
+        require_plain_tensors({"pictures": pictures}, source)
+        banks = {name: Bank.of(each, source) for name, each in named.items()}
+        if pictures.dtype != torch.uint8 or pictures.shape[1:] != (32, 32, 3):
+            raise damaged
+        for name, bank in banks.items():
+            if len(bank.features) != len(pictures) or bank.metric != METRICS[name]:
+                raise damaged
+        return cls(banks, pictures.numpy(), backbone)
+
+
+def _is_identity(backbone: Mapping[Any, Any]) -> bool:
+    """Whether these are the names of a backbone; none, where there is no density of pictures."""
+    texts = [*backbone, *backbone.values()]
+    sound = all(isinstance(each, str) for each in texts)
+    return sound and (not backbone or {"name", "weights"} <= set(backbone))
 
 
 def block_numbers(

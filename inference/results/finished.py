@@ -30,7 +30,10 @@ class FinishedVideos:
     def is_this_run(self) -> bool:
         """Whether there are finished videos of this very run."""
         path = self._folder / _KEY
-        return path.is_file() and path.read_text(encoding="utf-8") == self._key
+        key = self._key.encode()
+        if not path.is_file() or path.stat().st_size != len(key):
+            return False
+        return path.read_bytes() == key
 
     def begin(self) -> None:
         """Forget the videos of other runs."""

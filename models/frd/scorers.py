@@ -63,7 +63,13 @@ def scorer_from_checkpoint(checkpoint: Mapping[str, Any], source: str) -> nn.Mod
         scorer = _load(C2FPLScorer, checkpoint["model"], "", source)
         mean = checkpoint.get("feature_mean")  # where it was trained on centred features
         if mean is not None:
-            scorer.get_buffer("mean").copy_(mean)
+            buffer = scorer.get_buffer("mean")
+            if mean.shape != buffer.shape or not mean.is_floating_point():
+                raise UserError(
+                    f"{source}: its feature_mean is {mean.dtype} of shape {tuple(mean.shape)}, but "
+                    f"its scorer takes {tuple(buffer.shape)}; train that stage again"
+                )
+            buffer.copy_(mean)
         return scorer
     scorer = _load(Scorer, checkpoint["model"], "scorer.", source)
     scorer.get_buffer("scale").fill_(checkpoint.get("feature_scale", 1.0))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import pytest
 import torch
@@ -98,15 +96,52 @@ def test_densities_survive_a_checkpoint(state, tmp_path):
     [
         ("features", torch.full((4, 4), torch.nan)),
         ("features", torch.zeros(4)),
+        ("features", torch.zeros((4, 4), dtype=torch.bfloat16)),
+        ("features", torch.zeros((5, 4))),
+        ("features", torch.zeros((4, 4), device="meta")),
+        ("features", torch.zeros((4, 4)).to_sparse()),
         ("features", "text"),
         ("blocks", torch.zeros(3)),
+        ("blocks", torch.full((4,), torch.nan)),
+        ("blocks", None),
         ("metric", "chebyshev"),
+        ("metric", "euclidean"),
+        ("metric", {}),
+        ("neighbours", 0),
+        ("neighbours", torch.nan),
+        ("neighbours", None),
+    ],
+)
+def test_damaged_banks_are_refused(state, key, value):
+    state["banks"]["appearance"][key] = value
+    with pytest.raises(UserError, match=r"x\.pth"):
+        Densities.of(state, "x.pth")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("banks", {"smell": 1}),
+        ("banks", {"appearance": {}}),
+        ("banks", [1]),
+        ("pictures", 0),
+        ("pictures", torch.zeros((4, 32, 32, 3))),
+        ("pictures", torch.zeros((3, 32, 32, 3), dtype=torch.uint8)),
+        ("pictures", torch.zeros((4, 32, 32), dtype=torch.uint8)),
+        ("pictures", torch.zeros((4, 32, 32, 3), dtype=torch.uint8, device="meta")),
+        ("backbone", 0),
+        ("backbone", {"name": "x"}),
+        ("backbone", {"name": "x", "weights": 2}),
     ],
 )
 def test_damaged_densities_are_refused(state, key, value):
-    damaged = copy.deepcopy(state)
-    damaged["banks"]["appearance"][key] = value
-    with pytest.raises(UserError, match=r"x\.pth: .*damaged.*density_fit\.py"):
-        Densities.of(damaged, "x.pth")
-    with pytest.raises(UserError, match="damaged"):
-        Densities.of({"banks": {"smell": 1}, "pictures": 0, "backbone": 0}, "x.pth")
+    with pytest.raises(UserError, match=r"x\.pth"):
+        Densities.of(state | {key: value}, "x.pth")
+    del state[key]
+    with pytest.raises(UserError, match=r"damaged.*density_fit\.py"):
+        Densities.of(state, "x.pth")
+
+
+def test_features_of_another_length_are_refused(state):
+    with pytest.raises(UserError, match=r"4 values.* 5; .*density_fit\.py"):
+        Densities.of(state, "x.pth").distances({"appearance": np.ones((2, 5), np.float32)})

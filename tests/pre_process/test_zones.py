@@ -169,7 +169,7 @@ def test_zones_are_drawn_with_the_boxes(tmp_path: Path):
 @pytest.mark.parametrize(
     "zone", [[[0, 0], [0.5, 0.5]], [[0, 0], [0.2, 0.2], [0.4, 0.4]], [[0, 0], [1.5, 0], [1, 1]],
              [[-1, 0], [9, 0], [9, 9]], [[0, 0, 0], [9, 0, 0], [9, 9, 0]],
-             [[0, 0], [float("inf"), 0], [1, 1]]],
+             [[0, 0], [float("inf"), 0], [1, 1]], [[0, 0], [3e9, 0], [3e9, 3e9]]],
 )  # fmt: skip
 def test_polygons_that_are_none_are_refused(zone):
     tree = {"data": {"name": "x"}, "pre_process": {"ignore_zones": [zone]}}

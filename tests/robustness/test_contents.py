@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.tiny_videos import moving_squares
-from tests.robustness.harness.changes import Change, final_name, half_written, written
+from tests.robustness.harness.changes import Change, final_name, half_written, times, written
 from tests.robustness.harness.contents import Pictures, results
 from visualization.video_writer import VideoWriter
 
@@ -76,5 +76,6 @@ def test_what_a_kill_left_half_written(tmp_path):
     (tmp_path / "last.pth").write_bytes(b"x" * 700)
     (tmp_path / "log.csv").write_bytes(b"x" * 17)
     whole = {"last.pth": {700}, "log.csv": {30}}
-    assert half_written(tmp_path, whole, None) == {"last.pth"}
-    assert half_written(tmp_path, whole, 17) == {"last.pth", "log.csv"}
+    assert half_written(tmp_path, whole, None, {}) == {"last.pth"}
+    assert half_written(tmp_path, whole, 17, {}) == {"last.pth", "log.csv"}
+    assert not half_written(tmp_path, whole, 17, times(tmp_path)), "left by the run before"

@@ -10,8 +10,11 @@ import pytest
 import torch
 from torch import nn
 
+from models.frd.c2fpl import C2FPLScorer
+from models.frd.scorers import scorer_from_checkpoint
 from utils.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from utils.errors import UserError
+from utils.untrusted.checkpoint_checks import require_whole
 
 
 def content(**changes):
@@ -170,3 +173,47 @@ def test_a_training_video_that_is_not_whole_is_refused(tmp_path, video):
     save_checkpoint(path, content(video=video))
     with pytest.raises(UserError, match="video"):
         load_checkpoint(path)
+
+
+DIAGNOSIS = {
+    "rms": 3.0,
+    "gain": None,
+    "correlation": 0.9,
+    "labelled": 0.1,
+    "videos": {"01": [1, 5], "02": [0, 4]},
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"feature_scale": None},
+        {"feature_scale": 0.0},
+        {"feature_scale": float("nan")},
+        {"feature_scale": torch.zeros(0)},
+        {"feature_mean": 3},
+        {"feature_mean": torch.zeros(2, device="meta")},
+        {"densities": 5},
+        {"diagnosis": {}},
+        {"diagnosis": DIAGNOSIS | {"rms": float("inf")}},
+        {"diagnosis": DIAGNOSIS | {"labelled": None}},
+        {"diagnosis": DIAGNOSIS | {"videos": 10**9}},
+        {"diagnosis": DIAGNOSIS | {"videos": {"01": [1]}}},
+        {"diagnosis": DIAGNOSIS | {"videos": {"01": [5, 1]}}},
+        {"diagnosis": DIAGNOSIS | {"videos": {"01": [0, 0]}}},
+        {"diagnosis": DIAGNOSIS | {"videos": {"01": [torch.zeros(2).to_sparse(), 1]}}},
+    ],
+)
+def test_tables_of_features_and_densities(changes, tmp_path):
+    require_whole(content(diagnosis=DIAGNOSIS, feature_scale=2.5), tmp_path / "last.pth")
+    with pytest.raises(UserError, match=r"last\.pth"):
+        require_whole(content(**changes), tmp_path / "last.pth")
+
+
+def test_a_mean_feature_of_another_length_is_refused():
+    model = C2FPLScorer(256).state_dict()
+    checkpoint = {"stage": "c2fpl", "model": model, "feature_mean": torch.ones(256)}
+    assert scorer_from_checkpoint(checkpoint, "last.pth").mean.sum() == 256
+    for wrong in (torch.ones(1), torch.ones(255), torch.ones(256, dtype=torch.int64)):
+        with pytest.raises(UserError, match=r"last\.pth: its feature_mean"):
+            scorer_from_checkpoint(checkpoint | {"feature_mean": wrong}, "last.pth")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+
 import pytest
 import yaml
 
 from models.frd.frd import check_model_size
 from tests.repository.test_structure import ROOT
 from utils.config.load import load_config, save_config
+from utils.console import frame_rate
 from utils.errors import UserError
 
 
@@ -160,3 +163,13 @@ def test_a_run_stays_inside_its_root(write, name, system):
         load_config(path, system=system)
     good = load_config(path, ["run.name=a/seed1..2"], system=system)
     assert str(good.stage_folder("c")) == "runs/a/seed1..2/c"
+
+
+@pytest.mark.parametrize("text", ["1e-300", "1e300", "0", "-1", "nan", "inf", "x" * 5000])
+def test_rates_that_no_video_has(text, tmp_path):
+    with pytest.raises(argparse.ArgumentTypeError, match=r"from 0\.001 to 10000") as caught:
+        frame_rate(text)
+    assert len(str(caught.value)) < 200 and frame_rate("29.97") == 29.97
+    (tmp_path / "c.yaml").write_text(f"data: {{name: a, fps: {text}}}")
+    with pytest.raises(UserError, match=r"data\.fps"):
+        load_config(tmp_path / "c.yaml")

@@ -17,7 +17,7 @@ from datasets.labels.mat_files import read_mat
 from pre_process.detectors.box_files import _read_npz
 from tests.utils.test_checkpoint import content
 from utils.checkpoint import load_checkpoint, save_checkpoint
-from utils.config.load import load_config
+from utils.config.load import load_config, scoring_config
 from utils.config.yaml_file import read_yaml
 from utils.errors import UserError
 from utils.files import read_json
@@ -84,13 +84,17 @@ def test_texts_that_yaml_trips_over(tmp_path, text):
     ["run.name=2024-02-30", f"run.seed={'9' * 5000}", "run.name=" + "[" * 20_000,
      "run.seed=4294967296", "run.seed=0x" + "f" * 9000, "cvae.num_epochs=.inf", "run.name=*a",
      "cvae.lr=.inf", "model.memae.num_slots=1" + "0" * 30, "run.num_threads=1000000",
-     "run.device=cuda:" + "9" * 30],
+     "run.device=cuda:" + "9" * 30, "a" * 5000, "a" * 5000 + "=1", f"{'a.' * 500}a=1",
+     "data.name." + "b" * 5000 + "=1", f"system={'9' * 5000}", "system=" + "x" * 5000],
 )  # fmt: skip
 def test_overrides_that_are_no_values(tmp_path, override):
     (tmp_path / "c.yaml").write_text("data: {name: a}")
     with pytest.raises(UserError) as caught:
         load_config(tmp_path / "c.yaml", [override])
-    assert len(str(caught.value)) < 2000
+    assert len(str(caught.value)) < 700
+    with pytest.raises(UserError) as caught:
+        scoring_config({"data": {"name": "a"}}, "last.pth", overrides=[override])
+    assert len(str(caught.value)) < 700
 
 
 @pytest.mark.parametrize(

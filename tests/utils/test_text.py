@@ -16,9 +16,9 @@ from tests.helpers.tiny_videos import write_video
 from utils.checkpoint import load_checkpoint
 from utils.config.yaml_file import read_yaml
 from utils.console import echo
-from utils.errors import UserError
+from utils.errors import UserError, exit_on_user_error
 from utils.files import read_json, write_text
-from utils.untrusted.text import printable, safe_name
+from utils.untrusted.text import printable, safe_name, shortened
 
 HOSTILE = {
     "a\x1b[31mred": "a%1B[31mred",
@@ -45,6 +45,23 @@ def test_what_is_said_is_shown_and_not_obeyed(capsys):
     echo("a\x1b[2Jb\udcff\tc\nd")
     assert capsys.readouterr().out == "a\\x1b[2Jb\\udcff\tc\nd\n"
     assert printable("as it is") == "as it is"
+
+
+def test_a_long_value_does_not_fill_the_terminal(capsys):
+    @exit_on_user_error
+    def main():
+        raise UserError(f"a.yaml: {'9' * 100_000} is no name\nname it 'b'")
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+    told = capsys.readouterr().err
+    assert ended.value.code == 2 and len(told) < 2100
+    assert told.startswith("error: a.yaml: 999") and told.endswith("9 is no name\nname it 'b'\n")
+
+
+def test_texts_are_shortened_in_their_middle():
+    assert shortened("0123456789", 10) == "0123456789"
+    assert shortened("0123456789a", 10) == "01 ... 89a"
 
 
 def test_results_of_a_hostile_name(tmp_path, capsys):

@@ -9,7 +9,17 @@ from pydantic import Field, model_validator
 
 from utils.config.alarms import AlarmConfig
 from utils.config.block import Block
-from utils.config.kinds import Count, Device, Fraction, NonNegative, Positive, Seed, Skips, Width
+from utils.config.kinds import (
+    Count,
+    Device,
+    Fraction,
+    NonNegative,
+    Positive,
+    Rate,
+    Seed,
+    Skips,
+    Width,
+)
 from utils.config.names import NameInside, PlainName
 from utils.config.scoring import DensityConfig, EvalConfig
 from utils.config.zones import Zone
@@ -21,7 +31,7 @@ class DataConfig(Block):
 
     name: PlainName
     root: str = ""  # empty: data/NAME
-    fps: Annotated[float, Field(gt=0)] = 25.0  # frames per second: false alarms per hour, delays
+    fps: Rate = 25.0  # frames per second: false alarms per hour, delays
     # Share of the normal video that nothing is fitted on: statistics and thresholds come from it.
     calibration_share: Annotated[float, Field(ge=0, le=0.5)] = 0.0
 

@@ -18,6 +18,7 @@ from utils.config.named_files import require_named_by_user
 from utils.config.yaml_file import parse_yaml, read_yaml
 from utils.errors import UserError
 from utils.files import write_text
+from utils.untrusted.text import shortened
 
 SYSTEMS: dict[str, type[BaseModel]] = {"hf2vad": HF2VADConfig, "frd": FRDConfig}
 SCORING_BLOCKS = ("data", "run", "eval")  # what may change between training and scoring
@@ -62,7 +63,7 @@ def build_config(tree: dict[str, Any], source: str, system: str = "hf2vad") -> A
     actual = tree.get("system", "hf2vad")
     if actual != system:
         raise UserError(
-            f"{source}: key 'system' is {actual!r}, but this script needs {system!r}; "
+            f"{source}: key 'system' is {_short(actual, repr)}, but this script needs {system!r}; "
             "pass a configuration of that system"
         )
     return validate(tree, SYSTEMS[system], source)
@@ -112,8 +113,8 @@ def scoring_config(
     for override in overrides:
         if override.split(".")[0] not in blocks:
             raise UserError(
-                f"--set {override}: a checkpoint brings its own model and training settings; "
-                f"only {', '.join(blocks)} can be set here"
+                f"--set {_short(override)}: a checkpoint brings its own model and training "
+                f"settings; only {', '.join(blocks)} can be set here"
             )
         apply_override(tree, override)
     config = build_config(tree, source, system)
@@ -135,20 +136,23 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
     """
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise UserError(f"--set {override}: write KEY=VALUE, for example cvae.num_epochs=5")
+        raise UserError(f"--set {_short(override)}: write KEY=VALUE, for example cvae.num_epochs=5")
     try:
         value = parse_yaml(text) if text else ""
     except yaml.YAMLError as error:
         raise UserError(
-            f"--set {_short(override)}: the value is not readable as YAML: {_short(error)}; a text "
-            "that looks like a number or date is written in quotes"
+            f"--set {_short(override)}: the value is not readable as YAML: "
+            f"{shortened(str(error), 300)}; a text that looks like a number or date is written "
+            "in quotes"
         ) from None
     *parents, last = key.split(".")
     node = tree
     for parent in parents:
         child = node.setdefault(parent, {})
         if not isinstance(child, dict):
-            raise UserError(f"--set {override}: '{parent}' holds a value, not a block of keys")
+            raise UserError(
+                f"--set {_short(override)}: '{_short(parent)}' holds a value, not a block of keys"
+            )
         node = child
     node[last] = value
 
@@ -158,20 +162,19 @@ def _describe(fault: Mapping[str, Any], schema: type[BaseModel]) -> str:
     location = [str(part) for part in fault["loc"]]
     key = ".".join(location) or "(file)"
     if fault["type"] == "extra_forbidden":
-        return f"  {key}: unknown key; {_suggest(location, schema)}"
+        return f"  {_short(key)}: unknown key; {_suggest(location, schema)}"
     if fault["type"] == "missing":
         return f"  {key}: missing; add it"
     return f"  {_short(key)}: {_short(fault['input'], repr)} is not allowed: {fault['msg']}"
 
 
 def _short(value: Any, write: Callable[[Any], str] = str) -> str:
-    """A value in at most 300 characters (60 where it is one of many), whatever it is."""
+    """A value in at most 100 characters (60 where it is one of many), whatever it is."""
     try:
         text = write(value)
     except (ValueError, RecursionError):  # Python does not write integers of 5000 digits
         return "a value of thousands of digits or levels"
-    most = 60 if write is repr else 300
-    return text if len(text) <= most else text[: most - 3] + "..."
+    return shortened(text, 60 if write is repr else 100)
 
 
 def _suggest(location: Sequence[str], schema: type[BaseModel]) -> str:

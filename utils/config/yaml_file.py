@@ -10,6 +10,7 @@ import yaml
 
 from utils.errors import UserError
 from utils.files import require_file
+from utils.untrusted.text import shortened
 
 _LONGEST = 1_000_000  # characters of a text, values that it stands for
 
@@ -105,6 +106,7 @@ def _doubled_keys(node: yaml.Node, prefix: str, visited: set[int]) -> Iterator[s
     for key, value in node.value:
         name, line = str(key.value), key.start_mark.line + 1
         if name in lines and isinstance(key, yaml.ScalarNode):
-            yield f"key '{prefix}{name}' is given twice, in lines {lines[name]} and {line}"
+            key_name = shortened(prefix + name, 100)
+            yield f"key '{key_name}' is given twice, in lines {lines[name]} and {line}"
         lines.setdefault(name, line)
         yield from _doubled_keys(value, f"{prefix}{name}.", visited)

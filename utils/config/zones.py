@@ -6,8 +6,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+_FARTHEST = 2**16  # pixels; drawing takes minutes where a corner is beyond 2^31
 Corner = Annotated[
-    list[Annotated[float, Field(ge=0, allow_inf_nan=False)]], Field(min_length=2, max_length=2)
+    list[Annotated[float, Field(ge=0, le=_FARTHEST, allow_inf_nan=False)]],
+    Field(min_length=2, max_length=2),
 ]
 _SMALLEST = 1e-6  # of the frame, or square pixels: a zone that is a line holds nothing
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from utils.config.load import SYSTEMS, build_config, validate
 from utils.errors import UserError
@@ -13,6 +13,15 @@ from utils.untrusted.tensors import require_plain_tensors
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 Text = Annotated[str, Field(max_length=1000)]
+
+
+def _require_share(counts: list[int]) -> list[int]:
+    if not 0 <= counts[0] <= counts[1] or not counts[1]:
+        raise ValueError("must be a part and a whole")
+    return counts
+
+
+_Share = Annotated[list[Count], Field(min_length=2, max_length=2), AfterValidator(_require_share)]
 
 
 class _Table(BaseModel):
@@ -70,6 +79,16 @@ class _Video(_Table):
     max_side: Annotated[int, Field(ge=0, le=2**16)] = 0
 
 
+class _Diagnosis(_Table):
+    """Of a training of FRD-UVAD; of each video the numbers of labelled snippets and of all."""
+
+    rms: Annotated[float, Field(ge=0)]
+    gain: float | None
+    correlation: float | None
+    labelled: Annotated[float, Field(ge=0, le=1)]
+    videos: Annotated[dict[Text, _Share], Field(max_length=1_000_000)]
+
+
 class _Checkpoint(_Table):
     """Everything but weights and training state, which are compared with the network's own."""
 
@@ -87,6 +106,10 @@ class _Checkpoint(_Table):
     video: _Video | None = None
     selection: Text | None = None
     training: dict[str, Any] = {}
+    densities: dict[str, Any] | None = None
+    diagnosis: _Diagnosis | None = None
+    feature_scale: Annotated[float, Field(gt=0)] = 1.0
+    feature_mean: Any = None  # a tensor
 
 
 def require_whole(checkpoint: dict[str, Any], path: Path) -> None:
@@ -105,6 +128,8 @@ def require_whole(checkpoint: dict[str, Any], path: Path) -> None:
     build_config(config, f"{path}: its configuration", system)
     _require_statistics(checkpoint.get("statistics"), source)
     require_plain_tensors(checkpoint["model"], str(path))
+    if checkpoint.get("feature_mean") is not None:
+        require_plain_tensors({"feature_mean": checkpoint["feature_mean"]}, str(path))
 
 
 def _require_statistics(statistics: dict[str, Any] | None, source: str) -> None:

@@ -18,6 +18,14 @@ def printable(text: str) -> str:
     )
 
 
+def shortened(text: str, most: int) -> str:
+    """``text`` in at most ``most`` (10 or more) characters: its start and its end."""
+    if len(text) <= most:
+        return text
+    tail = most // 3
+    return f"{text[: most - tail - 5]} ... {text[-tail:]}"
+
+
 def safe_name(name: str) -> str:
     """A name of a file as the name of a video: control characters and the like as ``%1B``.
 

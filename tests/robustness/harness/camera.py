@@ -7,7 +7,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
@@ -24,12 +24,16 @@ _CALM = (1.0, 6.0)  # seconds of good pictures between two faults
 class BadCamera:
     """Faults in a random order between seconds of good pictures, for every viewer anew.
 
+    Args:
+        seed: of the order.
+        faults: names of those to choose from; empty: all.
+
     Attributes:
         sent: good pictures, and each kind of fault.
         last: when the last good picture was sent, ``time.monotonic()``.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, faults: Sequence[str] = ()) -> None:
         self.sent: Counter[str] = Counter()
         self.last = 0.0
         self._chance = random.Random(seed)
@@ -52,12 +56,13 @@ class BadCamera:
             "broken off": self._break_off,
             "broken off in a picture": self._break_in_a_picture,
         }
+        self._names = sorted(faults or self._faults)
 
     def watch(self, write: Callable[[bytes], Any]) -> None:
         """Send until the viewer leaves or a fault ends it (``ConnectionError``)."""
         while True:
             self._good(self._chance.uniform(*_CALM), write)
-            name = self._chance.choice(sorted(self._faults))
+            name = self._chance.choice(self._names)
             self.sent[name] += 1
             self._faults[name](write)
 

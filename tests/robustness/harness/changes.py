@@ -179,17 +179,25 @@ def kind(name: str) -> str:
     return re.sub(r"\d+", "*", "/".join(Path(name).parts[-2:]))
 
 
-def half_written(folder: Path, whole: Mapping[str, set[int]], length: int | None) -> set[str]:
+def times(folder: Path) -> dict[Path, int]:
+    """When each file in a folder was changed last, in ns."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def half_written(
+    folder: Path, whole: Mapping[str, set[int]], length: int | None, before: Mapping[Path, int]
+) -> set[str]:
     """The kinds of files that a kill left half-written.
 
     Args:
         folder: of the results.
         whole: lengths of finished files of each kind.
         length: at which the system ended the run, if it did: files of it count, too.
+        before: ``times`` of the folder before the run; what it did not change does not count.
     """
     found = set()
-    for path in folder.rglob("*"):
-        if not path.is_file():
+    for path, changed in times(folder).items():
+        if before.get(path) == changed:
             continue
         name, size = str(path.relative_to(folder)), path.stat().st_size
         final = kind(final_name(name))

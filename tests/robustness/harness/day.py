@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import sys
 import tempfile
 import threading
@@ -27,6 +28,7 @@ import torch
 from benchmarks.long_tasks import MadeUpCamera, PatientFrames
 from benchmarks.process_watch import describe, watched
 from inference.live.loop import watch_live
+from inference.live.scorer import LiveExtractor, LiveScorer
 from inference.live.writer import LiveSettings
 from inference.predictor import Predictor, load_predictor
 from pre_process.cubes.extractor import FrameCubes
@@ -35,7 +37,7 @@ from utils.config.alarms import AlarmConfig
 
 _AHEAD = 32  # frames that the camera may be ahead of the scores
 _TRIM = 4  # frames that fill the history after each connection, without a row
-_EVERY, _LENGTH = 2000, 25  # frames from one event to the next, and of an event
+_LENGTH = 25  # frames of an event
 _BOX = np.array([[20, 20, 36, 36]], np.float32)
 _CALM, _ALARMING, _THRESHOLD = 10.0, 1e5, 500.0  # errors, and the score between them
 
@@ -78,29 +80,39 @@ class MadeUpCubes:
 class MadeUpPredictor:
     """A predictor whose cubes and errors are made up; the rest is the real one's."""
 
-    def __init__(self, predictor: Predictor) -> None:
-        self._predictor = predictor
+    def __init__(self, predictor: Predictor, every: int) -> None:
+        self._predictor, self._every = predictor, every
         self._scored = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._predictor, name)
 
-    def extractor(self) -> MadeUpCubes:
+    def live_extractor(self) -> LiveExtractor:
         """See the class."""
-        return MadeUpCubes()
+        return LiveExtractor(MadeUpCubes())  # type: ignore
+
+    def live_scorer(self) -> LiveScorer:
+        """See the class."""
+        return LiveScorer(self.scorer, self.rule, self.smoothing)
 
     def scorer(self, appearance: np.ndarray, _: np.ndarray) -> dict[str, np.ndarray]:
         """Calm errors, and an event now and then."""
         numbers = np.arange(self._scored, self._scored + len(appearance))
         self._scored += len(appearance)
-        errors = np.where(numbers % _EVERY < _LENGTH, _ALARMING, _CALM).astype(np.float32)
+        errors = np.where(numbers % self._every < _LENGTH, _ALARMING, _CALM).astype(np.float32)
         return {"flow_error": errors, "frame_error": errors, "energy": errors}
 
 
-def day(folder: Path, frames: int, minutes: float) -> tuple[dict[str, Any], PatientFrames]:
-    """Watch so many frames, or so long; ``describe``'s numbers and the buffer."""
+def day(
+    folder: Path, frames: int, minutes: float, every: int
+) -> tuple[dict[str, Any], PatientFrames]:
+    """Watch so many frames, or so long; ``describe``'s numbers and the buffer.
+
+    Args:
+        every: frames from one event to the next.
+    """
     predictor = MadeUpPredictor(
-        load_predictor(write_checkpoint(folder / "last.pth"), [], "torch", "cpu")
+        load_predictor(write_checkpoint(folder / "last.pth"), [], "torch", "cpu"), every
     )
     places = threading.Semaphore(_AHEAD)
     camera = Camera(frames, places, minutes)
@@ -142,14 +154,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=2_160_000, help="a day has 25 * 86400")
     parser.add_argument("--minutes", type=float, default=1440.0, help="end then, whatever came")
+    parser.add_argument("--every", type=int, default=2000, help="frames from alarm to alarm")
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
-        run, source = day(Path(scratch), options.frames, options.minutes)
+        run, source = day(Path(scratch), options.frames, options.minutes, options.every)
         found = check(Path(scratch) / "out", source.captured)
     assert found["rows"] == source.captured - _TRIM * (1 + source.reconnected), "rows are missing"
+    events = math.ceil(found["rows"] / options.every)
+    assert abs(found["alarms"] - events) <= 1 + source.reconnected, f"{events} events, {found}"
     samples = run["samples"]
     print(f"{source.captured} frames, {source.dropped} dropped, {source.reconnected} reconnections")
     print(f"{found['rows']} rows in {found['parts']} parts, {found['alarms']} alarms, "
@@ -158,7 +173,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"memory (MiB): {first[2] / 2**20:.0f} at one hundredth, {run['rss_half_mib']:.0f} at "
           f"half, {run['rss_end_mib']:.0f} at the end; files {run['files']}, threads "
           f"{run['threads']}: {run['verdict']}")  # fmt: skip
-    print(f"{time.monotonic() - begun:.0f} s")
+    seconds = time.monotonic() - begun
+    print(f"{seconds:.0f} s, {source.captured / seconds:.0f} frames a second")
 
 
 if __name__ == "__main__":

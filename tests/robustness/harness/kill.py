@@ -18,12 +18,21 @@ import cv2
 import openvino  # noqa: F401 - here once, not in every fork
 import torch
 
-from tests.robustness.harness.changes import Kill, Written, half_written, kind, load, written
+from tests.robustness.harness.changes import (
+    Kill,
+    Written,
+    half_written,
+    kind,
+    load,
+    times,
+    written,
+)
 from tests.robustness.harness.contents import differences
 from tests.robustness.harness.forked import Outcome, run
 from tests.robustness.harness.scenes import Scene, build
 
 _MOST_IN_A_ROW = 4  # kills before a run is left alone
+_TRIAL = 0.25  # of a success: so much more often is tried what was never hit
 _SHORTEST = 64  # bytes; the system's semaphores are files of 32, and no file of a program's
 
 
@@ -51,7 +60,7 @@ class Trial:
         self.whole_sizes = {
             name: {each.size for each in files} for name, files in self.writes.items()
         }
-        self._names: list[str] = []  # of files whose writing is still to be killed in this round
+        self._tried: Counter[str] = Counter()  # kills meant for each kind of file
         self.kinds: Counter[str] = Counter()
         self.cut: Counter[str] = Counter()
         self.comparisons = 0
@@ -73,20 +82,21 @@ class Trial:
         done: list[str] = []
         for _ in range(min(kills, _MOST_IN_A_ROW)):
             when, kill = self.draw(chance)
+            before = times(self.scene.output)
             code = self.attempt(kill).code
             if code == 0:
                 break
             done.append(f"{when}: {kill}")
             self.kinds[when] += 1
             length = kill.at_byte if code == -25 else None
-            self.cut.update(half_written(self.scene.output, self.whole_sizes, length))
+            self.cut.update(half_written(self.scene.output, self.whole_sizes, length, before))
         self.attempt(None)
         self.compare(done)
         return len(done)
 
     def draw(self, chance: random.Random) -> tuple[str, Kill]:
-        """A time, the change of a file, or a byte of one; half of them are bytes."""
-        when = chance.choice(("moment", "file", "file, a little later", *("write",) * 3))
+        """A time, the change of a file, or a byte of one; most of them are bytes."""
+        when = chance.choice(("moment", "file", "file, a little later", *("write",) * 5))
         operation = chance.randint(1, self.operations)
         if when == "write":
             return when, self.in_a_write(chance)
@@ -97,10 +107,15 @@ class Trial:
         }[when]
 
     def in_a_write(self, chance: random.Random) -> Kill:
-        """A random byte of the next kind of file: each has its turn, before one has a second."""
-        self._names = self._names or chance.sample(sorted(self.writes), len(self.writes))
-        file = chance.choice(self.writes[self._names.pop()])
-        since = chance.choice((file.after_another, file.before_it))
+        """A random byte of a kind of file that was left half-written, or tried, the least often.
+
+        Another file that grows longer at that time takes its place.
+        """
+        names = chance.sample(sorted(self.writes), len(self.writes))
+        name = min(names, key=lambda each: self.cut[each] + _TRIAL * self._tried[each])
+        self._tried[name] += 1
+        file = chance.choice(self.writes[name])
+        since = chance.choice((min(file.after_another, file.before_it), file.before_it))
         return Kill(at_byte=chance.randrange(_SHORTEST, file.size), from_operation=since)
 
     def compare(self, done: Sequence[str]) -> None:

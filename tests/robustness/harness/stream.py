@@ -127,8 +127,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=480.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--faults", nargs="*", default=[], help="names of those; default: all")
     options = parser.parse_args(argv)
-    camera = BadCamera(options.seed)
+    camera = BadCamera(options.seed, options.faults)
     with tempfile.TemporaryDirectory() as scratch, Server(camera) as server:
         folder = Path(scratch)
         process = start(folder, server.address, part_minutes=2)
@@ -144,9 +145,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         server.shutdown()
     print("sent: " + ", ".join(f"{count} {what}" for what, count in sorted(camera.sent.items())))
     print("infer.py: " + ", ".join(f"{count} {what}" for what, count in found.items()))
-    half = memory[len(memory) // 2]
-    print(f"memory (MiB): {memory[0]:.0f} after {_SETTLED:.0f} s, {half:.0f} at half, "
-          f"{memory[-1]:.0f} at the end, {max(memory):.0f} at most")  # fmt: skip
+    eighths = [memory[(len(memory) - 1) * part // 8] for part in range(9)]
+    print(f"memory (MiB) from {_SETTLED:.0f} s on, in eighths: "
+          f"{' '.join(f'{each:.0f}' for each in eighths)}; {max(memory):.0f} at most")  # fmt: skip
     print(f"{options.seconds:.0f} s, seed {options.seed}: nothing half-written")
 
 
