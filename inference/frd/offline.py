@@ -27,6 +27,7 @@ from inference.single_pass import ScoredFrame
 from inference.video_cubes import ResultCollector, VideoResult
 from pre_process.cubes.extractor import FrameCubes
 from pre_process.features.build import Backbone
+from utils.console import echo
 from utils.threads.read_ahead import read_ahead
 
 # A frame is scored as a whole: it is drawn without boxes, and kept for the report like a cube.
@@ -110,6 +111,7 @@ def score_snippet_videos(
     """
     threshold = predictor.threshold(threshold_spec)
     rule = AlarmRule.of(threshold, predictor.config.alarms)
+    echo(f"alarm from a score of {threshold.value:.3g} on, of 0 to 1: {threshold.source}")
     backbone_of = backbone_of or _same_for_all(predictor.backbone())
     job = _SnippetJob(predictor, threshold, rule, output, with_video, backbone_of)
     finished = finished or FinishedVideos(output, "")
