@@ -66,9 +66,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if any(entry.kind == "video" for entry in entries):  # folders of images tell no rate
         found.append(f"data.fps={sum(rates) / len(rates):.6g}")
     command = ["--cfg_file", arguments.cfg_file, "--set", *named, *found, *arguments.set]
-    echo(f"2 of 4: features ({config.pre_process.features.backend})")
+    echo(f"2 of 4: features of the snippets ({config.pre_process.features.backend})")
     extract_features.main([*command, "--split", "training"])
-    echo("3 of 4: frd")
+    echo("3 of 4: training of FRD-UVAD, with a diagnosis before and after it (docs/frd.md)")
     frd_train.main(command)
     echo("4 of 4: scores and alarms of these videos")
     path = config.stage_folder("frd") / "last.pth"
@@ -82,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             predictor, recordings, arguments.threshold, path.parent / "videos", arguments.name,
             not arguments.no_video, backbone_of=stored_features(config.data.folder),
         )  # fmt: skip
+    echo(f"look at the highest alarms before you trust them: {path.parent / 'videos/report.html'}")
     model, options = config.stage_folder("frd").parent, options_that_name(config)
     echo(f"done; for new videos: python infer.py --model {model} --source NEW_VIDEO.mp4{options}")
 

@@ -79,10 +79,8 @@ def run_offline(predictor: Any, arguments: argparse.Namespace, name: str) -> Non
         echo(f"{arguments.source}: {len(recordings)} video(s), {rate:g} frames per second")
         if goes_on:
             echo("an interrupted run goes on: its finished videos are not scored again")
-        if isinstance(predictor, Predictor):
-            score_videos(predictor, *job, faults, finished)
-        else:
-            score_snippet_videos(predictor, *job, faults)
+        score = score_videos if isinstance(predictor, Predictor) else score_snippet_videos
+        score(predictor, *job, faults, finished)
     end_with_faults(faults)
 
 

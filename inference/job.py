@@ -41,6 +41,14 @@ class Job:
     output: Path
     with_video: bool
 
+    def evaluate(self, results: Sequence[VideoResult]) -> Evaluation:
+        """Scores of videos, without labels."""
+        raise NotImplementedError
+
+    def count(self, results: Sequence[VideoResult]) -> str:
+        """How many of what is scored in a frame videos have, in words."""
+        raise NotImplementedError
+
     def drawing(self, recording: Recording) -> AnnotatedVideo:
         """What draws a video's frames."""
         annotator, alarms = self.predictor.annotator(self.threshold), self.predictor.config.alarms

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-from tqdm import tqdm
 
 from evaluation.alarms import AlarmEvent, AlarmRule, AlarmTracker
 from evaluation.calibration import Rate
 from evaluation.checkpoint import evaluate_checkpoint
 from evaluation.evaluate import Evaluation
 from evaluation.scores import error_names
-from inference.faults import take_readable
-from inference.fitting import Recording, UnreadableVideo
+from inference.fitting import Recording
 from inference.job import Job
 from inference.predictor import Predictor
 from inference.results.finished import FinishedVideos
 from inference.results.kept_pictures import PictureKeeper
-from inference.results.running_tables import RunningTables
+from inference.results.one_by_one import score_one_by_one
 from inference.single_pass import ScoredFrame, StreamedMedian, score_frames
 from inference.video_cubes import ResultCollector, VideoCubes, VideoResult
-from pre_process.cubes.settings import source_fingerprint
-from utils.console import echo
 
 
 @dataclass(frozen=True)
@@ -40,6 +33,10 @@ class _CubeJob(Job):
             cubes.errors, cubes, predictor.path, predictor.checkpoint, predictor.config, None
         )
         return replace(evaluation, threshold=self.threshold)
+
+    def count(self, results: Sequence[VideoResult]) -> str:
+        """How many cubes videos have."""
+        return f"{sum(len(result.frames) for result in results)} cubes"
 
 
 def score_videos(
@@ -71,47 +68,14 @@ def score_videos(
     rule = AlarmRule.of(threshold, predictor.config.alarms)
     job = _CubeJob(predictor, threshold, rule, output, with_video)
     finished = finished or FinishedVideos(output, "")
-    finished.begin()
-    scored = _score_all(job, recordings, faults, finished)
+
+    def score(recording: Recording, report: Callable[[int], object]) -> VideoResult:
+        return _score_one(job, recording, report)
+
+    scored = score_one_by_one(job, recordings, score, faults, finished)
     evaluation = job.evaluate([result for _, result in scored])
     job.publish(title, scored, evaluation, {}, explains_cubes=True)
     finished.remove()
-
-
-def _score_all(
-    job: _CubeJob,
-    recordings: Sequence[Recording],
-    faults: list[str] | None,
-    finished: FinishedVideos,
-) -> list[tuple[Recording, VideoResult]]:
-    """Every video once, or not again; what is known of it is written as soon as it is scored."""
-    tables = RunningTables(job.output, job.evaluate, job.rule)
-    total = sum(each.entry.num_frames for each in recordings)
-    with tqdm(total=total, desc="scoring", unit="frame", file=sys.stderr, mininterval=1.0) as bar:
-
-        def score(recording: Recording) -> tuple[Recording, VideoResult]:
-            name, source = recording.entry.name, _identity(recording)
-            result = finished.get(name, source)
-            if result is None:
-                result = _score_one(job, recording, bar.update)
-                finished.keep(result, source)
-            else:
-                bar.total -= len(result.seconds)
-            tables.add(result, recording.fps)
-            return recording, result
-
-        scored = take_readable(recordings, score, faults, UnreadableVideo)
-    num_cubes = sum(len(result.frames) for _, result in scored)
-    echo(f"{bar.n} frames, {num_cubes} cubes in {bar.format_dict['elapsed']:.1f} s")
-    return scored
-
-
-def _identity(recording: Recording) -> dict[str, Any]:
-    """What tells a video from another of its name, and from the same in another size or rate."""
-    entry = recording.entry
-    size = {"width": entry.width, "height": entry.height, "fps": recording.fps}
-    original = getattr(entry, "original", entry)
-    return {**source_fingerprint(original), **size, "source": str(entry.source)}
 
 
 def _score_one(job: _CubeJob, recording: Recording, report: Callable[[int], object]) -> VideoResult:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from datasets.manifest import VideoEntry
 from datasets.video_files import TimedFrame
@@ -18,16 +16,18 @@ from evaluation.alarms import AlarmRule, AlarmTracker
 from evaluation.calibration import Rate
 from evaluation.evaluate import Evaluation
 from evaluation.frd import SnippetScores, evaluate_snippets
-from inference.faults import take_readable
-from inference.fitting import Recording, UnreadableVideo, read_recording
+from inference.fitting import Recording, read_recording
 from inference.frd.predictor import SnippetPredictor
 from inference.frd.stream import SnippetStream, Values
 from inference.job import Job
+from inference.results.finished import FinishedVideos
 from inference.results.kept_pictures import PictureKeeper
+from inference.results.one_by_one import score_one_by_one
 from inference.single_pass import ScoredFrame
 from inference.video_cubes import ResultCollector, VideoResult
 from pre_process.cubes.extractor import FrameCubes
 from pre_process.features.build import Backbone
+from utils.console import echo
 from utils.threads.read_ahead import read_ahead
 
 # A frame is scored as a whole: it is drawn without boxes, and kept for the report like a cube.
@@ -48,25 +48,37 @@ class _SnippetJob(Job):
 
     backbone_of: BackboneOf
 
-    def evaluate(self, results: Sequence[VideoResult]) -> tuple[Evaluation, dict[str, np.ndarray]]:
-        """Scores of videos, without labels, and what their snippets are scored by."""
-        each, predictor = self.predictor.config.data.frames_per_snippet, self.predictor
-        lengths = [max(1, len(result.seconds) // each) for result in results]
-        values = {
-            name: np.concatenate(
-                [r.errors[name][::each][:n] for r, n in zip(results, lengths, strict=True)]
-            )
-            for name in results[0].errors
-        }
+    def evaluate(self, results: Sequence[VideoResult]) -> Evaluation:
+        """Scores of videos, without labels."""
+        predictor = self.predictor
+        names, lengths = [result.name for result in results], self._lengths(results)
         evaluation = evaluate_snippets(
-            SnippetScores([result.name for result in results], lengths, values),
+            SnippetScores(names, lengths, self.values(results)),
             None,
             predictor.path,
             predictor.checkpoint,
             predictor.config,
             [len(result.seconds) for result in results],
         )
-        return replace(evaluation, threshold=self.threshold), values
+        return replace(evaluation, threshold=self.threshold)
+
+    def values(self, results: Sequence[VideoResult]) -> dict[str, np.ndarray]:
+        """What the snippets of videos are scored by, one after the other."""
+        each, lengths = self.predictor.config.data.frames_per_snippet, self._lengths(results)
+        return {
+            name: np.concatenate(
+                [r.errors[name][::each][:n] for r, n in zip(results, lengths, strict=True)]
+            )
+            for name in results[0].errors
+        }
+
+    def count(self, results: Sequence[VideoResult]) -> str:
+        """How many snippets videos have."""
+        return f"{sum(self._lengths(results))} snippets"
+
+    def _lengths(self, results: Sequence[VideoResult]) -> list[int]:
+        each = self.predictor.config.data.frames_per_snippet
+        return [max(1, len(result.seconds) // each) for result in results]
 
 
 def score_snippet_videos(
@@ -77,6 +89,7 @@ def score_snippet_videos(
     title: str,
     with_video: bool = True,
     faults: list[str] | None = None,
+    finished: FinishedVideos | None = None,
     backbone_of: BackboneOf | None = None,
 ) -> None:
     """Score videos as ``frd_eval.py`` does, without labels, and write all results.
@@ -89,6 +102,7 @@ def score_snippet_videos(
         title: heading of the report.
         with_video: also write the annotated videos.
         faults: see ``take_readable``.
+        finished: those of this run that an interruption left; default: none.
         backbone_of: gives the features of a video; ``None``: they are made.
 
     Raises:
@@ -97,28 +111,23 @@ def score_snippet_videos(
     """
     threshold = predictor.threshold(threshold_spec)
     rule = AlarmRule.of(threshold, predictor.config.alarms)
+    echo(f"alarm from a score of {threshold.value:.3g} on, of 0 to 1: {threshold.source}")
     backbone_of = backbone_of or _same_for_all(predictor.backbone())
     job = _SnippetJob(predictor, threshold, rule, output, with_video, backbone_of)
-    scored = _score_all(job, recordings, faults)
-    evaluation, values = job.evaluate([result for _, result in scored])
-    facts = report_facts(predictor.checkpoint, values)
-    job.publish(title, scored, evaluation, facts, explains_cubes=False)
+    finished = finished or FinishedVideos(output, "")
+
+    def score(recording: Recording, report: Callable[[int], object]) -> VideoResult:
+        return _score_one(job, recording, report)
+
+    scored = score_one_by_one(job, recordings, score, faults, finished)
+    results = [result for _, result in scored]
+    facts = report_facts(predictor.checkpoint, job.values(results))
+    job.publish(title, scored, job.evaluate(results), facts, explains_cubes=False)
+    finished.remove()
 
 
 def _same_for_all(backbone: Backbone) -> BackboneOf:
     return lambda _: backbone
-
-
-def _score_all(
-    job: _SnippetJob, recordings: Sequence[Recording], faults: list[str] | None
-) -> list[tuple[Recording, VideoResult]]:
-    total = sum(each.entry.num_frames for each in recordings)
-    with tqdm(total=total, desc="scoring", unit="frame", file=sys.stderr, mininterval=1.0) as bar:
-
-        def score(recording: Recording) -> tuple[Recording, VideoResult]:
-            return recording, _score_one(job, recording, bar.update)
-
-        return take_readable(recordings, score, faults, UnreadableVideo)
 
 
 def _score_one(

@@ -17,7 +17,7 @@ from visualization.results import write_cube_scores, write_frame_scores
 
 
 class RunningTables:
-    """``frame_scores.csv``, ``cube_scores.csv`` and ``alarms.json`` of the videos scored so far.
+    """``frame_scores.csv``, ``cube_scores.csv``, ``alarms.json`` of the videos scored so far.
 
     The run's end writes them anew, with the same content.
 
@@ -48,10 +48,10 @@ class RunningTables:
         evaluation, stats = with_alarms(
             evaluation, self._rule, [fps], self._output, [result.seconds]
         )
-        for write, name in (
-            (write_frame_scores, "frame_scores.csv"), (write_cube_scores, "cube_scores.csv")
-        ):  # fmt: skip
-            write(self._output / name, evaluation, append=not self._is_new)
+        appends = not self._is_new
+        write_frame_scores(self._output / "frame_scores.csv", evaluation, appends)
+        if evaluation.cubes.boxes is not None:
+            write_cube_scores(self._output / "cube_scores.csv", evaluation, appends)
         self._is_new = False
         self._raised += evaluation.raised
         self._stats += stats

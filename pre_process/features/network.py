@@ -21,8 +21,9 @@ class NetworkBackbone:
         resize: (h, w) of the resized frame, or one number: its shorter side.
         crop: side of the square crops.
         mean, deviation: of RGB values in [0, 1].
-        crops: 1 or 10.
-        frames: T.
+        crops: 1, 9 or 10.
+        frames: of a snippet.
+        most_frames: T, evenly spaced ones of them; ``None``: all.
 
     Raises:
         UserError: the network cannot take snippets of that many frames.
@@ -38,14 +39,17 @@ class NetworkBackbone:
         crops: int,
         frames: int,
         device: torch.device,
+        most_frames: int | None = None,
     ) -> None:
+        count = min(frames, most_frames or frames)
+        self._places = [round(place) for place in np.linspace(0, frames - 1, count)]
         self.network = network.eval().to(device)
         self.resize, self.crop, self.crops, self.device = tuple(resize), crop, crops, device
         self.mean = torch.tensor(mean, device=device).view(3, 1, 1, 1)
         self.deviation = torch.tensor(deviation, device=device).view(3, 1, 1, 1)
         try:
             self.feature_size = self._features(
-                torch.zeros(1, frames, crop, crop, 3, dtype=torch.uint8, device=device)
+                torch.zeros(1, count, crop, crop, 3, dtype=torch.uint8, device=device)
             ).shape[1]
         except (RuntimeError, ValueError) as error:
             raise UserError(
@@ -62,8 +66,8 @@ class NetworkBackbone:
         return cv2.cvtColor(resized, cv2.COLOR_BGR2RGB)
 
     def __call__(self, snippets: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
-        """See ``pre_process.backbones.Backbone``."""
-        stacked = np.stack([np.stack(list(frames)) for frames in snippets])
+        """See ``pre_process.features.build.Backbone``."""
+        stacked = np.stack([[frames[place] for place in self._places] for frames in snippets])
         clips = torch.from_numpy(stacked).to(self.device)  # (n, T, h, w, 3)
         height, width = clips.shape[2:4]
         features = []

@@ -45,7 +45,10 @@ def describe_videos(
     found = Survey(entries, rates, 0.0, 0.0)
     echo(format_table(("video", "minutes", "frames", "size", "frames/s"), found.table()))
     snippets = sum(max(1, entry.num_frames // frames_per_snippet) for entry in entries)
-    echo(f"{found.minutes:.3g} minutes, {snippets} snippets of {frames_per_snippet} frames")
+    echo(
+        f"{found.minutes:.3g} minutes, {snippets} snippets of {frames_per_snippet} frames "
+        f"({frames_per_snippet / max(rates):.2g} s): each gets one score"
+    )
     if snippets < FEWEST_SNIPPETS:
         raise UserError(
             f"{snippets} snippets of {frames_per_snippet} frames are too few to tell the rare from "

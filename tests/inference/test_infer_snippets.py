@@ -12,6 +12,7 @@ import torch
 import frd_eval
 import frd_train
 import infer
+from inference.frd import offline
 from models.frd.frd import FRD
 from pre_process.extract_features import main as extract_features
 from tests.helpers.tiny_videos import make_dataset
@@ -93,6 +94,40 @@ def test_live_scores_are_those_of_the_whole_video(scene, tmp_path, stride):
     assert alarms and (tmp_path / "live" / alarms[0]["clip"]).is_file()
     report = (tmp_path / "live" / "report.html").read_text()
     assert "data:image/jpeg" in report and "why:" not in report
+
+
+def test_an_interrupted_run_goes_on_and_gives_the_same(scene, tmp_path, capsys, monkeypatch):
+    dataset, path = scene
+    source = str(dataset.root / "testing" / "frames")
+    command = ["--model", str(path), "--source", source, "--threshold", "0", "--output"]
+    infer.main([*command, str(tmp_path / "whole")])
+    score, scored = offline._score_one, []
+
+    def counted(job, recording, report):
+        scored.append(recording.entry.name)
+        if scored == ["01", "02"]:
+            raise KeyboardInterrupt
+        return score(job, recording, report)
+
+    monkeypatch.setattr(offline, "_score_one", counted)
+    with pytest.raises(SystemExit) as stopped:
+        infer.main([*command, str(tmp_path / "out")])
+    assert stopped.value.code == 130
+    known = json.loads((tmp_path / "out" / "alarms.json").read_text())["alarms"]
+    assert [alarm["video"] for alarm in known] == ["01"]  # written a video at a time
+    assert {video for video, _ in scores(tmp_path / "out")} == {"01"}
+    assert not (tmp_path / "out" / "cube_scores.csv").exists()
+    scored.clear()
+    capsys.readouterr()
+    infer.main([*command, str(tmp_path / "out")])
+    assert scored == ["02"] and "an interrupted run goes on" in capsys.readouterr().out
+    for name in ("frame_scores.csv", "alarms.json"):
+        ours, theirs = ((tmp_path / each / name).read_bytes() for each in ("out", "whole"))
+        assert ours == theirs
+    pages = [(tmp_path / each / "report.html").read_text() for each in ("out", "whole")]
+    assert len({page.count("data:image") for page in pages}) == 1
+    assert len(list((tmp_path / "out" / "annotated").glob("*.mp4"))) == 2
+    assert not (tmp_path / "out" / ".finished").exists()
 
 
 def test_features_of_another_size_are_refused_before_the_long_work(scene, tmp_path, capsys):
