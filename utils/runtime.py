@@ -42,12 +42,6 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def use_threads(count: int) -> None:
-    """Compute with so many threads; 0: as many as torch takes by itself (``run.num_threads``)."""
-    if count:
-        torch.set_num_threads(count)
-
-
 def keep_freed_memory() -> None:
     """Have the C library keep large freed buffers for the next step (Linux with glibc).
 
