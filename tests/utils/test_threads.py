@@ -10,7 +10,7 @@ import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from utils.threads import count as threads
-from utils.threads.count import share_cores
+from utils.threads.count import has_idle_cores, share_cores
 from utils.threads.hand_over import HandOver
 from utils.threads.read_ahead import read_ahead
 from utils.threads.worker import Worker
@@ -26,6 +26,7 @@ def test_steps_share_the_cores(monkeypatch, available, given, count):
         with threadpool_limits(None):  # leaves NumPy's as they were
             assert share_cores(given) == count == torch.get_num_threads()
             assert cv2.getNumThreads() == count
+            assert has_idle_cores() == (2 * count <= available)
             blas = [each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"]
             assert blas and max(blas) <= count
     finally:
