@@ -27,6 +27,7 @@ from inference.single_pass import ScoredFrame, StreamedMedian, score_frames
 from inference.video_cubes import ResultCollector, VideoCubes, VideoResult
 from pre_process.cubes.settings import source_fingerprint
 from utils.console import echo
+from utils.runtime import old_objects_set_aside
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,8 @@ def _score_all(
             tables.add(result, recording.fps)
             return recording, result
 
-        scored = take_readable(recordings, score, faults, UnreadableVideo)
+        with old_objects_set_aside():
+            scored = take_readable(recordings, score, faults, UnreadableVideo)
     num_cubes = sum(len(result.frames) for _, result in scored)
     echo(f"{bar.n} frames, {num_cubes} cubes in {bar.format_dict['elapsed']:.1f} s")
     return scored

@@ -156,7 +156,7 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
                 n_workers=workers,
                 threads_per_worker=1,  # a task's networks and buffers are of one thread
                 memory_limit=0,
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",  # a free port; else a second run is warned of
                 silence_logs=logging.CRITICAL,
             )
             yield stack.enter_context(distributed.Client(stack.enter_context(cluster)))

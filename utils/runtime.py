@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import platform
 import random
@@ -40,6 +41,20 @@ def pick_device(name: str) -> torch.device:
     else:
         use_tf32(False)  # training alone may ask for it
     return device
+
+
+@contextmanager
+def old_objects_set_aside() -> Iterator[None]:
+    """Spare the garbage collector the libraries' million objects, so that collecting takes no time.
+
+    Without this it hardly ever looks for the report's drawings, which are garbage in circles.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def keep_freed_memory() -> None:

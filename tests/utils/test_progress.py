@@ -56,10 +56,12 @@ def test_on_a_terminal_the_bar_stays_below_what_is_printed(monkeypatch):
     def run():
         bar_of(2, [])()
         print("a line of the step")
+        print("a fault of the step", file=sys.stderr)
 
     run_steps([Step("first", 1.0, run), Step("second", 1.0, lambda: None)], first=2)
     lines = screen.getvalue().replace("\r", "\n").split("\n")
-    assert "a line of the step" in lines and "3 of 3: second, about 1.0 s" in lines
+    assert "a line of the step" in lines and "a fault of the step" in lines
+    assert "3 of 3: second, about 1.0 s" in lines
     bars = [line for line in lines if "|" in line]
     assert bars and all(line.startswith(("2 of 3", "3 of 3")) for line in bars)
     assert "left" in bars[-1]
