@@ -25,7 +25,8 @@ from utils.console import echo, setup_logging
 from utils.errors import UserError, exit_on_user_error
 from utils.files import digest
 from utils.run_folder import sole_writer
-from utils.runtime import pick_device, provenance, seed_everything, use_threads
+from utils.runtime import pick_device, provenance, seed_everything
+from utils.threads.count import use_threads
 
 STAGES = ("cvae", "finetune", DENSITY_STAGE)
 

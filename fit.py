@@ -17,7 +17,7 @@ import density_fit
 import finetune
 import ml_memAE_sc_train
 import train
-from engine.budget import epochs_within, seconds_per_step, stage_seconds
+from engine.budget import density_seconds, planned_epochs, seconds_per_step, stage_seconds
 from evaluation.calibration import expected
 from pre_process import extract_samples, prepare_dataset
 from pre_process.preparation.survey import Survey, survey
@@ -27,6 +27,7 @@ from utils.config.load import load_config
 from utils.config.named_files import options_that_name
 from utils.console import duration, echo, positive, setup_logging
 from utils.errors import exit_on_user_error
+from utils.progress import Step, run_steps
 from utils.runtime import pick_device
 
 TRAINING = {"ml_memae_sc": ml_memAE_sc_train, "cvae": train, "finetune": finetune}
@@ -59,8 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     chosen = [f"data.name={arguments.name}", f"run.name={arguments.name}", *arguments.set]
     chosen += QUICK if arguments.quick else ()
     config = load_config(arguments.cfg_file, chosen)
-    steps = 3 if arguments.quick else 5
-    echo(f"1 of {steps}: the videos")
+    echo("1 of 3: the videos" if arguments.quick else "1 of 5: the videos")
     output = ["--output", str(config.data.folder)]
     source = ["--name", arguments.name, "--source", str(arguments.normal)]
     prepare_dataset.main([*source, "--allow_short", *output])  # normal video needs no labels
@@ -68,32 +68,37 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = survey(entries, config.pre_process, config.data.fps)
     echo(found.describe())
     chosen.append(f"data.fps={sum(found.fps) / len(found.fps):.6g}")
-    if not arguments.quick:
-        chosen += _plan(config, found, arguments.minutes)
-    command = ["--cfg_file", arguments.cfg_file, "--set", *chosen]
-    echo(f"2 of {steps}: boxes, flow, cubes")
-    extract_samples.main(command)
-    if arguments.quick:
-        echo(f"3 of {steps}: densities and threshold")
-        density_fit.main(command)
-    else:
-        for number, (stage, script) in enumerate(TRAINING.items(), 3):
-            echo(f"{number} of {steps}: {stage}")
-            script.main(command)
+    steps = _plan(arguments, chosen, found)
+    echo(f"all of it will take about {duration(sum(step.seconds for step in steps))}; what is done "
+         "when it is stopped is not done again")  # fmt: skip
+    run_steps(steps, first=2)
     _conclude(config, "density" if arguments.quick else "finetune")
 
 
-def _plan(config: Any, found: Survey, minutes: float | None) -> list[str]:
-    """Overrides for the epochs that fit into the time; says how long training will take."""
+def _plan(arguments: argparse.Namespace, chosen: list[str], found: Survey) -> list[Step]:
+    """What is to be done after the videos are known, and how long it will take."""
+    config = load_config(arguments.cfg_file, chosen)
+    device = pick_device(config.run.device)
     cubes = max(1, round(found.cubes * (1 - config.data.calibration_share)))
-    steps = seconds_per_step(config, pick_device(config.run.device))
-    if minutes is None:
-        seconds = sum(stage_seconds(config, steps, cubes).values())
-        echo(f"training will take about {duration(seconds)}; --minutes M makes it shorter")
-        return []
-    epochs = epochs_within(config, steps, cubes, 60 * minutes)
-    echo(f"training for about {minutes:g} minutes: {epochs} epochs")
-    return [f"{stage}.num_epochs={count}" for stage, count in epochs.items()]
+    seconds = {}
+    if not arguments.quick:
+        pace = seconds_per_step(config, device)
+        if arguments.minutes is not None:
+            epochs = planned_epochs(config, pace, cubes, arguments.minutes)
+            echo(f"training for about {arguments.minutes:g} minutes: {epochs} epochs")
+            chosen += [f"{stage}.num_epochs={count}" for stage, count in epochs.items()]
+            config = load_config(arguments.cfg_file, chosen)
+        seconds = stage_seconds(config, pace, cubes)
+    command = ["--cfg_file", arguments.cfg_file, "--set", *chosen]
+
+    def step(name: str, seconds: float, script: Any) -> Step:
+        return Step(name, seconds, lambda: script.main(command))
+
+    steps = [step("boxes, flow, cubes", found.extraction_seconds, extract_samples)]
+    if arguments.quick:
+        expected = density_seconds(config, device, found.cubes)
+        return [*steps, step("densities and threshold", expected, density_fit)]
+    return steps + [step(stage, seconds[stage], TRAINING[stage]) for stage in TRAINING]
 
 
 def _conclude(config: Any, stage: str) -> None:

@@ -125,10 +125,10 @@ def decode(container: Any, path: Path, fill: bool = False) -> Iterator[TimedFram
                 frames = packet.decode()
             except av.error.FFmpegError:
                 damaged += 1
+                number += 1  # its time passes in any case
                 if fill and last is not None:
                     last = TimedFrame(last.seconds + 1 / rate, last.picture)
                     yield last
-                    number += 1
                 continue
             for frame in frames:
                 known = is_timed and frame.time is not None

@@ -8,11 +8,14 @@ from typing import Any
 import torch
 
 from datasets.cubes.loader import to_network_inputs
+from engine.scoring.build import resolve_backend
+from engine.scoring.features import CubeFeatures
 from engine.scoring.network import random_cubes
-from evaluation.scores import STAGES
+from evaluation.scores import DENSITIES, STAGES, WEIGHTS
 from losses.hf2vad import cvae_loss, finetune_loss, memae_loss
 from models.hf2vad.hf2vad import build_hf2vad
 from models.hf2vad.ml_memae_sc import FLOW_CHANNELS
+from utils.files import read_json, write_json
 from utils.runtime import autocast
 
 TRAINED = STAGES[:3]
@@ -35,6 +38,37 @@ def seconds_per_step(config: Any, device: torch.device) -> dict[str, float]:
                 torch.cuda.synchronize(device)
             found[stage] = time.perf_counter() - began
     return found
+
+
+def density_seconds(config: Any, device: torch.device, cubes: int) -> float:
+    """Expected seconds of densities and threshold: features of so many random cubes, measured."""
+    kinds = [kind for kind in DENSITIES if getattr(config.eval, WEIGHTS[kind]) > 0]
+    compiled = resolve_backend(config.eval.backend, device) == "openvino"
+    features = CubeFeatures(kinds, config.density.appearance, device, compiled)
+    sample = random_cubes(config.eval.batch_size, seed=0)
+    for _ in range(2):
+        began = time.perf_counter()
+        features(*sample)
+        seconds = time.perf_counter() - began
+    kept = min(config.density.bank_size, cubes)
+    return seconds / config.eval.batch_size * (kept + config.data.calibration_share * cubes)
+
+
+def planned_epochs(
+    config: Any, steps: dict[str, float], cubes: int, minutes: float
+) -> dict[str, int]:
+    """``epochs_within``, the same again for a run that was stopped, though a machine's pace varies.
+
+    What was planned is kept as ``runs/NAME/plan.json`` until other ``minutes`` are asked for.
+    """
+    path = config.stage_folder(TRAINED[0]).parent / "plan.json"
+    kept = read_json(path) if path.exists() else {}
+    if kept.get("minutes") == minutes and set(kept.get("epochs", ())) == set(TRAINED):
+        return {stage: int(kept["epochs"][stage]) for stage in TRAINED}
+    epochs = epochs_within(config, steps, cubes, 60 * minutes)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"minutes": minutes, "epochs": epochs})
+    return epochs
 
 
 def epochs_within(

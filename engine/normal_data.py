@@ -27,6 +27,7 @@ from evaluation.scores import DENSITIES, STAGES, WEIGHTS, Errors
 from evaluation.smoothing import Smoothing
 from models.backbones.build import backbone_identity
 from utils.errors import UserError
+from utils.progress import ProgressBar
 
 Cubes = CubeSet | CubePart
 logger = logging.getLogger(__name__)
@@ -151,7 +152,8 @@ def fit_densities(
     rows = np.sort(generator.permutation(len(cubes))[: settings.bank_size])
     parts = np.array_split(rows, -(-len(rows) // config.eval.batch_size))
     gathered = [cubes.gather(part) for part in parts]
-    found = [features(*cube) for cube in gathered]
+    shown = ProgressBar(gathered, desc="densities", unit="batch", mininterval=1.0)
+    found = [features(*cube) for cube in shown]
     blocks = _blocks(cubes)[rows]
     banks = {
         kind: Bank(

@@ -19,7 +19,8 @@ from engine.trainer import fit
 from utils import distributed
 from utils.config.load import add_config_arguments, load_config
 from utils.console import echo, setup_logging
-from utils.runtime import pick_device, seed_everything, use_tf32, use_threads
+from utils.runtime import pick_device, seed_everything, use_tf32
+from utils.threads.count import use_threads
 
 
 @dataclass

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from tqdm import tqdm
 
 from engine.compiled import Loss, StepLoss
 from engine.gradients import share_gradients
@@ -25,6 +24,7 @@ from utils import distributed
 from utils.checkpoint import load_checkpoint, save_checkpoint
 from utils.config.load import save_config
 from utils.console import echo
+from utils.progress import ProgressBar
 from utils.run_folder import StopSignal, sole_writer
 from utils.runtime import autocast, exact_products, provenance, seed_apart
 
@@ -94,13 +94,14 @@ class _Fit:
     def _train_epoch(self, step_loss: StepLoss, log: StageLogger | None) -> None:
         state, settings, started = self.state, self.stage.settings, time.perf_counter()
         steps = len(self.task.loader)
-        bar = tqdm(
+        bar = ProgressBar(
             self.task.loader.epoch(state.epoch, state.step_in_epoch),
             total=steps,
             initial=state.step_in_epoch,
             desc=f"{self.stage.name} epoch {state.epoch + 1}/{settings.num_epochs}",
             disable=not distributed.is_first(),
             mininterval=1.0,
+            span=(state.epoch / settings.num_epochs, (state.epoch + 1) / settings.num_epochs),
         )
         step_loss.network.train()
         for batch in bar:

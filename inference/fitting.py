@@ -9,18 +9,19 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from datasets.manifest import VideoEntry
-from datasets.rates import frame_rate
+from datasets.rates import frame_rate, frame_times
 from datasets.training_video import RATE_TOLERANCE
 from datasets.video_files import TimedFrame
 from datasets.videos import read_timed, resized
 from inference.faults import take_readable
+from inference.thinning import Thinning
 from utils.console import echo
 from utils.errors import UserError
 
@@ -32,12 +33,15 @@ class FittedVideo(VideoEntry):
     """A video as it is scored: ``width``, ``height`` and ``stop`` are those after fitting.
 
     Attributes:
-        original: as it lies on disk.
+        original: as it lies on disk; fps: its frames per second, on average.
         step: frames of ``original`` to one of this.
+        is_timed: frames are chosen by the container's times; else they are counted.
     """
 
     original: VideoEntry
+    fps: float
     step: float
+    is_timed: bool
 
 
 @dataclass(frozen=True)
@@ -169,8 +173,10 @@ def fit_recordings(
         kind = entry.width, entry.height, fps, step
         alike[kind] += 1
         first.setdefault(kind, entry.source.name)
-        fitted = _fit(entry, step, fitting.size(entry.width, entry.height))
-        return Recording(fitted, fps / step, stated_fps is None)
+        fitted = _fit(entry, fps, step, fitting, stated_fps is None)
+        # Where frames are further apart than in training here and there, fewer are left.
+        between = max(entry.num_frames - 1, fitted.num_frames * step)
+        return Recording(fitted, fps * fitted.num_frames / between, stated_fps is None)
 
     fitted = take_readable(entries, fit, faults)
     for kind, count in alike.items():
@@ -178,13 +184,19 @@ def fit_recordings(
     return fitted
 
 
-def _fit(entry: VideoEntry, step: float, size: tuple[int, int]) -> VideoEntry:
+def _fit(
+    entry: VideoEntry, fps: float, step: float, fitting: Fitting, is_timed: bool
+) -> VideoEntry:
+    size = fitting.size(entry.width, entry.height)
     if step == 1 and size == (entry.width, entry.height):
         return entry
     values = {each.name: getattr(entry, each.name) for each in fields(VideoEntry)}
-    count = int((entry.num_frames - 1) / step) + 1
-    values |= {"start": 0, "stop": count, "width": size[0], "height": size[1]}
-    return FittedVideo(**values, original=entry, step=step)
+    values |= {"start": 0, "width": size[0], "height": size[1]}
+    times = frame_times(entry) if is_timed and step > 1 else None
+    times = np.full(entry.num_frames, math.nan) if times is None else times
+    thinning = Thinning(fps, step)
+    values["stop"] = sum(thinning.keeps(each) for each in times.tolist())
+    return FittedVideo(**values, original=entry, fps=fps, step=step, is_timed=is_timed)
 
 
 class UnreadableVideo(UserError):
@@ -209,14 +221,7 @@ def _read_fitted(entry: VideoEntry) -> Iterator[TimedFrame]:
     if not isinstance(entry, FittedVideo):
         yield from read_timed(entry)
         return
-    for seconds, picture in thinned(read_timed(entry.original), entry.step):
-        yield TimedFrame(seconds, resized(picture, (entry.width, entry.height)))
-
-
-def thinned(frames: Iterable[Any], step: float) -> Iterator[Any]:
-    """The first of every ``step`` frames, a number of at least 1 that need not be whole."""
-    last = -1
-    for index, frame in enumerate(frames):
-        if int(index / step) != last:
-            last = int(index / step)
-            yield frame
+    thinning = Thinning(entry.fps, entry.step)
+    for seconds, picture in read_timed(entry.original):
+        if thinning.keeps(seconds if entry.is_timed else math.nan):
+            yield TimedFrame(seconds, resized(picture, (entry.width, entry.height)))

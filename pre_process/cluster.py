@@ -7,7 +7,6 @@ import functools
 import logging
 import multiprocessing
 import pickle
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,11 +14,11 @@ from typing import Any, Protocol
 
 import cv2
 import torch
-from tqdm import tqdm
 
 from datasets.manifest import VideoEntry
 from utils.errors import UserError, describe_os_error
 from utils.files import remove_parts
+from utils.progress import ProgressBar
 from utils.run_folder import sole_writer
 
 logger = logging.getLogger(__name__)
@@ -70,7 +69,7 @@ def run_over_videos(
             stack.enter_context(sole_writer(folder, "wait for it"))
             stack.callback(remove_parts, folder)
         bar = stack.enter_context(
-            tqdm(total=total, desc=what, unit="frame", file=sys.stderr, disable=not entries)
+            ProgressBar(total=total, desc=what, unit="frame", disable=not entries)
         )
         if not entries:
             failures = []
@@ -85,7 +84,7 @@ def run_over_videos(
     return total
 
 
-def _run_here(job: Job, entries: Sequence[VideoEntry], bar: tqdm) -> list[str]:
+def _run_here(job: Job, entries: Sequence[VideoEntry], bar: ProgressBar) -> list[str]:
     task, failures = job(), []
     for entry in entries:
         try:
@@ -96,7 +95,9 @@ def _run_here(job: Job, entries: Sequence[VideoEntry], bar: tqdm) -> list[str]:
     return failures
 
 
-def _run_on_cluster(client: Any, job: Job, entries: Sequence[VideoEntry], bar: tqdm) -> list[str]:
+def _run_on_cluster(
+    client: Any, job: Job, entries: Sequence[VideoEntry], bar: ProgressBar
+) -> list[str]:
     import distributed
 
     started: set[str] = set()
@@ -155,7 +156,7 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
                 n_workers=workers,
                 threads_per_worker=1,  # a task's networks and buffers are of one thread
                 memory_limit=0,
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",  # a free port; else a second run is warned of
                 silence_logs=logging.CRITICAL,
             )
             yield stack.enter_context(distributed.Client(stack.enter_context(cluster)))

@@ -17,7 +17,13 @@ from datasets.toy.scene import write_toy
 from pre_process.preparation.archives import is_archive, unpack
 from pre_process.preparation.avenue19 import cut_avenue19
 from pre_process.preparation.layouts import find_layout
-from pre_process.preparation.prepare import bring_labels, collect_videos, sized_as_before, summarise
+from pre_process.preparation.prepare import (
+    bring_labels,
+    check_place,
+    collect_videos,
+    sized_as_before,
+    summarise,
+)
 from utils.console import echo, format_table, seed, setup_logging
 from utils.errors import UserError, exit_on_user_error
 from utils.run_folder import sole_writer
@@ -45,12 +51,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--source", type=Path, help="archive (zip, tar.gz) or folder; of videos alone: training"
     )
-    parser.add_argument(
-        "--labels",
-        type=Path,
+    parser.add_argument("--labels", type=Path,
         help="frame labels that lie elsewhere: gt_label.json, ped2.mat, testing_label_mask/, a CSV "
-        "with the header video,start,stop (0-based, stop exclusive), ...; an archive of them",
-    )
+        "with the header video,start,stop (0-based, stop exclusive), ...; an archive")  # fmt: skip
     parser.add_argument("--output", type=Path, help="where to write; default: data/NAME")
     parser.add_argument("--copy", action="store_true", help="copy the videos, do not link them")
     parser.add_argument(
@@ -74,14 +77,10 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the script."""
     options = parse_arguments(arguments)
     setup_logging()
-    if options.name in ("", ".", "..") or set(options.name) & set("/\\\0"):
-        raise UserError(
-            f"--name {options.name}: must be a name, not a path; give --output FOLDER to write "
-            "elsewhere than data/NAME"
-        )
     output = (options.output or Path("data") / options.name).absolute()
     if options.toy == bool(options.source):
         raise UserError("give either --source (archive or folder) or --toy")
+    check_place(options.name, options.source, output)
     with sole_writer(output, "wait for it"):
         if options.toy:
             echo(f"writing the toy scene to {output}")

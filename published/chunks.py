@@ -21,10 +21,10 @@ from typing import Any, NoReturn
 import numpy as np
 
 from datasets.cubes.files import CUBE_SIZE, LAYOUT, NUM_FLOWS, NUM_FRAMES
-from utils.decompress import inflate, open_maybe_compressed
 from utils.errors import UserError
 from utils.files import digest
 from utils.safe_pickle import load_joblib
+from utils.untrusted.decompress import inflate, open_maybe_compressed
 
 _ROW_SHAPES = {
     "appearance": (NUM_FRAMES, CUBE_SIZE, CUBE_SIZE, 3),

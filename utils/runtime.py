@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import platform
 import random
@@ -42,10 +43,18 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def use_threads(count: int) -> None:
-    """Compute with so many threads; 0: as many as torch takes by itself (``run.num_threads``)."""
-    if count:
-        torch.set_num_threads(count)
+@contextmanager
+def old_objects_set_aside() -> Iterator[None]:
+    """Spare the garbage collector the libraries' million objects, so that collecting takes no time.
+
+    Without this it hardly ever looks for the report's drawings, which are garbage in circles.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def keep_freed_memory() -> None:

@@ -19,8 +19,8 @@ from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
-from utils.decompress import ReadInPieces, open_maybe_compressed
 from utils.errors import UserError
+from utils.untrusted.decompress import ReadInPieces, open_maybe_compressed
 from utils.untrusted.expansion import require_tree
 
 _DTYPE_KINDS = "biufcSUO"

@@ -68,6 +68,7 @@ def instrument(watch: Stopwatch, predictor: Predictor, extractor: Any) -> None:
     if not isinstance(scorer, DensityScorer):
         object.__setattr__(predictor, "scorer", watch.timed("network", scorer))
         return
+    scorer._threads = None  # one part after the other
     scorer._errors = watch.timed("network", scorer._errors)
     scorer._features = watch.timed("features", scorer._features)
     for name, bank in scorer._densities.banks.items():

@@ -21,6 +21,7 @@ from models.hf2vad.fuse import fuse_for_inference
 from models.hf2vad.ml_memae_sc import MLMemAESC
 from utils.config.scoring import AppearanceConfig
 from utils.errors import UserError
+from utils.threads.count import has_idle_cores
 
 BACKENDS = ("auto", "openvino", "torch", "onnx")
 
@@ -102,7 +103,7 @@ def density_scorer(
     on_cpu = device.type == "cpu"
     compiled = on_cpu and (backend == "onnx" or resolve_backend(backend, device) == "openvino")
     features = CubeFeatures(list(densities.banks), settings, device, compiled, precision)
-    return DensityScorer(errors, features, densities)
+    return DensityScorer(errors, features, densities, beside=on_cpu and has_idle_cores())
 
 
 def _described(backbone: Mapping[str, str]) -> str:

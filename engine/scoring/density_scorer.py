@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -32,18 +33,35 @@ class DensityScorer:
         errors: of the network.
         features: of cubes.
         densities: what is compared with.
+        beside: compute the network in a thread of its own, beside the features.
     """
 
-    def __init__(self, errors: CubeScorer, features: CubeFeatures, densities: Densities) -> None:
+    def __init__(
+        self,
+        errors: CubeScorer,
+        features: CubeFeatures,
+        densities: Densities,
+        beside: bool = False,
+    ) -> None:
         self._errors, self._features, self._densities = errors, features, densities
+        self._threads = ThreadPoolExecutor(1, "network") if beside else None
 
     def __call__(
         self, appearance: np.ndarray, motion: np.ndarray, blocks: np.ndarray | None = None
     ) -> dict[str, Any]:
         """See ``CubeScorer``; ``blocks``: see ``Densities.distances``."""
-        appearance, motion = np.asarray(appearance), np.asarray(motion)
-        distances = self._densities.distances(self._features(appearance, motion), blocks)
-        return {**self._errors(appearance, motion), **distances}
+        cubes = np.asarray(appearance), np.asarray(motion)
+        if self._threads is None:
+            errors = self._errors(*cubes)
+            return {**errors, **self._distances(*cubes, blocks)}
+        submitted = self._threads.submit(self._errors, *cubes)
+        distances = self._distances(*cubes, blocks)
+        return {**submitted.result(), **distances}
+
+    def _distances(
+        self, appearance: np.ndarray, motion: np.ndarray, blocks: np.ndarray | None
+    ) -> dict[str, Any]:
+        return self._densities.distances(self._features(appearance, motion), blocks)
 
     def nearest(self, appearance: np.ndarray, motion: np.ndarray) -> dict[str, Any]:
         """What is normal and most like each of B cubes.

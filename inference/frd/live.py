@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -28,18 +27,14 @@ class LiveSnippets:
 
     def __init__(self, stream: SnippetStream[LiveFrame]) -> None:
         self._stream = stream
-        self._shape: tuple[int, ...] | None = None
 
     def push(self, frames: Sequence[LiveFrame]) -> list[WithValues]:
         """Take the next frames; give those that are ready."""
         ready: list[WithValues] = []
         for live in frames:
-            if self._shape not in (None, live.frame.shape):
-                live = replace(live, gap="reconnected")
             if live.gap:
                 ready += self._stream.finish(is_end=False)
                 self._stream.start()
-            self._shape = live.frame.shape
             ready += self._stream.push(live, live.frame)
         return ready
 

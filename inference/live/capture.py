@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -14,9 +15,9 @@ import numpy as np
 
 from datasets.rates import frame_rate, plausible_rate
 from datasets.video_files import LIMITS, TimedFrame, decode, is_cut_short
-from inference.fitting import Fitting, Recording, read_recording, thinned
-from inference.live.arrival import arrival_rate
-from inference.live.frame_buffer import Camera, FrameBuffer, is_plausible
+from inference.fitting import Fitting, Recording, read_recording
+from inference.live.arrival import FittedCamera, arrival_rate
+from inference.live.frame_buffer import Camera, FrameBuffer
 from inference.sources import (
     find_entries,
     is_camera,
@@ -24,6 +25,7 @@ from inference.sources import (
     require_stream_address,
     source_name,
 )
+from inference.thinning import Thinning
 from utils.errors import UserError
 from utils.untrusted.addresses import without_secrets
 
@@ -42,6 +44,7 @@ class PacedVideo:
     def __init__(self, frames: Iterator[TimedFrame]) -> None:
         self._frames = frames
         self._began: float | None = None
+        self.seconds = math.nan
 
     def read(self) -> tuple[bool, np.ndarray | None]:
         """Wait until the next frame is due and give it; see ``cv2.VideoCapture.read``."""
@@ -51,6 +54,7 @@ class PacedVideo:
         now = time.monotonic()
         self._began = now - frame.seconds if self._began is None else self._began
         time.sleep(max(0.0, self._began + frame.seconds - now))
+        self.seconds = frame.seconds
         return True, frame.picture
 
     def release(self) -> None:
@@ -67,11 +71,15 @@ class Stream:
         self.fps = float(stream.average_rate or 0.0)
         seconds = max(container.duration or 0, 0) / av.time_base
         self.num_frames = stream.frames or seconds * self.fps  # 0: endless, as far as is known
+        self.seconds = math.nan
 
     def read(self) -> tuple[bool, np.ndarray | None]:
         """See ``cv2.VideoCapture.read``."""
         frame = next(self._frames, None)
-        return (False, None) if frame is None else (True, frame.picture)
+        if frame is None:
+            return False, None
+        self.seconds = frame.seconds
+        return True, frame.picture
 
     def release(self) -> None:
         """Close the connection."""
@@ -82,41 +90,11 @@ class CameraByNumber:
     """A camera of this machine, by OpenCV, which knows every system's drivers."""
 
     num_frames = 0.0
+    seconds = math.nan
 
     def __init__(self, capture: cv2.VideoCapture) -> None:
         self.read, self.release = capture.read, capture.release
         self.fps = float(capture.get(cv2.CAP_PROP_FPS))
-
-
-class FittedCamera:
-    """A camera whose pictures are made like the training videos' (``inference.fitting``).
-
-    Args:
-        camera: any; fitting: what its pictures are made like.
-        step: of so many frames the first is given.
-        say: called with width and height of the first picture.
-    """
-
-    def __init__(
-        self, camera: Any, fitting: Fitting, step: float, say: Callable[[int, int], None]
-    ) -> None:
-        self._camera, self._fitting, self._say = camera, fitting, say
-        self.release = camera.release
-        self.has_end = getattr(camera, "has_end", False)
-        self._kept = thinned(self._pictures(), step)
-
-    def read(self) -> tuple[bool, np.ndarray | None]:
-        """See ``cv2.VideoCapture.read``."""
-        picture = next(self._kept, None)
-        if picture is None:
-            return False, None
-        self._say(picture.shape[1], picture.shape[0])
-        return True, self._fitting.picture(picture)
-
-    def _pictures(self) -> Iterator[np.ndarray]:
-        while (answer := self._camera.read())[0] and answer[1] is not None:
-            if is_plausible(answer[1]):
-                yield answer[1]
 
 
 def open_stream(source: str) -> Stream | CameraByNumber | None:
@@ -175,14 +153,15 @@ def open_live(
     if isinstance(first, Stream) and first.num_frames > 0:
         recording = PacedVideo(_read_address(first, shown, rate))
         return _buffer(lambda: recording, shown, max_delay, give_up_after, rate, fitting)
+    is_timed = False
     if first and fps is None and not fitting.is_rate(rate):  # many servers make a rate up
-        rate = arrival_rate(first) or rate
+        rate, is_timed = arrival_rate(first) or (rate, False)
     opened = [first]
 
     def open_camera() -> Camera | None:
         return opened.pop() if opened else open_stream(source)
 
-    return _buffer(open_camera, shown, max_delay, give_up_after, rate, fitting)
+    return _buffer(open_camera, shown, max_delay, give_up_after, rate, fitting, is_timed)
 
 
 def _buffer(
@@ -192,6 +171,7 @@ def _buffer(
     give_up_after: float,
     fps: float,
     fitting: Fitting,
+    is_timed: bool = True,
 ) -> FrameBuffer:
     """The camera's frames, fitted, at the rate that is left."""
     step = fitting.step(fps, shown)
@@ -204,7 +184,7 @@ def _buffer(
 
     def open_fitted() -> Camera | None:
         camera = open_camera()
-        return camera and FittedCamera(camera, fitting, step, say)
+        return camera and FittedCamera(camera, fitting, Thinning(fps, step), is_timed, say)
 
     return FrameBuffer(open_fitted, shown, max_delay, give_up_after, fps / step)
 

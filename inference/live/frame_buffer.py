@@ -6,7 +6,6 @@ import logging
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from utils.errors import UserError
+from utils.threads.hand_over import HandOver
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +27,7 @@ class Camera(Protocol):
     """What is read from; ``cv2.VideoCapture`` is one.
 
     A camera with a true attribute ``has_end`` is over when a read fails; others are reconnected.
+    One with an attribute ``gap`` says after a read why its picture does not follow on the last one.
     """
 
     def read(self) -> tuple[bool, np.ndarray | None]: ...
@@ -58,7 +59,10 @@ class FrameBuffer:
 
     As soon as the oldest frame has waited longer than ``max_delay``, all waiting frames are dropped
     at once: what is scored then is a run of true neighbours again, where dropping every other
-    frame would double all motion.
+    frame would double all motion. A picture of another size than the one before is a new scene.
+
+    Attributes:
+        captured, dropped: frames; reconnected: how often; lost: gaps inside the stream itself.
 
     Args:
         open_camera: opens the camera; ``None`` where it cannot be opened. Called again to
@@ -81,18 +85,16 @@ class FrameBuffer:
         fps: float = 25.0,
     ) -> None:
         self.fps = fps
-        self.captured = self.dropped = self.reconnected = 0
+        self.captured = self.dropped = self.reconnected = self.lost = 0
         self._open_camera = open_camera
         self._name = name
         self.max_delay = max_delay
         self._give_up_after = give_up_after
-        self._waiting: deque[LiveFrame] = deque()
+        self._frames: HandOver[LiveFrame] = HandOver()
         self._gap = ""
+        self._shape: tuple[int, ...] | None = None
         self._last_picture, self._pause = time.monotonic(), _FIRST_PAUSE
-        self._changed = threading.Condition()
         self._closing = threading.Event()
-        self._is_over = False
-        self._failure: BaseException | None = None
         camera = open_camera()
         if camera is None:
             raise UserError(
@@ -103,38 +105,28 @@ class FrameBuffer:
         self._thread.start()
 
     def take(self, most: int, timeout: float) -> list[LiveFrame] | None:
-        """The oldest waiting frames, ``most`` at most.
-
-        Waits for one up to ``timeout`` seconds, then gives an empty list; ``None`` when there will
-        be no more.
+        """The oldest waiting frames that are not too late; see ``HandOver.take``.
 
         Raises:
             UserError: the camera stayed away for longer than ``give_up_after``.
         """
-        with self._changed:
+        with self._frames.lock:
             self._drop_late(time.monotonic())
-            self._changed.wait_for(lambda: self._waiting or self._is_over, timeout)
-            if self._waiting:
-                taken = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
-                self._changed.notify_all()
-                return taken
-            if self._failure is not None:
-                raise self._failure
-            return None if self._is_over else []
+            return self._frames.take(most, timeout)
 
     def close(self) -> None:
         """Stop reading; a read that hangs in a driver is left behind."""
         self._closing.set()
-        with self._changed:
-            self._changed.notify_all()
+        self._frames.close()
         self._thread.join(timeout=2.0)
 
     def _run(self, camera: Camera) -> None:
+        failure: Exception | None = None
         try:
             while not self._closing.is_set():
                 grabbed, frame = camera.read()
                 if grabbed and frame is not None:
-                    self._keep(frame)
+                    self._keep(frame, getattr(camera, "gap", ""))
                 elif getattr(camera, "has_end", False):
                     break
                 else:
@@ -143,38 +135,38 @@ class FrameBuffer:
         except _Closed:
             return
         except Exception as error:  # hand it to the thread that takes the frames
-            self._failure = error
+            failure = error
         finally:
-            with self._changed:
-                self._is_over = True
-                self._changed.notify_all()
+            self._frames.end(failure)
         camera.release()
 
-    def _keep(self, frame: np.ndarray) -> None:
+    def _keep(self, frame: np.ndarray, gap: str) -> None:
         now = self._last_picture = time.monotonic()
         self._pause = _FIRST_PAUSE
         most = max(8, _MOST_BYTES // frame.nbytes)
-        with self._changed:
+        with self._frames.lock:
             if self.max_delay == math.inf:
-                self._changed.wait_for(lambda: len(self._waiting) < most or self._closing.is_set())
+                self._frames.wait_for_place(most)
             self._drop_late(now)
-            if len(self._waiting) >= most:
+            if len(self._frames.waiting) >= most:
                 self._drop_waiting()
-            live = LiveFrame(self.captured, frame, time.time(), now, self._gap)
-            self._gap = ""
+            self.lost += bool(gap)
+            is_resized = self._shape not in (None, frame.shape)
+            gap = _gravest(self._gap, gap, "reconnected" if is_resized else "")
+            self._gap, self._shape = "", frame.shape
+            self._frames.give([LiveFrame(self.captured, frame, time.time(), now, gap)])
             self.captured += 1
-            self._waiting.append(live)
-            self._changed.notify_all()
 
     def _drop_late(self, now: float) -> None:
-        if self._waiting and now - self._waiting[0].arrived > self.max_delay:
+        waiting = self._frames.waiting
+        if waiting and now - waiting[0].arrived > self.max_delay:
             self._drop_waiting()
 
     def _drop_waiting(self) -> None:
-        gaps = {frame.gap for frame in self._waiting} | {self._gap}
-        self._gap = "reconnected" if "reconnected" in gaps else "dropped"
-        self.dropped += len(self._waiting)
-        self._waiting.clear()
+        waiting = self._frames.waiting
+        self._gap = _gravest("dropped", self._gap, *(frame.gap for frame in waiting))
+        self.dropped += len(waiting)
+        waiting.clear()
 
     def _reconnect(self) -> Camera:
         logger.warning("%s: no picture; reconnecting", self._name)
@@ -195,6 +187,11 @@ class FrameBuffer:
 
 class _Closed(Exception):
     """The reader was closed while it was reconnecting."""
+
+
+def _gravest(*gaps: str) -> str:
+    """Of reasons why a frame does not follow on the one before."""
+    return next((each for each in ("reconnected", "dropped") if each in gaps), "")
 
 
 def is_plausible(picture: np.ndarray) -> bool:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from evaluation.calibration import Rate
@@ -19,6 +16,7 @@ from inference.predictor import Predictor
 from utils.console import echo
 from utils.errors import UserError
 from utils.run_folder import StopSignal
+from utils.runtime import old_objects_set_aside
 from visualization.reasons import why
 
 _MOST_AT_ONCE = 8  # waiting frames that are scored as one batch
@@ -55,7 +53,7 @@ def watch_live(
     )  # fmt: skip
     ahead = FramesAhead(frames, predictor.live_extractor())
     try:
-        with _old_objects_set_aside():
+        with old_objects_set_aside():
             _score_until_stopped(scorer, ahead, frames.max_delay, out)
             for scored in scorer(ahead.close()):
                 out.add(scored)
@@ -67,20 +65,6 @@ def watch_live(
         raise
     frames.close()
     out.close()
-
-
-@contextmanager
-def _old_objects_set_aside() -> Iterator[None]:
-    """Spare the garbage collector the libraries' million objects, so that collecting takes no time.
-
-    Without this it hardly ever looks for the report's drawings, which are garbage in circles.
-    """
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def _score_until_stopped(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -47,21 +47,17 @@ class LiveExtractor:
     def __init__(self, extractor: CubeExtractor) -> None:
         self._extractor = extractor
         self._waiting: deque[LiveFrame] = deque()  # inside the extractor
-        self._shape: tuple[int, ...] | None = None
 
     def push(self, frames: Sequence[LiveFrame]) -> list[WithCubes]:
         """Take the next frames; give those that are ready."""
         ready: list[FrameCubes] = []
         for live in frames:
-            if self._shape not in (None, live.frame.shape):
-                live = replace(live, gap="reconnected")
             if live.gap:
                 ready += self._extractor.flush()
             if live.gap == "reconnected":
                 self._extractor.start()
             elif live.gap:
                 self._extractor.skip()
-            self._shape = live.frame.shape
             self._waiting.append(live)
             ready += self._extractor.push(live.frame)
         return [(self._waiting.popleft(), cubes) for cubes in ready]

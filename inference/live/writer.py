@@ -160,6 +160,8 @@ class LiveWriter:
             f"{self._meter.frames} frames scored, {pace.fps:.1f} a second, latency p50 "
             f"{pace.p50:.0f} ms p99 {pace.p99:.0f} ms; {frames.dropped} dropped, "
             f"{frames.reconnected} reconnections, {self._alarms.count} alarms"
+            + f", {frames.lost} gaps in the stream"
+            * (frames.lost > 0)
         )
 
     def _publish(self) -> None:
@@ -193,7 +195,9 @@ class LiveWriter:
             "started": time_of_day(time_text(self._started)),
             "length": duration(meter.seconds),
             "frames": f"{frames.captured} came, {meter.frames} scored, {frames.dropped} dropped, "
-            f"{meter.frames - self._num_scored} without a score while a new history filled",
+            f"{meter.frames - self._num_scored} without a score while a new history filled"
+            + f", {frames.lost} gaps in the stream"
+            * (frames.lost > 0),
             "pace": f"{overall.fps:.1f} frames per second; from a frame's arrival to its score "
             f"{overall.p50:.0f} ms (p50), {overall.p99:.0f} ms (p99)",
             "reconnections": str(frames.reconnected),

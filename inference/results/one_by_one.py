@@ -16,6 +16,7 @@ from inference.results.running_tables import RunningTables
 from inference.video_cubes import VideoResult
 from pre_process.cubes.settings import source_fingerprint
 from utils.console import echo
+from utils.runtime import old_objects_set_aside
 
 # Scores a video, draws it, cuts clips of its alarms; its second argument gets numbers of frames.
 ScoreOne = Callable[[Recording, Callable[[int], object]], VideoResult]
@@ -56,7 +57,8 @@ def score_one_by_one(
             tables.add(result, recording.fps)
             return recording, result
 
-        scored = take_readable(recordings, score, faults, UnreadableVideo)
+        with old_objects_set_aside():
+            scored = take_readable(recordings, score, faults, UnreadableVideo)
     took = f"in {bar.format_dict['elapsed']:.1f} s"
     echo(f"{bar.n} frames, {job.count([result for _, result in scored])} {took}")
     return scored

@@ -54,7 +54,7 @@ def collect_videos(
     sources = [
         (split, path) for split in ("training", "testing") for path in getattr(layout, split)
     ]
-    bar = tqdm(sources, desc="read videos", unit="video")
+    bar = tqdm(sources, desc="read videos", unit="video", disable=None)  # only on a terminal
     entries: list[VideoEntry] = []
     declared: dict[str, int] = {}
     for split, path in bar:
@@ -72,6 +72,24 @@ def collect_videos(
     placed = {entry.source: _place(entry, output, copy) for entry in outside}
     entries = [replace(entry, source=placed.get(entry.source, entry.source)) for entry in entries]
     return Collection(entries, declared)
+
+
+def check_place(name: str, source: Path | None, output: Path) -> None:
+    """Refuse a data set where none can be.
+
+    Raises:
+        UserError: ``name`` is a path, or ``output`` lies inside ``source``.
+    """
+    if name in ("", ".", "..") or set(name) & set("/\\\0"):
+        raise UserError(
+            f"--name {name}: must be a name, not a path; give --output FOLDER to write elsewhere "
+            "than data/NAME"
+        )
+    if source and source.resolve() in output.resolve().parents:
+        raise UserError(
+            f"--output {output}: lies inside --source {source}, where it would be taken for a "
+            "folder of videos; name a folder elsewhere, or --source itself"
+        )
 
 
 def sized_as_before(dataset: DataSet) -> DataSet:

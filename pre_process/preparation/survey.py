@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+import cv2
 
 from datasets.manifest import VideoEntry
 from datasets.rates import frame_rate
 from datasets.videos import read_frames
 from pre_process.cubes.extractor import build_extractor
+from pre_process.cubes.settings import is_network
+from pre_process.work_arguments import pick_workers
 from utils.config.hf2vad import PreProcessConfig
-from utils.console import duration, format_table
+from utils.console import format_table
 from utils.errors import UserError
 
 ENOUGH_MINUTES, ENOUGH_CUBES = 10.0, 3000  # below, the survey says what that costs
@@ -26,12 +31,14 @@ class Survey:
         fps: frames per second of each video; frames: how many all have.
         cubes_per_frame: boxes in a frame, on average of a sample.
         seconds_per_frame: of extraction by one process, in the sample.
+        workers: processes that extraction will use.
     """
 
     entries: Sequence[VideoEntry]
     fps: Sequence[float]
     cubes_per_frame: float
     seconds_per_frame: float
+    workers: int = 1
 
     @property
     def frames(self) -> int:
@@ -49,6 +56,12 @@ class Survey:
         """Expected cubes of all videos."""
         return round(self.cubes_per_frame * self.frames)
 
+    @property
+    def extraction_seconds(self) -> float:
+        """Expected; a video is one process's."""
+        longest = max(entry.num_frames for entry in self.entries)
+        return self.seconds_per_frame * max(self.frames / self.workers, longest)
+
     def table(self) -> list[tuple[str, ...]]:
         """A row a video: name, minutes, frames, size, frames per second."""
         return [
@@ -63,14 +76,13 @@ class Survey:
         ]
 
     def describe(self) -> str:
-        """All of it in words, and how long extraction will take."""
+        """All of it in words."""
         header = ("video", "minutes", "frames", "size", "frames/s")
         per_minute = self.cubes / max(self.minutes, 1e-9)
         lines = [
             format_table(header, self.table()),
             f"{self.minutes:.3g} minutes, about {per_minute:.0f} boxes a minute",
             *(f"  note: {remark}" for remark in self.remarks()),
-            f"extraction will take about {duration(self.seconds_per_frame * self.frames)}",
         ]
         return "\n".join(lines)
 
@@ -116,15 +128,17 @@ def survey(entries: Sequence[VideoEntry], config: PreProcessConfig, default_fps:
     step = max(1, len(entries) // _SAMPLED_VIDEOS)
     counts, seconds = 0, 0.0
     frames = 0
+    workers = pick_workers(0, any(map(is_network, (config.boxes.backend, config.flow.backend))))
     extractor = build_extractor(config, batch_size=_AT_ONCE)
-    for entry in list(entries)[::step][:_SAMPLED_VIDEOS]:
-        extractor.start()
-        began = time.perf_counter()
-        for frame, _ in zip(read_frames(entry), range(_SAMPLED_FRAMES), strict=False):
-            counts += sum(len(each.boxes) for each in extractor.push(frame))
-            frames += 1
-        counts += sum(len(each.boxes) for each in extractor.flush())
-        seconds += time.perf_counter() - began
+    with _one_thread() if workers > 1 else contextlib.nullcontext():
+        for entry in list(entries)[::step][:_SAMPLED_VIDEOS]:
+            extractor.start()
+            began = time.perf_counter()
+            for frame, _ in zip(read_frames(entry), range(_SAMPLED_FRAMES), strict=False):
+                counts += sum(len(each.boxes) for each in extractor.push(frame))
+                frames += 1
+            counts += sum(len(each.boxes) for each in extractor.flush())
+            seconds += time.perf_counter() - began
     if not counts:
         raise UserError(
             f"no box in the first {_SAMPLED_FRAMES} frames of {frames // _SAMPLED_FRAMES or 1} "
@@ -132,4 +146,15 @@ def survey(entries: Sequence[VideoEntry], config: PreProcessConfig, default_fps:
             f"pre_process.boxes.min_area ({config.boxes.min_area:g} pixels); lower it, or begin "
             "the videos where something happens"
         )
-    return Survey(entries, fps, counts / frames, seconds / frames)
+    return Survey(entries, fps, counts / frames, seconds / frames, workers)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute as each of several processes will."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)

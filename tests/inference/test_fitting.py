@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -16,10 +18,11 @@ from hypothesis import strategies as st
 
 import infer
 from datasets.manifest import VideoEntry
-from inference.fitting import Fitting, fit_recordings, read_recording, thinned
+from inference.fitting import Fitting, fit_recordings, read_recording
 from inference.live.arrival import arrival_rate
 from inference.live.capture import open_live
 from inference.sources import find_entries
+from inference.thinning import Thinning
 from tests.helpers.tiny_checkpoint import write_checkpoint
 from tests.helpers.tiny_videos import HEIGHT, WIDTH, moving_squares
 from utils.errors import UserError
@@ -105,11 +108,13 @@ def test_the_shape_of_a_picture_is_kept():
 
 @given(st.integers(1, 500), st.floats(1.0, 40.0))
 def test_thinned_frames_are_counted_and_evenly_spaced(num_frames, step):
-    kept = list(thinned(range(num_frames), step))
+    thinning = Thinning(10.0 * step, step)
+    kept = [each for each in range(num_frames) if thinning.keeps(math.nan)]
     entry = VideoEntry("a", "testing", Path("a"), "video", 0, num_frames, 8, 8)
     (fitted,) = fit_recordings([entry], 10.0 * step, 25.0, Fitting(fps=10.0))
     factor = getattr(fitted.entry, "step", 1.0)
-    assert fitted.entry.num_frames == len(list(thinned(range(num_frames), factor)))
+    thinning = Thinning(10.0 * step, factor)
+    assert fitted.entry.num_frames == sum(thinning.keeps(math.nan) for _ in range(num_frames))
     assert fitted.fps == pytest.approx(10.0 * step / factor)
     assert kept[0] == 0 and all(abs(each - k * step) <= 1 for k, each in enumerate(kept))
 
@@ -150,12 +155,15 @@ def test_live_pictures_are_fitted_and_the_rate_is_what_is_left(tmp_path, capsys)
 class Ticking:
     """A camera that gives a burst first and then 50 pictures a second, ``count`` in all."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, clock=time.monotonic) -> None:
+        self.clock = clock
         self.left, self.burst = count, 8
+        self.seconds = math.nan
 
     def read(self):
         self.left, self.burst = self.left - 1, self.burst - 1
         time.sleep(0.02 if self.burst < 0 else 0)
+        self.seconds = self.clock() if self.burst < 0 else 0.0
         return (self.left >= 0), np.zeros((4, 4, 3), np.uint8)
 
     def release(self):
@@ -163,6 +171,72 @@ class Ticking:
 
 
 def test_the_rate_of_a_stream_is_measured_behind_its_first_burst():
-    rate = arrival_rate(Ticking(1000), settling=0.1, measured=0.4)
-    assert rate is not None and 15 < rate <= 51  # a busy machine is late, never early
+    found = arrival_rate(Ticking(1000), settling=0.1, measured=0.4)
+    assert found is not None and 1 < found[0] <= 51  # a busy machine is late, never early
+    assert found[1]
+    made_up = arrival_rate(Ticking(1000, lambda: 3 * time.monotonic()), settling=0.1, measured=0.4)
+    assert made_up is not None and not made_up[1]
     assert arrival_rate(Ticking(9), settling=0.1, measured=0.4) is None
+
+
+# A camera that gives thirty frames a second for a while, ten for a while, and has a hole.
+UNEVEN = [*np.arange(0, 1, 1 / 30), *np.arange(1, 2, 0.1), *np.arange(3.05, 4, 1 / 30)]
+
+
+def times_kept(times, fps: float, step: float) -> list[float]:
+    thinning = Thinning(fps, step)
+    return [each for each in times if thinning.keeps(each)]
+
+
+def test_frames_at_uneven_intervals_are_thinned_by_their_times():
+    average = len(UNEVEN) / 4
+    kept = np.array(times_kept(np.round(UNEVEN, 3), average, average / 10))
+    apart = np.diff(kept)
+    assert apart.min() > 0.05 and np.sort(apart)[-2] < 0.15  # trained at 0.1, and the hole
+    assert len(kept) == 30
+    by_number = np.diff(np.array(UNEVEN)[:: round(average / 10)])
+    assert by_number.min() < 0.07 and np.sort(by_number)[-4] > 0.19  # what counting would do
+
+
+@pytest.mark.parametrize("fps", [30.0, 29.97, 25.0, 24.0, 23.976, 50.0, 60.0])
+def test_even_times_rounded_to_milliseconds_give_even_frames(fps):
+    times = np.round(np.arange(500) / fps, 3)
+    kept = np.array(times_kept(times, fps, fps / 10))
+    assert np.abs(kept - 0.1 * np.arange(len(kept))).max() < 1 / fps
+    whole = np.array(times_kept(times, fps, 3.0))
+    np.testing.assert_array_equal(whole, times[::3])
+
+
+def test_a_clock_that_begins_anew_is_followed():
+    times = [*np.arange(0, 1, 0.04), *np.arange(0, 1, 0.04)]
+    assert times_kept(times, 25.0, 2.5) == times_kept(times[:25], 25.0, 2.5) * 2
+
+
+def test_a_file_of_varying_rate_is_thinned_by_time_and_counted_right(tmp_path):
+    path = tmp_path / "uneven.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=30)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "bgr0"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for seconds, picture in zip(UNEVEN, moving_squares(len(UNEVEN)), strict=True):
+            frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
+            frame.pts, frame.time_base = round(1000 * seconds), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    (recording,) = fit_recordings(find_entries(str(path)), None, 25.0, Fitting(**TRAINED))
+    kept = [frame.seconds for frame in read_recording(recording)]
+    assert recording.entry.num_frames == len(kept) == 30
+    apart = np.diff(kept)
+    assert apart.min() > 0.05 and np.sort(apart)[-2] < 0.15
+    assert recording.fps == pytest.approx(30 / 4, rel=0.05)
+    (counted,) = fit_recordings(find_entries(str(path)), 30.0, 25.0, Fitting(**TRAINED))
+    assert counted.entry.num_frames == len(list(read_recording(counted))) == 23
+
+
+@pytest.mark.skipif("VAD_TEST_DATA" not in os.environ, reason="VAD_TEST_DATA names no folder")
+def test_a_real_clip_of_varying_rate_keeps_its_times():
+    clip = Path(os.environ["VAD_TEST_DATA"]) / "cases" / "vfr.mkv"  # 0.1 and 0.3 s apart
+    (recording,) = fit_recordings(find_entries(str(clip)), None, 25.0, Fitting(fps=3.0))
+    kept = np.array([frame.seconds for frame in read_recording(recording)])
+    assert recording.entry.num_frames == len(kept)
+    assert np.diff(kept).min() > 0.15 and np.diff(kept).max() < 0.65

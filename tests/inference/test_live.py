@@ -19,6 +19,7 @@ import infer
 from evaluation.scores import frame_scores
 from evaluation.smoothing import causal_median
 from inference.fitting import Recording
+from inference.live.arrival import Intervals
 from inference.live.frame_buffer import FrameBuffer, LiveFrame
 from inference.live.loop import watch_live
 from inference.live.writer import LiveSettings
@@ -115,6 +116,39 @@ def test_behind_a_gap_history_begins_anew_but_the_scene_is_known(predictor):
     # The smoothing window outlives the gap.
     raw = [each.cube_scores.max(initial=predictor.rule.zero_error_score) for each in scored]
     assert scored[24].score == pytest.approx(np.median([*raw[16:20], raw[24]]))
+
+
+class Jumping(Script):
+    """A camera that says of its frame number 3 that others are missing before it."""
+
+    gap = ""
+
+    def read(self):
+        given = super().read()
+        self.gap = "dropped" if len(self.frames) == 5 else ""
+        return given
+
+
+def test_gaps_that_a_camera_tells_and_pictures_of_another_size_reach_the_scoring():
+    pictures = [*np.zeros((6, 64, 96, 3), np.uint8), *np.zeros((3, 48, 64, 3), np.uint8)]
+    frames = FrameBuffer(lambda: Jumping(pictures), "x", max_delay=math.inf)
+    taken = []
+    while (got := frames.take(2, timeout=10)) is not None:
+        taken += got
+    assert [each.gap for each in taken] == [*[""] * 3, "dropped", "", "", "reconnected", "", ""]
+    assert frames.lost == 1 and frames.dropped == 0
+
+
+def test_jumps_are_longer_than_the_camera_s_usual_intervals():
+    even, uneven = Intervals(), Intervals()
+    times = [*np.arange(20), *np.arange(21, 30)]  # one is missing
+    assert [even.is_jump(0.04 * each) for each in times].index(True) == 20
+    assert not even.is_jump(math.nan) and not even.is_jump(2.0)  # not known, and nothing to compare
+    # Every fourth frame comes late by nature; a hole is one all the same.
+    passed = np.cumsum(np.tile([0.1, 0.1, 0.1, 0.3], 10))
+    jumps = [uneven.is_jump(each) for each in passed]
+    assert not any(jumps[10:]) and uneven.is_jump(passed[-1] + 0.6)
+    assert uneven.is_jump(0.0)  # its clock began anew
 
 
 def test_a_reconnected_camera_may_have_another_size(predictor):

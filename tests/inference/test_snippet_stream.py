@@ -62,10 +62,9 @@ def test_a_shorter_stride_scores_a_sliding_window():
     assert len(run(stream_of(backbone, 4, 9), 4)) == 4  # a stride is a snippet at most
 
 
-def live(indices, gaps=(), size=4):
+def live(indices, gaps=()):
     return [
-        LiveFrame(i, picture(i, size), float(i), 0.0, "dropped" if i in gaps else "")
-        for i in indices
+        LiveFrame(i, picture(i), float(i), 0.0, "dropped" if i in gaps else "") for i in indices
     ]
 
 
@@ -78,10 +77,3 @@ def test_no_snippet_crosses_lost_frames_and_frames_that_fill_none_have_no_score(
     assert [each.live.index for each in ready] == [*range(6), *range(20, 23), *range(40, 44)]
     assert [each.score for each in ready] == [1.5] * 6 + [None] * 3 + [41.5] * 4
     assert all(each.is_whole and not len(each.cubes.boxes) for each in ready)
-
-
-def test_a_camera_of_another_size_begins_a_new_snippet():
-    backbone = Grey()
-    snippets = LiveSnippets(stream_of(backbone))
-    snippets.push([*live(range(2)), *live(range(2, 6), size=8)])
-    assert backbone.snippets == [[2, 3, 4, 5]]

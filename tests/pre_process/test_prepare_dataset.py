@@ -358,3 +358,11 @@ def test_a_full_disk_is_no_damaged_archive(tmp_path, fails, monkeypatch):
     monkeypatch.setattr(archives.shutil, "copyfileobj", full)
     message = fails("--source", tmp_path / "set.zip")
     assert "damaged archive" not in message and "File too large" in message
+
+
+def test_an_output_inside_the_source_is_refused_before_it_is_made(tmp_path, fails):
+    source = tmp_path / "data"  # the data set would be data/x
+    write_video(source / "monday.avi", 6)
+    said = fails("--source", source)
+    assert "lies inside --source" in said and "name a folder elsewhere" in said
+    assert not (source / "x").exists()

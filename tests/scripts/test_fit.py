@@ -8,7 +8,7 @@ import pytest
 
 import fit
 import infer
-from engine.budget import TRAINED, epochs_within, stage_seconds
+from engine.budget import TRAINED, epochs_within, planned_epochs, stage_seconds
 from tests.helpers.tiny_videos import write_video
 from tests.repository.test_structure import ROOT
 from utils.checkpoint import find_checkpoint, load_finished
@@ -62,6 +62,16 @@ def test_epochs_are_cut_in_proportion():
     assert epochs_within(config, steps, 1000, 72) == {"ml_memae_sc": 5, "cvae": 3, "finetune": 1}
     assert list(epochs_within(config, steps, 1000, 1).values()) == [1, 1, 1]
     assert list(epochs_within(config, steps, 1000, 1e6).values()) == [10, 6, 2]
+
+
+def test_a_plan_is_kept_for_a_run_that_goes_on(tmp_path):
+    config = load_config(ROOT / "cfgs" / "custom.yaml", [f"run.root={tmp_path}"])
+    fast, slow = dict.fromkeys(TRAINED, 1.0), dict.fromkeys(TRAINED, 3.0)
+    planned = planned_epochs(config, fast, 1000, minutes=1.2)
+    assert planned == {"ml_memae_sc": 5, "cvae": 3, "finetune": 1}
+    # Measured anew on a busier machine; other epochs would make another first stage.
+    assert planned_epochs(config, slow, 1000, minutes=1.2) == planned
+    assert planned_epochs(config, slow, 1000, minutes=1.1) != planned
 
 
 def test_still_videos_are_refused(command, tmp_path, capsys):

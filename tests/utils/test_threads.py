@@ -10,7 +10,8 @@ import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from utils.threads import count as threads
-from utils.threads.count import share_cores
+from utils.threads.count import has_idle_cores, share_cores
+from utils.threads.hand_over import HandOver
 from utils.threads.read_ahead import read_ahead
 from utils.threads.worker import Worker
 
@@ -25,6 +26,7 @@ def test_steps_share_the_cores(monkeypatch, available, given, count):
         with threadpool_limits(None):  # leaves NumPy's as they were
             assert share_cores(given) == count == torch.get_num_threads()
             assert cv2.getNumThreads() == count
+            assert has_idle_cores() == (2 * count <= available)
             blas = [each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"]
             assert blas and max(blas) <= count
     finally:
@@ -101,3 +103,39 @@ def test_an_error_of_a_task_is_raised_once_and_later_tasks_are_left():
     worker.do(lambda: done.append(1))
     worker.finish()
     assert not done
+
+
+def test_items_are_handed_over_in_order_and_the_end_is_told():
+    hand_over = HandOver()
+    assert hand_over.take(3, timeout=0) == []
+    hand_over.give([1, 2, 3])
+    assert hand_over.take(2, timeout=0) == [1, 2]
+    hand_over.end(KeyError("lost"))
+    assert hand_over.take(2, timeout=0) == [3]
+    with pytest.raises(KeyError, match="lost"):
+        hand_over.take(1, timeout=0)
+    over = HandOver()
+    over.end()
+    assert over.take(1, timeout=0) is None
+
+
+def test_whoever_gives_waits_for_a_place_of_so_many_as_were_asked_for():
+    hand_over, given = HandOver(), []
+
+    def give():
+        for number in range(7):
+            if not hand_over.wait_for_place():
+                return
+            given.append(number)
+            hand_over.give([number])
+        hand_over.end()
+
+    thread = threading.Thread(target=give)
+    thread.start()
+    taken = []
+    while len(taken) < 5:
+        taken += hand_over.take(2, timeout=10)
+        assert len(given) - len(taken) <= 3  # two that wait, one at hand
+    hand_over.close()
+    thread.join(10)
+    assert not thread.is_alive() and taken == list(range(len(taken)))

@@ -9,6 +9,17 @@ from threadpoolctl import threadpool_limits
 _AVAILABLE = torch.get_num_threads()  # cores, or as OMP_NUM_THREADS says
 
 
+def has_idle_cores() -> bool:
+    """Whether each step computes with half of the cores or less, so that two fit side by side."""
+    return 2 * torch.get_num_threads() <= _AVAILABLE
+
+
+def use_threads(count: int) -> None:
+    """Compute with so many threads; 0: as many as torch takes by itself (``run.num_threads``)."""
+    if count:
+        torch.set_num_threads(count)
+
+
 def share_cores(count: int) -> int:
     """Set the threads of all numeric libraries in a program whose steps run side by side.
 
