@@ -121,10 +121,6 @@ def _find_root(source: Path, name: str) -> Path | None:
     return roots[0] if roots else None
 
 
-def _has_split(root: Path) -> bool:
-    return any(_split_folder(root, split) for split in _SPLIT_FOLDERS)
-
-
 def _split_folder(root: Path, split: str) -> Path | None:
     """The first known folder of a split that holds videos."""
     candidates = (root / name for name in _SPLIT_FOLDERS[split])
