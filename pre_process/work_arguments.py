@@ -47,6 +47,11 @@ def add_extraction_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the scripts have that extract boxes, flow and cubes."""
     add_config_arguments(parser)
     add_work_arguments(parser)
+    add_size_argument(parser)
+
+
+def add_size_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--max_side``."""
     parser.add_argument(
         "--max_side",
         type=count,

@@ -17,7 +17,7 @@ from datasets.videos import read_frames
 from pre_process.cluster import Task
 from pre_process.detectors.box_files import box_file, load_box_settings, load_boxes, save_boxes
 from pre_process.detectors.build import BoxSource, build_box_source
-from pre_process.detectors.drawing import draw_boxes, draw_zones, spread
+from pre_process.detectors.drawing import draw_boxes, draw_zones, evenly_spaced
 from pre_process.detectors.zones import Zones
 from utils.config.hf2vad import PreProcessConfig
 from utils.files import atomic_path
@@ -73,7 +73,7 @@ def draw_dataset(dataset: DataSet, count: int, zones: Zones) -> Path:
     folder = dataset.root / "boxes" / "drawn"
     for entry in tqdm(dataset.entries, desc="drawing", unit="video"):
         boxes = load_boxes(box_file(dataset.root, entry), entry.num_frames)
-        chosen = set(spread(count, entry.num_frames))
+        chosen = set(evenly_spaced(count, entry.num_frames))
         for index, frame in enumerate(read_frames(entry)):
             if index in chosen:
                 target = folder / f"{entry.split}_{entry.name}_{index:05d}.png"

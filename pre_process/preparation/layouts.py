@@ -46,7 +46,7 @@ _DEPTH = 4  # levels searched: archives wrap their content in a folder or two
 
 @dataclass(frozen=True)
 class Layout:
-    """What was found: sources of each split; labels and pixel masks of the test videos, if any."""
+    """Sources of each split; labels and pixel masks of the test videos, if any."""
 
     training: list[Path]
     testing: list[Path]
