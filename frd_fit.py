@@ -37,7 +37,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--videos", required=True, type=Path, help="folder of videos, or of folders of frames")
     add("--name", required=True, help="of the model: runs/NAME, data/NAME")
     add("--threshold", type=finite, help="alarm from this score on, between 0 and 1; default: a "
-        "deviation above the mean score of these videos")  # fmt: skip
+        "standard deviation above the mean score of these videos")  # fmt: skip
     add("--no_video", action="store_true", help="write no annotated videos")
     add("--cfg_file", default="cfgs/frd_custom.yaml", help="default: %(default)s")
     add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from datasets.cubes.dataset import CubeSet
-from datasets.cubes.flow_recon_cache import keep_flow_recon
+from datasets.cubes.flow_recon_cache import open_flow_recon_cache
 from datasets.cubes.loader import CubeBatch
 from datasets.cubes.settings import warn_of_other_cubes
 from engine.cube_task import CubeTask
@@ -38,7 +38,7 @@ class FramePrediction(CubeTask):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         folder, count, device = self.setup.folder, len(self.cubes), self.setup.device
-        self.flow_recon = keep_flow_recon(
+        self.flow_recon = open_flow_recon_cache(
             folder, count, self.fingerprint, self._reconstruct, device
         )
 

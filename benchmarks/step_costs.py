@@ -1,6 +1,7 @@
 """What a training step, a clip and a frame cost: floating-point operations, and time on one core.
 
 python -m benchmarks.step_costs --threads 1
+python -m benchmarks.step_costs --threads 1 --steps
 
 The published model sizes, on made-up data. benchmarks/scale_estimate.py is fed with these numbers.
 """
@@ -20,6 +21,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.our_tasks import BATCHES, OurTasks
 from datasets.manifest import DataSet, VideoEntry
 from datasets.videos import read_frames
 from losses.frd import frd_loss
@@ -92,6 +94,17 @@ def networks() -> None:
     row("i3d_r50, clip of one crop", i3d, lambda: i3d(clip).sum(), 1)
 
 
+def steps() -> None:
+    """Processor time of a whole training step, published sizes, float32; the second of two."""
+    tasks = OurTasks("cpu", Path(), {})
+    for stage, batch_size in BATCHES.items():
+        step = tasks.build_step(stage)
+        step()
+        start = time.process_time()
+        step()
+        print(f"{stage}: {time.process_time() - start:.2f} s of processor time for {batch_size}")
+
+
 def frame(width: int, height: int, count: int = 60) -> None:
     """Cost of a frame: read from a compressed video; and with boxes by motion and DIS flow."""
     with tempfile.TemporaryDirectory() as folder:
@@ -128,13 +141,17 @@ def frame(width: int, height: int, count: int = 60) -> None:
 
 
 def main() -> None:
-    """Print all costs."""
+    """Print the costs."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--threads", type=int, default=1, help="cores to use")
-    torch.set_num_threads(parser.parse_args().threads)
+    parser.add_argument("--steps", action="store_true", help="whole training steps alone")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
     cv2.setNumThreads(1)
+    if arguments.steps:
+        return steps()
     networks()
     frame(856, 480)
     frame(320, 240)

@@ -1,4 +1,4 @@
-"""Videos that are folders of images: found, checked and read."""
+"""Videos that are folders of images: listed, checked and read."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def with_max_side(dataset: DataSet, max_side: int) -> DataSet:
     return replace(dataset, entries=entries, max_side=max_side)
 
 
-def inside(width: int, height: int, max_side: int) -> tuple[int, int]:
+def limited_size(width: int, height: int, max_side: int) -> tuple[int, int]:
     """The size of a picture that is made smaller, if it has to be; 0: it has not."""
     scale = min(1.0, max_side / max(width, height)) if max_side else 1.0
     return max(2, round(scale * width)), max(2, round(scale * height))
@@ -86,7 +86,7 @@ def inside(width: int, height: int, max_side: int) -> tuple[int, int]:
 
 def _sized(entry: VideoEntry, max_side: int) -> VideoEntry:
     native = entry.native_size or (entry.width, entry.height)
-    width, height = inside(*native, max_side)
+    width, height = limited_size(*native, max_side)
     is_native = (width, height) == native
     return replace(entry, width=width, height=height, native_size=None if is_native else native)
 

@@ -1,4 +1,4 @@
-"""Frame size and rate of the training videos, which a checkpoint keeps for the videos it meets."""
+"""Frame size and rate of the training videos, which checkpoints keep to compare new videos with."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What ``probe`` found: kind (``video`` or ``frames``), frame count, frame size in pixels."""
+    """Kind (``video`` or ``frames``), number of frames and frame size in pixels of a video."""
 
     kind: str
     num_frames: int

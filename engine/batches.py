@@ -1,4 +1,4 @@
-"""Training batches ahead of a GPU: gathered and pinned by a thread while it computes."""
+"""Training batches prefetched for a GPU: a thread gathers and pins them while it computes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from datasets.cubes.resident import ResidentLoader
 from engine.stage import EpochLoader
 from utils.transfer import pin
 
-AHEAD = 3  # batches that wait at most
+PREFETCHED = 3  # batches that wait at most
 
 
-def ahead_of(loader: EpochLoader, device: torch.device) -> EpochLoader:
+def prefetched(loader: EpochLoader, device: torch.device) -> EpochLoader:
     """``loader`` as training on ``device`` reads it fastest, with the same batches.
 
     On a CPU, whose cores the step itself needs, and where the batches are on the GPU already, it is
@@ -24,7 +24,7 @@ def ahead_of(loader: EpochLoader, device: torch.device) -> EpochLoader:
     """
     if device.type == "cpu" or isinstance(loader, ResidentLoader):
         return loader
-    return Ahead(loader, pinned)
+    return Prefetching(loader, pinned)
 
 
 def pinned(batch: Any) -> Any:
@@ -32,7 +32,7 @@ def pinned(batch: Any) -> Any:
     return batch._make(pin(each) if isinstance(each, torch.Tensor) else each for each in batch)
 
 
-class Ahead:
+class Prefetching:
     """The batches of another loader, in its order, some of them ahead of their use.
 
     Args:
@@ -56,7 +56,7 @@ class Ahead:
             return None if batch is None else self.prepare(batch)
 
         with ThreadPoolExecutor(1) as thread:
-            waiting: deque[Future] = deque(thread.submit(following) for _ in range(AHEAD))
+            waiting: deque[Future] = deque(thread.submit(following) for _ in range(PREFETCHED))
             while (batch := waiting.popleft().result()) is not None:
                 waiting.append(thread.submit(following))
                 yield batch

@@ -72,7 +72,7 @@ class StepLoss:
         if self.undecided and whole:
             self.undecided = False
             trial = Trial(self.network, self.device, batch, step)
-            self.compiled = proven(trial, self.plain, self._compile(), self.precision)
+            self.compiled = accept_compiled(trial, self.plain, self._compile(), self.precision)
         if self.compiled is None or not whole:
             return self.plain
         if self.device.type == "cuda":
@@ -178,7 +178,7 @@ class Trial:
         return float(first)
 
 
-def proven(trial: Trial, plain: Loss, compiled: Loss, precision: str) -> Loss | None:
+def accept_compiled(trial: Trial, plain: Loss, compiled: Loss, precision: str) -> Loss | None:
     """``compiled``, or ``None`` where it fails, changes the loss, or is not faster."""
     started = time.perf_counter()
     try:

@@ -14,7 +14,7 @@ from engine.normal_data import describe_normal_data
 from engine.setup import StageSetup
 from engine.stage import StageTask
 from utils.files import digest
-from utils.runtime import laid_out
+from utils.runtime import in_device_layout
 
 PICTURED = 8  # cubes of each picture for tensorboard
 
@@ -36,7 +36,7 @@ class CubeTask(StageTask):
     ) -> None:
         self.setup, self.settings, data = setup, setup.settings, setup.config.data
         self.cubes, self.held_out = hold_out(cubes, data.calibration_share, data.fps)
-        self.model = laid_out(model.to(setup.device), setup.device)
+        self.model = in_device_layout(model.to(setup.device), setup.device)
         shared = [fingerprint, self.cubes.fingerprint]
         self.fingerprint = fingerprint if self.held_out is None else digest(shared)
         self.loader = training_loader(

@@ -63,7 +63,7 @@ def optimizer_state(saved: Mapping[str, Any], optimizer: torch.optim.Optimizer) 
     }
 
 
-def lay_out(optimizer: torch.optim.Optimizer) -> None:
+def match_layouts(optimizer: torch.optim.Optimizer) -> None:
     """Give what an optimizer keeps the memory layout of its parameters.
 
     Fused optimizers walk through both in one order, whatever their strides say, and a checkpoint

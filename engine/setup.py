@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from engine.batches import ahead_of
+from engine.batches import prefetched
 from engine.gradients import make_accelerator
 from engine.optimizer import adam
 from engine.stage import Stage, StageTask
@@ -91,7 +91,7 @@ def train_stage(setup: StageSetup, task: StageTask) -> Path:
         The path of the finished checkpoint, which holds what ``task.describe_normal`` says.
     """
     _announce(setup, task)
-    task.loader = ahead_of(task.loader, setup.device)
+    task.loader = prefetched(task.loader, setup.device)
     if task.optimizer is None:
         task.optimizer = adam(task.model.parameters(), setup.settings, setup.device)
     stage = Stage(

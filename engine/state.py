@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from engine.resumed import lay_out, optimizer_state, require_training_state, schedule_state
+from engine.resumed import match_layouts, optimizer_state, require_training_state, schedule_state
 from utils import distributed
 from utils.errors import UserError
-from utils.runtime import random_states, restore_random_states, seed_apart
+from utils.runtime import random_states, restore_random_states, seed_by_rank
 
 
 class WeightAverage:
@@ -140,7 +140,7 @@ class TrainingState:
         if self.memory is not None:
             self.memory.load_state_dict(training.get("memory", {}))
         self.optimizer.load_state_dict(optimizer_state(training["optimizer"], self.optimizer))
-        lay_out(self.optimizer)
+        match_layouts(self.optimizer)
         self.scheduler.load_state_dict(schedule_state(training["scheduler"]))
         self.epoch, self.step = checkpoint["epoch"], checkpoint["step"]
         self.step_in_epoch = training["step_in_epoch"]
@@ -159,4 +159,4 @@ class TrainingState:
                     "epoch, or pass --restart"
                 ) from None
         else:
-            seed_apart(self.step)
+            seed_by_rank(self.step)

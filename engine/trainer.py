@@ -26,7 +26,7 @@ from utils.config.load import save_config
 from utils.console import echo
 from utils.progress import ProgressBar
 from utils.run_folder import StopSignal, sole_writer
-from utils.runtime import autocast, exact_products, provenance, seed_apart
+from utils.runtime import autocast, exact_products, provenance, seed_by_rank
 
 
 def fit(stage: Stage, accelerator: Accelerator, restart: bool = False) -> Path:
@@ -60,7 +60,7 @@ class _Fit:
         self.losses = LossLog(self.state, stage.name, self.path)
 
     def run(self, restart: bool) -> Path:
-        seed_apart(self.stage.run.seed)
+        seed_by_rank(self.stage.run.seed)
         resume = distributed.broadcast(self.path.exists() and not restart)
         if resume and self._resume():
             return self.path

@@ -202,7 +202,7 @@ def _alarms(
         "normal_seconds": wrong.seconds,
         "false_frames_per_thousand": wrong.frames_per_thousand,
         "events": right.num_events,
-        "events_found": right.num_found,
+        "events_found": right.num_detected,
         "mean_delay_seconds": right.mean_delay,
         "median_delay_seconds": right.median_delay,
     }

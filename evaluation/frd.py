@@ -88,14 +88,16 @@ def unsmoothed(frames_per_snippet: int) -> Smoothing:
 
 
 def alarm_threshold(config: FRDConfig, checkpoint: Mapping[str, Any]) -> Threshold:
-    """``eval.threshold``, or a deviation above the mean score of the training snippets."""
+    """``eval.threshold``, or a standard deviation above the training snippets' mean score."""
     if config.eval.threshold is not None:
         return Threshold(config.eval.threshold, "eval.threshold of the configuration")
     known = checkpoint.get("statistics")
     if not known:
         return Threshold(_UNKNOWN, "the middle, as the checkpoint says nothing of its training")
     value = known["score"]["mean"] + _DEVIATIONS * known["score"]["std"]
-    return Threshold(value, "a deviation above the mean score of the unlabelled training video")
+    return Threshold(
+        value, "one standard deviation above the unlabelled training video's mean score"
+    )
 
 
 def frame_rows(

@@ -154,10 +154,10 @@ def false_alarms(scores: Videos, labels: Videos, threshold: float, fps: float) -
 
 
 class Detections(NamedTuple):
-    """Abnormal intervals found, and how long after their start (seconds) the alarm came."""
+    """Abnormal intervals detected, and how long after their start (seconds) the alarm came."""
 
     num_events: int
-    num_found: int
+    num_detected: int
     mean_delay: float
     median_delay: float
 
@@ -165,8 +165,8 @@ class Detections(NamedTuple):
 def detection_delays(scores: Videos, labels: Videos, threshold: float, fps: float) -> Detections:
     """How soon each labelled interval raises an alarm.
 
-    An interval is found when one of its frames is in alarm; its delay runs from its first frame to
-    that frame. Intervals never found count in ``num_events`` only.
+    An interval is detected when one of its frames is in alarm; its delay runs from its first frame
+    to that frame. Intervals never detected count in ``num_events`` only.
     """
     delays, events = [], 0
     for video_scores, video_labels in zip(scores, labels, strict=True):

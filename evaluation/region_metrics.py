@@ -1,4 +1,4 @@
-"""Where, not only when: region- and track-based detection (RBDC, TBDC).
+"""Region- and track-based detection criteria (RBDC, TBDC): is the anomaly detected where it is?
 
 Definitions of Ramachandra and Jones, "Street Scene: A new dataset and evaluation protocol for video
 anomaly detection" (WACV 2020, arXiv 1902.05872), §5.
@@ -15,8 +15,8 @@ from sklearn.metrics import auc
 
 from utils.errors import UserError
 
-OVERLAP = 0.1  # beta: intersection over union at which a region counts as found
-TRACK_SHARE = 0.1  # alpha: share of a track's regions that must be found
+OVERLAP = 0.1  # beta: intersection over union at which a region counts as detected
+TRACK_SHARE = 0.1  # alpha: share of a track's regions that must be detected
 
 
 class Regions(NamedTuple):
@@ -75,8 +75,8 @@ def true_regions(rows: Iterable[Any], videos: Sequence[str], num_frames: Sequenc
 def region_metrics(detected: Regions, true: Regions, num_frames: int) -> RegionMetrics:
     """Areas under the region- and track-based detection curves.
 
-    At a threshold the regions at or above it are the detected ones. A true region is found when a
-    detected region of its frame overlaps it by at least ``OVERLAP``; a track is found when at least
+    At a threshold the regions at or above it are the detected ones. A true region counts when a
+    detected region of its frame overlaps it by at least ``OVERLAP``; a track counts when at least
     ``TRACK_SHARE`` of its regions are; a detected region that overlaps no true one by that much is
     a false positive. The curves run over false positives per frame; their areas are taken from 0 to
     1, linear between points and constant beyond the last one.
@@ -112,17 +112,17 @@ def _areas(boxes: np.ndarray) -> np.ndarray:
 
 
 def _match(detected: Regions, true: Regions) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of the false positives, and per true region the threshold up to which it is found."""
+    """Scores of the false positives, and the threshold up to which each true region is detected."""
     is_false = np.ones(len(detected.frame), dtype=bool)
-    found_up_to = np.full(len(true.frame), -np.inf)
+    detected_up_to = np.full(len(true.frame), -np.inf)
     detected_in, true_in = _rows_by_frame(detected.frame), _rows_by_frame(true.frame)
     for frame in detected_in.keys() & true_in.keys():
         here, there = detected_in[frame], true_in[frame]
         hits = box_overlaps(detected.boxes[here], true.boxes[there]) >= OVERLAP
         is_false[here] = ~hits.any(axis=1)
         scores = np.where(hits, detected.value[here][:, None], -np.inf)
-        found_up_to[there] = scores.max(axis=0)
-    return detected.value[is_false], found_up_to
+        detected_up_to[there] = scores.max(axis=0)
+    return detected.value[is_false], detected_up_to
 
 
 def _rows_by_frame(frame: np.ndarray) -> dict[int, np.ndarray]:
@@ -134,7 +134,7 @@ def _rows_by_frame(frame: np.ndarray) -> dict[int, np.ndarray]:
 
 
 def _track_scores(region_scores: np.ndarray, tracks: np.ndarray) -> np.ndarray:
-    """Per track the threshold up to which enough of its regions are found."""
+    """Per track the threshold up to which enough of its regions are detected."""
     scores = []
     for track in np.unique(tracks):
         ordered = np.sort(region_scores[tracks == track])[::-1]
@@ -143,12 +143,12 @@ def _track_scores(region_scores: np.ndarray, tracks: np.ndarray) -> np.ndarray:
     return np.array(scores)
 
 
-def _area(found_up_to: np.ndarray, false_scores: np.ndarray, num_frames: int) -> float:
-    """Area from 0 to 1 false positives a frame under the share found."""
-    thresholds = np.unique(np.concatenate([found_up_to, false_scores]))[::-1]
+def _area(detected_up_to: np.ndarray, false_scores: np.ndarray, num_frames: int) -> float:
+    """Area from 0 to 1 false positives a frame under the share of detected ones."""
+    thresholds = np.unique(np.concatenate([detected_up_to, false_scores]))[::-1]
     thresholds = thresholds[np.isfinite(thresholds)]
     rate = _count_from(false_scores, thresholds) / num_frames
-    share = _count_from(found_up_to, thresholds) / len(found_up_to)
+    share = _count_from(detected_up_to, thresholds) / len(detected_up_to)
     rate, share = np.append(0.0, rate), np.append(0.0, share)
     inside = int(np.searchsorted(rate, 1.0))  # the first point at or beyond 1
     last = share[-1]

@@ -1,4 +1,4 @@
-"""What a reader must know beside the numbers: scores turned round, metrics that are undefined."""
+"""What a reader must know beside the numbers: inverted scores, metrics that are undefined."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import numpy as np
 
 from evaluation.evaluate import Branch, Evaluation
 
-TURNED = 0.4  # a micro AUC below it is no chance: abnormal frames score lower than normal ones
+INVERTED_BELOW = (
+    0.4  # a micro AUC below it is no chance: abnormal frames score lower than normal ones
+)
 METRICS = {
     "auc_micro": "micro AUC",
     "auc_micro_low": "95 % interval",
@@ -21,9 +23,9 @@ METRICS = {
 }
 
 
-def is_turned(branch: Branch) -> bool:
+def is_inverted(branch: Branch) -> bool:
     """Whether labels show that a branch scores abnormal frames lower than normal ones."""
-    return branch.metrics.get("auc_micro", math.nan) < TURNED
+    return branch.metrics.get("auc_micro", math.nan) < INVERTED_BELOW
 
 
 def has_interval(evaluation: Evaluation) -> bool:
@@ -36,12 +38,13 @@ def remarks(evaluation: Evaluation) -> list[str]:
     if evaluation.labels is None:
         return []
     remarks = [
-        f"{name}: micro AUC {100 * branch.metrics['auc_micro']:.2f} is below {100 * TURNED:g}, so "
-        "abnormal frames score lower than normal ones: its sign is probably turned round. Check "
+        f"{name}: micro AUC {100 * branch.metrics['auc_micro']:.2f} is below "
+        f"{100 * INVERTED_BELOW:g}, so abnormal frames score lower than normal ones: its sign is "
+        "probably inverted. Check "
         "that labels are 1 where abnormal and follow these videos in their order; if they do, "
         "this term is low on anomalies: negate it, or give it no weight in the score"
         for name, branch in evaluation.branches.items()
-        if is_turned(branch)
+        if is_inverted(branch)
     ]
     return remarks + _undefined(evaluation)
 

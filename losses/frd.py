@@ -14,10 +14,10 @@ from torch import Tensor
 from utils.distributed import (
     broadcast,
     count,
-    dealt_order,
-    gather_dealt_rows,
+    gather_interleaved_rows,
     gather_rows,
     index,
+    interleaved_order,
 )
 from utils.errors import UserError
 from utils.transfer import read_later
@@ -80,12 +80,15 @@ def frd_loss(
     """
     error = snippet_error(features, output["reconstruction"])
     batch_error, bank_error = error.split([len(features) - num_bank, num_bank])
-    batch_error, bank_error = gather_dealt_rows(batch_error), gather_dealt_rows(bank_error)
-    auxiliary = None if auxiliary is None else gather_dealt_rows(auxiliary)
+    batch_error, bank_error = (
+        gather_interleaved_rows(batch_error),
+        gather_interleaved_rows(bank_error),
+    )
+    auxiliary = None if auxiliary is None else gather_interleaved_rows(auxiliary)
     error_threshold = threshold(torch.cat([batch_error, bank_error]), 1.0)
     error_labels = (batch_error >= error_threshold).to(error.dtype).detach()
     confirmed = error_labels if auxiliary is None else error_labels * (auxiliary >= aux_threshold)
-    scores = running_mean(gather_dealt_rows(output["scores"]))
+    scores = running_mean(gather_interleaved_rows(output["scores"]))
     terms = {
         "recon": batch_error.mean(),
         "bank": _bank_loss(bank_error, error_threshold),
@@ -203,7 +206,7 @@ class AnomalyBank:
         chosen = read()
         own = chosen[index() :: count()].nonzero().flatten()
         taken = gather_rows(items[own.to(items.device, non_blocking=True)])
-        order = dealt_order(chosen.nonzero().flatten())
+        order = interleaved_order(chosen.nonzero().flatten())
         self._add(taken[order.to(taken.device, non_blocking=True)])
 
     def _add(self, items: Tensor) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from losses.frd import AnomalyBank, bank_candidates, frd_loss, score_loss
-from utils.distributed import gather_dealt_rows
+from utils.distributed import gather_interleaved_rows
 from utils.transfer import send
 
 
@@ -72,6 +72,6 @@ def scorer_loss(
     Returns:
         ``total``, and ``share_scores``, the share of snippets that score 0.5 or more.
     """
-    scores, labels = gather_dealt_rows(scores), gather_dealt_rows(labels)
+    scores, labels = gather_interleaved_rows(scores), gather_interleaved_rows(labels)
     total = score_loss(scores, labels, positives)
     return {"total": total, "share_scores": (scores >= 0.5).float().mean()}

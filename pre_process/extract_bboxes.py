@@ -13,15 +13,15 @@ if not __package__:
 from datasets.cubes.settings import later_settings
 from pre_process.cluster import run_over_videos
 from pre_process.cubes.settings import box_settings, is_network
-from pre_process.detectors.extraction import BoxJob, draw_dataset, find_without_boxes
+from pre_process.detectors.extraction import BoxJob, draw_dataset
 from pre_process.detectors.zones import Zones
 from pre_process.work_arguments import (
-    add_size_argument,
-    add_work_arguments,
+    add_extraction_arguments,
+    find_unfinished,
     open_dataset,
     pick_workers,
 )
-from utils.config.load import add_config_arguments, load_config
+from utils.config.load import load_config
 from utils.console import echo, setup_logging
 from utils.errors import UserError, exit_on_user_error
 
@@ -33,9 +33,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "this: it detects on the fly, unless pre_process.boxes.backend is 'file'.",
         epilog="example: python pre_process/extract_bboxes.py --cfg_file cfgs/ped2.yaml --draw 4",
     )
-    add_config_arguments(parser)
-    add_work_arguments(parser)
-    add_size_argument(parser)
+    add_extraction_arguments(parser)
     parser.add_argument(
         "--draw",
         type=int,
@@ -56,17 +54,16 @@ def main(arguments: list[str] | None = None) -> None:
     if boxes.backend == "file" and not boxes.training_file:
         raise UserError(
             "pre_process.boxes.backend is 'file' without files: that reads what this script "
-            "writes; set it to motion, yolox, torchvision or mmdet"
+            "writes; set another backend, such as motion"
         )
     dataset = open_dataset(config.data.folder, options.max_side)
     settings = box_settings(boxes, dataset) | later_settings(config.pre_process)
-    entries = find_without_boxes(dataset, settings, options.overwrite)
+    job = BoxJob(config.pre_process, dataset, settings)
+    entries = find_unfinished(job, dataset.entries, options.overwrite)
     workers = pick_workers(options.workers, is_network(boxes.backend))
     echo(f"{dataset.root}: {len(dataset.entries)} videos, {len(entries)} to do")
     echo(f"detector: {boxes.backend}, {workers} process(es)")
-    run_over_videos(
-        BoxJob(config.pre_process, dataset, settings), entries, workers, "boxes", options.scheduler
-    )
+    run_over_videos(job, entries, workers, "boxes", options.scheduler)
     if options.draw:
         zones = Zones.of(config.pre_process)
         echo(f"drawn frames: {draw_dataset(dataset, options.draw, zones)}")

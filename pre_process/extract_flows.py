@@ -12,14 +12,14 @@ if not __package__:
 
 from pre_process.cluster import run_over_videos
 from pre_process.cubes.settings import flow_settings, is_network
-from pre_process.flow.extraction import FlowJob, find_without_flow, flow_bytes
+from pre_process.flow.extraction import FlowJob, flow_bytes
 from pre_process.work_arguments import (
-    add_size_argument,
-    add_work_arguments,
+    add_extraction_arguments,
+    find_unfinished,
     open_dataset,
     pick_workers,
 )
-from utils.config.load import add_config_arguments, load_config
+from utils.config.load import load_config
 from utils.console import echo, setup_logging
 from utils.errors import UserError, exit_on_user_error
 from utils.files import require_free_space
@@ -32,9 +32,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "not need this: it estimates on the fly, unless pre_process.flow.backend is 'file'.",
         epilog="example: python pre_process/extract_flows.py --cfg_file cfgs/ped2.yaml",
     )
-    add_config_arguments(parser)
-    add_work_arguments(parser)
-    add_size_argument(parser)
+    add_extraction_arguments(parser)
     return parser.parse_args(arguments)
 
 
@@ -47,20 +45,18 @@ def main(arguments: list[str] | None = None) -> None:
     flow = config.pre_process.flow
     if flow.backend == "file":
         raise UserError(
-            "pre_process.flow.backend is 'file': that reads what this script writes; set it to "
-            "dis, raft or flownet2"
+            "pre_process.flow.backend is 'file': that reads what this script writes; set another "
+            "backend, such as dis"
         )
     dataset = open_dataset(config.data.folder, options.max_side)
-    settings = flow_settings(flow, dataset)
-    entries = find_without_flow(dataset, settings, options.overwrite)
+    job = FlowJob(config.pre_process, dataset, flow_settings(flow, dataset))
+    entries = find_unfinished(job, dataset.entries, options.overwrite)
     workers = pick_workers(options.workers, is_network(flow.backend))
     needed = flow_bytes(entries)
     echo(f"{dataset.root}: {len(dataset.entries)} videos, {len(entries)} to do")
     echo(f"flow: {flow.backend}, {needed / 2**20:.0f} MiB of disk, {workers} process(es)")
     require_free_space(dataset.root, needed, "flow")
-    run_over_videos(
-        FlowJob(config.pre_process, dataset, settings), entries, workers, "flow", options.scheduler
-    )
+    run_over_videos(job, entries, workers, "flow", options.scheduler)
     echo(f"flow: {dataset.root / 'flows'}")
 
 

@@ -18,18 +18,17 @@ from pre_process.cubes.extraction import (
     CubeJob,
     cube_folder,
     estimate_cube_bytes,
-    find_unfinished,
     require_long_enough,
     verify_cubes,
 )
 from pre_process.cubes.settings import cube_settings, is_network
 from pre_process.work_arguments import (
-    add_size_argument,
-    add_work_arguments,
+    add_extraction_arguments,
+    find_unfinished,
     open_dataset,
     pick_workers,
 )
-from utils.config.load import add_config_arguments, load_config
+from utils.config.load import load_config
 from utils.console import echo, setup_logging
 from utils.errors import exit_on_user_error
 from utils.files import require_free_space
@@ -42,9 +41,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         epilog="example: python pre_process/extract_samples.py --cfg_file cfgs/ped2.yaml "
         "--workers 2 --set pre_process.flow.preset=fast",
     )
-    add_config_arguments(parser)
-    add_work_arguments(parser)
-    add_size_argument(parser)
+    add_extraction_arguments(parser)
     parser.add_argument(
         "--verify", action="store_true", help="first compare finished cubes with their checksums"
     )
@@ -60,9 +57,10 @@ def main(arguments: list[str] | None = None) -> None:
     dataset = open_dataset(config.data.folder, options.max_side)
     require_long_enough(dataset)
     if options.verify:
-        echo(f"{verify_cubes(dataset)} finished videos are as their checksums tell")
+        echo(f"{verify_cubes(dataset)} finished videos match their checksums")
     settings = cube_settings(config.pre_process, dataset)
-    entries = find_unfinished(dataset, settings, options.overwrite)
+    job = CubeJob(config.pre_process, dataset, settings)
+    entries = find_unfinished(job, dataset.entries, options.overwrite)
     backends = config.pre_process.boxes.backend, config.pre_process.flow.backend
     workers = pick_workers(options.workers, any(map(is_network, backends)))
     echo(f"{dataset.root}: {len(dataset.entries)} videos, {len(entries)} to extract")
@@ -71,7 +69,6 @@ def main(arguments: list[str] | None = None) -> None:
         echo(f"about {needed / 2**20:.0f} MiB of disk, {workers} process(es)")
         require_free_space(dataset.root, needed, "cube extraction")
         start = time.perf_counter()
-        job = CubeJob(config.pre_process, dataset, settings)
         frames = run_over_videos(job, entries, workers, "cubes", options.scheduler)
         seconds = time.perf_counter() - start
         echo(f"{frames} frames in {seconds:.1f} s: {frames / seconds:.0f} frames/s")

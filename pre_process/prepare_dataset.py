@@ -18,11 +18,11 @@ from pre_process.preparation.archives import is_archive, unpack
 from pre_process.preparation.avenue19 import cut_avenue19
 from pre_process.preparation.layouts import find_layout
 from pre_process.preparation.prepare import (
-    bring_labels,
     check_place,
     collect_videos,
-    sized_as_before,
+    import_labels,
     summarise,
+    with_previous_size,
 )
 from utils.console import echo, format_table, seed, setup_logging
 from utils.errors import UserError, exit_on_user_error
@@ -109,8 +109,8 @@ def prepare(options: argparse.Namespace, output: Path) -> tuple[DataSet, dict]:
     videos = collect_videos(layout, output, options.copy, options.allow_short)
     is_avenue19 = options.avenue19 or options.name == "avenue19"
     entries = cut_avenue19(videos.entries) if is_avenue19 else videos.entries
-    dataset = sized_as_before(DataSet(output, options.name, tuple(entries)))
-    labels = bring_labels(layout, dataset, videos.declared)
+    dataset = with_previous_size(DataSet(output, options.name, tuple(entries)))
+    labels = import_labels(layout, dataset, videos.declared)
     save_dataset(dataset)
     return dataset, labels
 

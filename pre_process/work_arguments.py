@@ -4,11 +4,50 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
-from datasets.manifest import DataSet, load_dataset, save_dataset, with_max_side
+from datasets.manifest import DataSet, VideoEntry, load_dataset, save_dataset, with_max_side
+from pre_process.cluster import Job
+from utils.config.load import add_config_arguments
 from utils.console import count, echo
 from utils.errors import UserError
+
+
+class CheckedJob(Job, Protocol):
+    """A job that knows what finished videos were made with."""
+
+    def changes(self, entry: VideoEntry) -> list[str] | None:
+        """Settings (``key: old -> new``) that a finished video differs in; ``None``: unfinished."""
+
+
+def find_unfinished(
+    job: CheckedJob, entries: Sequence[VideoEntry], overwrite: bool = False
+) -> list[VideoEntry]:
+    """The videos whose results are not there yet; with ``overwrite`` all of them.
+
+    Raises:
+        UserError: a finished video was made with other settings.
+    """
+    unfinished = []
+    for entry in entries:
+        changes = None if overwrite else job.changes(entry)
+        if changes is None:
+            unfinished.append(entry)
+        elif changes:
+            raise UserError(
+                f"{job.product(entry)}: made with other settings: {'; '.join(changes)}; restore "
+                "them, use another data.root, or pass --overwrite"
+            )
+    return unfinished
+
+
+def add_extraction_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the scripts have that extract boxes, flow and cubes."""
+    add_config_arguments(parser)
+    add_work_arguments(parser)
+    add_size_argument(parser)
 
 
 def add_size_argument(parser: argparse.ArgumentParser) -> None:

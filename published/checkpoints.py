@@ -11,7 +11,7 @@ import yaml
 
 from datasets.cubes.dataset import CubeSet
 from evaluation.calibration import calibrate_stage
-from evaluation.scores import STAGES, error_statistics
+from evaluation.scores import DENSITY_STAGE, STAGES, WEIGHTS, error_statistics
 from published.chunks import ChunkSet
 from published.config import load_published_config, to_published_config
 from published.inputs import published_checkpoint, require_admitted, training_errors
@@ -20,6 +20,8 @@ from utils.checkpoint import load_checkpoint, save_checkpoint
 from utils.config.load import build_config
 from utils.errors import UserError
 from utils.files import atomic_path, write_text
+
+_WEIGHTS = ("w_flow", "w_frame")  # of the terms that the published code has
 
 
 def import_checkpoint(
@@ -65,16 +67,18 @@ def export_checkpoint(path: Path, output: Path) -> tuple[Path, Path]:
         The ``.pth`` file and the ``_cfg.yaml`` file.
 
     Raises:
-        UserError: not a checkpoint of HF2-VAD.
+        UserError: not a checkpoint of HF2-VAD, or one whose score the published code does not have.
     """
-    checkpoint = load_checkpoint(path, stages=STAGES)
+    stages = [stage for stage in STAGES if stage != DENSITY_STAGE]
+    checkpoint = load_checkpoint(path, stages=stages)
     config = build_config(checkpoint["config"], str(path))
-    for key in ("w_energy", "w_steady_energy", "w_fast_energy"):
-        weight = getattr(config.eval, key)
-        if weight:
+    foreign = {key: getattr(config.eval, key) for key in WEIGHTS.values() if key not in _WEIGHTS}
+    foreign |= {"normalisation": config.eval.normalisation * (config.eval.normalisation != "z")}
+    for key, value in foreign.items():
+        if value:
             raise UserError(
-                f"{path}: its scores weigh the flow's energy (eval.{key}={weight}), "
-                "which the published code cannot; evaluate it here"
+                f"{path}: its scores are made with eval.{key}={value}, which the published code "
+                "cannot; evaluate it here"
             )
     state = to_published(checkpoint["model"])
     with atomic_path(output) as temporary:

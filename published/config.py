@@ -95,7 +95,7 @@ class PublishedConfig(BaseModel):
     ``None`` stands for this project's value, which is the published default.
     """
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", protected_namespaces=())
 
     model_paras: PublishedModel
     dataset_name: str

@@ -164,18 +164,18 @@ def gather_rows(rows: Tensor) -> Tensor:
     return torch.cat([part[:number] for part, number in zip(parts, counts, strict=True)])
 
 
-def gather_dealt_rows(rows: Tensor) -> Tensor:
-    """``gather_rows`` of rows that were dealt out in turns (rank, rank + count, ...), in order."""
+def gather_interleaved_rows(rows: Tensor) -> Tensor:
+    """``gather_rows`` of interleaved rows (rank, rank + count, ... of the whole), in order."""
     if count() == 1:
         return rows
     whole = gather_rows(rows)
-    return whole[dealt_order(torch.arange(len(whole))).to(rows.device)]
+    return whole[interleaved_order(torch.arange(len(whole))).to(rows.device)]
 
 
-def dealt_order(positions: Tensor) -> Tensor:
-    """How to order gathered rows: those at ``positions`` (n,), ascending, were dealt in turns.
+def interleaved_order(positions: Tensor) -> Tensor:
+    """How to order gathered rows: those at ``positions`` (n,), ascending, were interleaved.
 
-    Where all rows of a batch were dealt, ``positions`` is 0, 1, ...; of a choice among them, it
+    Of all rows of a batch, ``positions`` is 0, 1, ...; of a choice among them, it
     says which were chosen. On the CPU, for the number of a process's rows is asked for.
     """
     ranks = positions % count()

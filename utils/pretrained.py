@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torchvision.models import detection, get_model, list_models
 
-from utils.checkpoint import load_tensors
+from utils.checkpoint import load_tensors, load_weights
 from utils.errors import UserError
 from utils.untrusted.tensors import require_plain_tensors
 
@@ -55,3 +56,33 @@ def load_state_dict_file(path: str | Path, keys: tuple[str, ...]) -> dict[str, T
         )
     require_plain_tensors(state, str(path), repeated=True)
     return {str(key).removeprefix("module."): tensor for key, tensor in state.items()}
+
+
+def torchvision_model(name: str, weights: str, key: str) -> torch.nn.Module:
+    """A model of torchvision with weights from a file, or by a name that torchvision knows.
+
+    Args:
+        name: from ``torchvision.models.list_models()``.
+        weights: a state dict file of that model or a name (``COCO_V1``); empty: the default ones.
+        key: of the configuration, which named the weights.
+
+    Raises:
+        UserError: weights that are unknown, cannot be fetched, or belong to another model.
+    """
+    if Path(weights).is_file():
+        blank = {"weights_backbone": None} if name in list_models(module=detection) else {}
+        model = get_model(name, weights=None, **blank)
+        load_weights(model, load_state_dict_file(weights, ("state_dict", "model")), weights)
+        return model
+    try:
+        return get_model(name, weights=weights or "DEFAULT")
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            f"{key}: {weights!r} is neither a file nor weights that torchvision knows for {name}: "
+            f"{error}"
+        ) from None
+    except OSError as error:
+        raise UserError(
+            f"the weights of {name} could not be fetched ({error}); save them elsewhere and name "
+            f"the file in {key}"
+        ) from None

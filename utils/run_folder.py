@@ -72,14 +72,14 @@ _RESULTS = (
 
 @contextmanager
 def claimed_folder(
-    folder: Path, overwrite: bool, goes_on: bool = False, sources: Sequence[Path] = ()
+    folder: Path, overwrite: bool, resuming: bool = False, sources: Sequence[Path] = ()
 ) -> Iterator[None]:
     """Hold a folder for this process, without results of an earlier run in it.
 
     Args:
         folder: made where it is missing.
         overwrite: remove the results of an earlier run; other files are left alone.
-        goes_on: the results there are this run's own, before it was interrupted: they stay.
+        resuming: the results there are this run's own, before it was interrupted: they stay.
         sources: files that are read.
 
     Raises:
@@ -89,13 +89,13 @@ def claimed_folder(
     """
     with sole_writer(folder):
         old = [path for pattern in _RESULTS for path in folder.glob(pattern)]
-        if old and not overwrite and not goes_on:
+        if old and not overwrite and not resuming:
             raise UserError(
                 f"{folder}: holds the results of an earlier run ({old[0].name}, ...); pass "
                 "--overwrite to replace them, or another --output"
             )
         _require_no_source(old, sources)
-        for path in () if goes_on else old:
+        for path in () if resuming else old:
             path.unlink()
         for each in (folder, folder / "annotated", folder / "clips"):
             remove_parts(each)

@@ -72,8 +72,8 @@ def keep_freed_memory() -> None:
     library.mallopt(top_pad, 64 * 2**20)
 
 
-def laid_out(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
-    """``model`` with the weights of convolutions in the memory layout that ``device`` wants.
+def in_device_layout(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+    """``model`` with the weights of convolutions in the memory layout that suits ``device``.
 
     A GPU computes with those of the activations' layout (channels-last), and would rearrange others
     in each call; a CPU rearranges all of them anyway.
@@ -117,8 +117,8 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def seed_apart(*numbers: int) -> None:
-    """Let processes that work together draw other numbers from each other; the first one's stay."""
+def seed_by_rank(*numbers: int) -> None:
+    """Give each process random numbers of its own; those of rank 0 stay as they are."""
     if not distributed.is_first():
         mixed = np.random.SeedSequence([*numbers, distributed.index()]).generate_state(1)
         torch.manual_seed(int(mixed[0]))

@@ -28,7 +28,7 @@ def roc_picture(branches: Mapping[str, np.ndarray], labels: np.ndarray) -> bytes
         branches: name -> (n,) frame scores over all videos.
         labels: (n,) of 0 and 1, both there.
     """
-    figure, axes = _square_figure("false alarm rate", "share of abnormal frames found")
+    figure, axes = _square_figure("false alarm rate", "share of abnormal frames detected")
     axes.plot([0, 1], [0, 1], color="#c8ced4", linewidth=0.8, linestyle=":")
     for colour, (name, scores) in zip(COLOURS, branches.items(), strict=False):
         false_rate, true_rate, _ = roc_curve(labels, scores)

@@ -13,7 +13,7 @@ import numpy as np
 
 from evaluation.evaluate import Evaluation
 from evaluation.highlights import Highlight, error_rate, video_auc
-from evaluation.remarks import has_interval, is_turned, remarks
+from evaluation.remarks import has_interval, is_inverted, remarks
 from utils.console import duration
 from visualization import plots
 from visualization.gallery import Gallery, Highlights
@@ -72,7 +72,7 @@ def render_report(
         has_interval=has_interval(evaluation),
         alarms=cards.of(highlights.alarms),
         clips={(a["video"], a["start_frame"]): a.get("clip") for a in evaluation.raised},
-        turned=[name for name, branch in evaluation.branches.items() if is_turned(branch)],
+        inverted=[name for name, branch in evaluation.branches.items() if is_inverted(branch)],
         facts={name: _plain(fact) for name, fact in facts.items()},
         ablation=ablation,
         baseline=next(text for name, text in _BASELINES.items() if name in evaluation.cubes.errors),

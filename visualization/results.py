@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.evaluate import Evaluation
-from evaluation.remarks import has_interval, is_turned, remarks
+from evaluation.remarks import has_interval, is_inverted, remarks
 from evaluation.scores import DENSITIES
 from utils.console import format_table
 from utils.files import naming, part_folder, write_json, write_text
@@ -123,7 +123,7 @@ def results_table(evaluation: Evaluation) -> str:
         metrics = branch.metrics
         first = [percent(metrics["auc_micro"]), interval(metrics)][: len(header)]
         rest = [percent(metrics[key]) for key in columns.values()]
-        name = f"{name} (turned round?)" if is_turned(branch) else name
+        name = f"{name} (inverted?)" if is_inverted(branch) else name
         rows.append([name, *first, *rest])
     table = format_table(["%", *header, *columns], rows)
     return "\n".join([table, *remarks(evaluation), f"protocol: {evaluation.protocol_line}"])

@@ -24,7 +24,7 @@ from losses.hf2vad import cvae_loss, finetune_loss, memae_loss
 from models.frd.frd import FRD
 from models.hf2vad.hf2vad import HF2VAD, build_hf2vad
 from published.state_dict_keys import to_published
-from utils.runtime import autocast, laid_out, use_tf32
+from utils.runtime import autocast, in_device_layout, use_tf32
 from utils.transfer import pin
 
 PRECISIONS = ("fp32", "tf32", "bf16")
@@ -150,7 +150,7 @@ def stage_step(
         model.freeze_memae()
     trained: nn.Module = model.memae if stage == "stage1" else model
     if not usual_layout:
-        trained = laid_out(trained, device)
+        trained = in_device_layout(trained, device)
     optimizer = adam(trained.parameters(), SETTINGS, device)
     loss_of, batch = compiled(StageLoss(stage, trained)), cubes(sizes.batches[stage], device, 0)
 

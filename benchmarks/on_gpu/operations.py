@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.on_gpu.networks import Sizes, computing_in, cubes, frd_inputs, new_model, stage_loss
-from utils.runtime import laid_out
+from utils.runtime import in_device_layout
 
 _NO_KERNEL = ("empty", "new_empty", "_unsafe_view", "alias", "detach")
 
@@ -62,7 +62,7 @@ def stage_operations(
     sizes: Sizes, stage: str, device: torch.device, precision: str = "fp32"
 ) -> Operations:
     """Of a step of HF2-VAD's ``stage1``, ``stage2`` or ``stage3``, without the optimizer's."""
-    model = laid_out(new_model(sizes), torch.device("cuda")).to(device).train()
+    model = in_device_layout(new_model(sizes), torch.device("cuda")).to(device).train()
     if stage == "stage2":
         model.freeze_memae()
     batch = cubes(sizes.checked, device, 0)

@@ -38,16 +38,13 @@ class CubeSet:
         frames: (n,) int32, frame index in the video.
         boxes: (n,4) float32, x1, y1, x2, y2 in pixels.
         frame_size: (width, height) of the first video.
-        frame_sizes: (width, height) of each video.
         settings: the extraction settings, the same for all videos.
         fingerprint: changes when any cube does.
     """
 
     def __init__(self, folders: Sequence[Path], manifests: Sequence[dict[str, Any]]) -> None:
         self.videos = [folder.name for folder in folders]
-        sizes = [(int(manifest["width"]), int(manifest["height"])) for manifest in manifests]
-        self.frame_size = sizes[0]
-        self.frame_sizes = dict(zip(self.videos, sizes, strict=True))
+        self.frame_size = int(manifests[0]["width"]), int(manifests[0]["height"])
         self.num_frames = {
             folder.name: int(manifest["num_frames"])
             for folder, manifest in zip(folders, manifests, strict=True)

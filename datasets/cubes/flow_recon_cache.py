@@ -50,7 +50,7 @@ class ResidentFlowRecon:
         """Nothing is on disk."""
 
 
-def keep_flow_recon(
+def open_flow_recon_cache(
     folder: Path,
     count: int,
     key: str,

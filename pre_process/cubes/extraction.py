@@ -1,4 +1,4 @@
-"""What the extraction scripts share: which videos are still to do, and the work on one video."""
+"""Cubes of whole data sets: the work on one video, checks, the disk it will take."""
 
 from __future__ import annotations
 
@@ -49,6 +49,15 @@ class CubeJob:
         """The folder that appears when a video is finished."""
         return cube_folder(self.dataset.root, entry)
 
+    def changes(self, entry: VideoEntry) -> list[str] | None:
+        """What finished cubes were made with otherwise; ``None``: there are no cubes."""
+        manifest = read_manifest(self.product(entry))
+        if manifest is None:
+            return None
+        is_same_video = manifest.get("source") == source_fingerprint(entry)
+        changes = changed_settings(manifest["settings"], self.settings)
+        return changes if is_same_video else [*changes, "the video itself"]
+
 
 def cube_folder(root: Path, entry: VideoEntry) -> Path:
     """Where a video's cubes lie: ``data/NAME/cubes/SPLIT/VIDEO``."""
@@ -92,37 +101,6 @@ def write_video_cubes(
             report(1)
         for cubes in extractor.flush():
             writer.append(cubes.index, cubes.boxes, cubes.appearance, cubes.motion)
-
-
-def find_unfinished(
-    dataset: DataSet, settings: dict[str, Any], overwrite: bool = False
-) -> list[VideoEntry]:
-    """The videos whose cubes are not there yet.
-
-    Args:
-        dataset: the data set.
-        settings: what the cubes are to be made with.
-        overwrite: take videos with other settings as unfinished, too.
-
-    Raises:
-        UserError: a finished video was made with other settings or from another video.
-    """
-    unfinished = []
-    for entry in dataset.entries:
-        folder = cube_folder(dataset.root, entry)
-        manifest = read_manifest(folder)
-        if manifest is None or overwrite:
-            unfinished.append(entry)
-            continue
-        differing = changed_settings(manifest["settings"], settings)
-        if manifest.get("source") != source_fingerprint(entry):
-            differing.append("the video itself")
-        if differing:
-            raise UserError(
-                f"{folder}: was extracted with other settings: {'; '.join(differing)}; "
-                "restore them, extract into another data.root, or pass --overwrite"
-            )
-    return unfinished
 
 
 def verify_cubes(dataset: DataSet) -> int:

@@ -6,6 +6,8 @@ from typing import Any
 
 from datasets.cubes.settings import EXTRACTOR_VERSION, flatten_settings, later_settings
 from datasets.manifest import DataSet, VideoEntry
+from pre_process.detectors.build import DETECTION_NETWORKS
+from pre_process.flow.build import FLOW_NETWORKS
 from utils.config.hf2vad import BoxConfig, FlowConfig, PreProcessConfig
 from utils.errors import UserError
 
@@ -74,4 +76,4 @@ def source_fingerprint(entry: VideoEntry) -> dict[str, Any]:
 
 def is_network(backend: str) -> bool:
     """Whether a box or flow backend is a large network, which uses all cores or a GPU itself."""
-    return backend in ("torchvision", "mmdet", "raft", "flownet2")
+    return backend in DETECTION_NETWORKS + FLOW_NETWORKS

@@ -86,12 +86,12 @@ def _is_outside(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 
 
 def _require_order(boxes: np.ndarray, sizes: np.ndarray, frames: np.ndarray, where: str) -> None:
-    is_turned = np.asarray((boxes[:, 2:] < boxes[:, :2]).any(axis=1))
+    is_transposed = np.asarray((boxes[:, 2:] < boxes[:, :2]).any(axis=1))
     with_sides = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
     looks = "x2 < x1 or y2 < y1"
     if not _is_outside(with_sides, sizes).any() and (boxes[:, 2:] >= 0).all():
         looks += ": they look like x, y, width, height"
-    _refuse_rows(is_turned, boxes, frames, f"{where}: {looks}; {_NEEDED} (x2 is x + width)")
+    _refuse_rows(is_transposed, boxes, frames, f"{where}: {looks}; {_NEEDED} (x2 is x + width)")
 
 
 def _require_inside(boxes: np.ndarray, sizes: np.ndarray, frames: np.ndarray, where: str) -> None:

@@ -1,4 +1,4 @@
-"""Detectors behind one small interface, and the foreground boxes made from what they find."""
+"""Detectors by name, and the foreground boxes made from their detections."""
 
 from __future__ import annotations
 
@@ -166,6 +166,8 @@ def _build_file(config: BoxConfig, device: str, dataset: DataSet | None) -> Any:
     return FileDetector(config.training_file, config.testing_file, dataset)
 
 
+# Large networks, which use all cores or a GPU by themselves: extraction has one process then.
+DETECTION_NETWORKS = ("torchvision", "mmdet")
 _BUILDERS: dict[str, Callable[[BoxConfig, str, DataSet | None], Any]] = {
     "motion": _build_motion,
     "yolox": _build_yolox,

@@ -29,6 +29,6 @@ def draw_zones(frame: np.ndarray, zones: Zones) -> np.ndarray:
     return picture
 
 
-def spread(count: int, num_frames: int) -> Sequence[int]:
+def evenly_spaced(count: int, num_frames: int) -> Sequence[int]:
     """``count`` frame indices spread evenly over a video, its ends left out."""
     return sorted({int(part) for part in np.linspace(0, num_frames, count + 2)[1:-1]})

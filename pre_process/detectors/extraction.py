@@ -1,4 +1,4 @@
-"""Boxes of whole data sets: detection video by video, and pictures of what was found."""
+"""Boxes of whole data sets: detection video by video, and pictures of the detections."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from datasets.videos import read_frames
 from pre_process.cluster import Task
 from pre_process.detectors.box_files import box_file, load_box_settings, load_boxes, save_boxes
 from pre_process.detectors.build import BoxSource, build_box_source
-from pre_process.detectors.drawing import draw_boxes, draw_zones, spread
+from pre_process.detectors.drawing import draw_boxes, draw_zones, evenly_spaced
 from pre_process.detectors.zones import Zones
 from utils.config.hf2vad import PreProcessConfig
-from utils.errors import UserError
 from utils.files import atomic_path
 
 
@@ -47,6 +46,11 @@ class BoxJob:
         """The file that appears when a video is finished."""
         return box_file(self.dataset.root, entry)
 
+    def changes(self, entry: VideoEntry) -> list[str] | None:
+        """Settings that finished boxes were made with otherwise; ``None``: there are no boxes."""
+        path = self.product(entry)
+        return changed_settings(load_box_settings(path), self.settings) if path.is_file() else None
+
 
 def detect_in_video(
     source: BoxSource, entry: VideoEntry, batch_size: int, report: Callable[[int], None]
@@ -64,35 +68,12 @@ def detect_in_video(
     return boxes + source(waiting, None)
 
 
-def find_without_boxes(
-    dataset: DataSet, settings: dict[str, Any], overwrite: bool = False
-) -> list[VideoEntry]:
-    """The videos whose boxes are not there yet.
-
-    Raises:
-        UserError: a video's boxes were made with other settings.
-    """
-    missing = []
-    for entry in dataset.entries:
-        path = box_file(dataset.root, entry)
-        if overwrite or not path.is_file():
-            missing.append(entry)
-            continue
-        differing = changed_settings(load_box_settings(path), settings)
-        if differing:
-            raise UserError(
-                f"{path}: made with other settings: {'; '.join(differing)}; restore them, use "
-                "another data.root, or pass --overwrite"
-            )
-    return missing
-
-
 def draw_dataset(dataset: DataSet, count: int, zones: Zones) -> Path:
     """Draw stored boxes and zones on ``count`` frames of each video; the folder of the PNGs."""
     folder = dataset.root / "boxes" / "drawn"
     for entry in tqdm(dataset.entries, desc="drawing", unit="video"):
         boxes = load_boxes(box_file(dataset.root, entry), entry.num_frames)
-        chosen = set(spread(count, entry.num_frames))
+        chosen = set(evenly_spaced(count, entry.num_frames))
         for index, frame in enumerate(read_frames(entry)):
             if index in chosen:
                 target = folder / f"{entry.split}_{entry.name}_{index:05d}.png"

@@ -32,7 +32,7 @@ class FileDetector(Detector):
         if dataset is None:
             raise UserError(
                 "pre_process.boxes.backend is 'file', which has no boxes for a new video; "
-                "set it to motion, yolox, torchvision or mmdet"
+                "set another backend, such as motion"
             )
         if bool(training_file) != bool(testing_file):
             raise UserError(

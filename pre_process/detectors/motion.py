@@ -9,7 +9,7 @@ import numpy as np
 
 from datasets.manifest import VideoEntry
 from pre_process.detectors.base import Detector
-from pre_process.detectors.silhouettes import TypicalHeight, take_apart
+from pre_process.detectors.silhouettes import TypicalHeight, split_silhouette
 
 # Larger frames are made smaller first: a box does not need more pixels than this.
 _LONGEST_SIDE = 640
@@ -26,7 +26,7 @@ class MotionDetector(Detector):
     what is small or contained is sorted out by the configuration's thresholds.
 
     Moving regions (``pre_process.boxes.moving_regions``) are not added to these boxes: what moves
-    is found here already, and the regions left over are the edges of it.
+    is detected here already, and the regions left over are the edges of it.
 
     The defaults were chosen on Ped2's training videos against the boxes of a Mask R-CNN.
 
@@ -37,7 +37,7 @@ class MotionDetector(Detector):
         reach: side in pixels of the square around a changed pixel.
         gap: share of the frame height that is closed inside a silhouette.
         tallest: typical heights beyond which a silhouette is taken for several people, one above
-            the other, and taken apart; 0: never.
+            the other, and split; 0: never.
     """
 
     has_regions = True
@@ -94,7 +94,7 @@ class MotionDetector(Detector):
             x1, y1, x2, y2 = boxes[number].astype(int).tolist()
             window = np.s_[y1:y2, x1:x2]
             own = np.where(labels[window] == number + 1, moving[window], 0)
-            apart = take_apart(own, limit, self._gap * len(moving))
+            apart = split_silhouette(own, limit, self._gap * len(moving))
             parts.append(apart + np.array([x1, y1, x1, y1], np.float32))
         return np.concatenate(parts)
 

@@ -1,4 +1,4 @@
-"""Silhouettes of several people that were closed into one, taken apart by their height."""
+"""Silhouettes of several people that closing joined, split by their height."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class TypicalHeight:
         self._heights.extend(heights.tolist())
 
     def __call__(self) -> float:
-        """Pixels; infinite while too few were seen."""
+        """Pixels; infinite while there are too few."""
         return float(np.median(self._heights)) if len(self._heights) >= _FEWEST else np.inf
 
 
-def take_apart(mask: np.ndarray, tallest: float, gap: float) -> np.ndarray:
+def split_silhouette(mask: np.ndarray, tallest: float, gap: float) -> np.ndarray:
     """Boxes of the parts of a silhouette, none of them joined to more than a height.
 
     Closing gaps joins the head, trunk and legs of one person, but also people who stand one above

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 import torchvision
 
 from pre_process.detectors.base import Detector
-from utils.checkpoint import load_weights
 from utils.errors import UserError
-from utils.pretrained import load_state_dict_file
+from utils.pretrained import torchvision_model
 
 DEFAULT_MODEL = "fasterrcnn_resnet50_fpn"
 
@@ -40,7 +38,8 @@ class TorchvisionDetector(Detector):
                 f"known: {', '.join(known)}"
             )
         self._device = device
-        self._model = _build(name, weights).to(device).eval()
+        network = torchvision_model(name, weights, "pre_process.boxes.weights")
+        self._model = network.to(device).eval()
 
     @torch.inference_mode()
     def detect(self, frames: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -56,22 +55,3 @@ class TorchvisionDetector(Detector):
     def _as_input(self, frame: np.ndarray) -> torch.Tensor:
         rgb = torch.from_numpy(np.ascontiguousarray(frame[..., ::-1])).to(self._device)
         return rgb.permute(2, 0, 1).float() / 255
-
-
-def _build(name: str, weights: str) -> torch.nn.Module:
-    if weights and Path(weights).is_file():
-        model = torchvision.models.get_model(name, weights=None, weights_backbone=None)
-        load_weights(model, load_state_dict_file(weights, ("state_dict", "model")), weights)
-        return model
-    try:
-        return torchvision.models.get_model(name, weights=weights or "DEFAULT")
-    except (KeyError, ValueError) as error:
-        raise UserError(
-            f"pre_process.boxes.weights: {weights!r} is neither a file nor weights that "
-            f"torchvision knows for {name}: {error}"
-        ) from None
-    except OSError as error:
-        raise UserError(
-            f"the weights of {name} could not be fetched ({error}); save them elsewhere and name "
-            "the file in pre_process.boxes.weights"
-        ) from None

@@ -53,11 +53,13 @@ def _build_file(config: FlowConfig, device: str, dataset: DataSet | None) -> Flo
     if dataset is None:
         raise UserError(
             "pre_process.flow.backend is 'file', which has no flow for a new video; "
-            "set it to dis, raft or flownet2"
+            "set another backend, such as dis"
         )
     return FlowFile(dataset.root)
 
 
+# Large networks, which use all cores or a GPU by themselves: extraction has one process then.
+FLOW_NETWORKS = ("raft", "flownet2")
 _BUILDERS: dict[str, Callable[[FlowConfig, str, DataSet | None], FlowEstimator]] = {
     "dis": _build_dis,
     "raft": _build_raft,

@@ -16,7 +16,6 @@ from pre_process.cluster import Task
 from pre_process.flow.base import FlowEstimator, flow_file
 from pre_process.flow.build import build_flow
 from utils.config.hf2vad import PreProcessConfig
-from utils.errors import UserError
 from utils.files import atomic_path, read_json, write_json
 from utils.npy_writer import NpyWriter
 
@@ -52,6 +51,11 @@ class FlowJob:
         """The file that appears when a video is finished."""
         return flow_file(self.dataset.root, entry).with_suffix(".json")
 
+    def changes(self, entry: VideoEntry) -> list[str] | None:
+        """Settings that finished flow was made with otherwise; ``None``: there is no flow."""
+        path = self.product(entry)
+        return changed_settings(read_json(path), self.settings) if path.is_file() else None
+
 
 def flow_of_video(
     estimator: FlowEstimator, entry: VideoEntry, batch_size: int
@@ -68,29 +72,6 @@ def flow_of_video(
             waiting = waiting[-1:]
     if len(waiting) > 1:
         yield from estimator(waiting[:-1], waiting[1:])
-
-
-def find_without_flow(
-    dataset: DataSet, settings: dict[str, Any], overwrite: bool = False
-) -> list[VideoEntry]:
-    """The videos whose flow is not there yet.
-
-    Raises:
-        UserError: a video's flow was made with other settings.
-    """
-    missing = []
-    for entry in dataset.entries:
-        path = flow_file(dataset.root, entry).with_suffix(".json")
-        if overwrite or not path.is_file():
-            missing.append(entry)
-            continue
-        differing = changed_settings(read_json(path), settings)
-        if differing:
-            raise UserError(
-                f"{path}: made with other settings: {'; '.join(differing)}; restore them, use "
-                "another data.root, or pass --overwrite"
-            )
-    return missing
 
 
 def flow_bytes(entries: list[VideoEntry]) -> int:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as functional
-import torchvision
 
 from pre_process.flow.base import FlowEstimator, resize_to_frame, working_size
-from utils.checkpoint import load_weights
-from utils.errors import UserError
-from utils.pretrained import load_state_dict_file
+from utils.pretrained import torchvision_model
 from utils.runtime import autocast
 
 # The encoder divides the sides by 8, and four levels of correlation need 16 cells a side.
@@ -47,7 +43,8 @@ class RAFTFlow(FlowEstimator):
         self._size = size
         self._device = device
         self._precision = precision
-        self._network = _build(model, weights).to(device).eval()
+        network = torchvision_model(model, weights, "pre_process.flow.weights")
+        self._network = network.to(device).eval()
 
     @torch.inference_mode()
     def __call__(
@@ -79,22 +76,3 @@ def _padding(height: int, width: int) -> tuple[int, int, int, int]:
     missing_y = max(_SMALLEST - height, -height % _MULTIPLE)
     missing_x = max(_SMALLEST - width, -width % _MULTIPLE)
     return missing_x // 2, missing_x - missing_x // 2, missing_y // 2, missing_y - missing_y // 2
-
-
-def _build(name: str, weights: str) -> torch.nn.Module:
-    if weights and Path(weights).is_file():
-        model = torchvision.models.get_model(name, weights=None)
-        load_weights(model, load_state_dict_file(weights, ("state_dict", "model")), weights)
-        return model
-    try:
-        return torchvision.models.get_model(name, weights=weights or "DEFAULT")
-    except (KeyError, ValueError) as error:
-        raise UserError(
-            f"pre_process.flow.weights: {weights!r} is neither a file nor weights that "
-            f"torchvision knows for {name}: {error}"
-        ) from None
-    except OSError as error:
-        raise UserError(
-            f"the weights of {name} could not be fetched ({error}); save them elsewhere and name "
-            "the file in pre_process.flow.weights"
-        ) from None

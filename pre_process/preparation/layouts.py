@@ -46,7 +46,7 @@ _DEPTH = 4  # levels searched: archives wrap their content in a folder or two
 
 @dataclass(frozen=True)
 class Layout:
-    """What was found: sources of each split; labels and pixel masks of the test videos, if any."""
+    """Sources of each split; labels and pixel masks of the test videos, if any."""
 
     training: list[Path]
     testing: list[Path]
@@ -119,10 +119,6 @@ def _find_root(source: Path, name: str) -> Path | None:
                 "(or its name as --name, such as ped2)"
             )
     return roots[0] if roots else None
-
-
-def _has_split(root: Path) -> bool:
-    return any(_split_folder(root, split) for split in _SPLIT_FOLDERS)
 
 
 def _split_folder(root: Path, split: str) -> Path | None:

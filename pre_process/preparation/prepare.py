@@ -43,7 +43,7 @@ def collect_videos(
     """Probe all videos, then link them into the data set's folder (or copy them).
 
     Args:
-        layout: what was found.
+        layout: from ``find_layout``.
         output: the data set's folder.
         copy: copy the videos, do not link them.
         allow_short: take videos with fewer frames than they declare as far as they go.
@@ -92,7 +92,7 @@ def check_place(name: str, source: Path | None, output: Path) -> None:
         )
 
 
-def sized_as_before(dataset: DataSet) -> DataSet:
+def with_previous_size(dataset: DataSet) -> DataSet:
     """The data set with the ``max_side`` of an earlier preparation, if there was one."""
     try:
         return with_max_side(dataset, load_dataset(dataset.root).max_side)
@@ -100,7 +100,7 @@ def sized_as_before(dataset: DataSet) -> DataSet:
         return dataset
 
 
-def bring_labels(
+def import_labels(
     layout: Layout, dataset: DataSet, declared: Mapping[str, int]
 ) -> dict[str, np.ndarray]:
     """Read labels (and regions, where there are pixel masks) and write them into the data set.
@@ -108,7 +108,7 @@ def bring_labels(
     Labels of an earlier preparation are removed where there are none now.
 
     Args:
-        layout: what was found.
+        layout: from ``find_layout``.
         dataset: its videos.
         declared: what short test videos promise; labels that are as long are cut, which is said.
 

@@ -77,7 +77,7 @@ def test_chosen_crops(tmp_path):
     block=st.integers(1, 6),
     big_pool=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_an_epoch_visits_every_item_once_and_never_crosses_videos(
     tmp_path_factory, lengths, snippets, batch, block, big_pool
 ):

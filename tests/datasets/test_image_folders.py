@@ -29,7 +29,7 @@ def write(folder: Path, names: list[str]) -> Path:
 def write_animation(path: Path, num_frames: int = 6) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     pictures = [Image.new("RGB", (40, 24), (20 * index, 0, 0)) for index in range(num_frames)]
-    pictures[0].save(path, save_all=True, append_images=pictures[1:])
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=40)
     return path
 
 

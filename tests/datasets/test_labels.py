@@ -215,7 +215,7 @@ def test_names_match_by_spelling_number_or_order():
     assert match_names(["a", "b"], ["b", "c"]) is None
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), max_size=4))
 def test_regions_survive_a_file(tmp_path_factory, corners):
     path = tmp_path_factory.mktemp("regions") / "regions.csv"

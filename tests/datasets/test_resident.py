@@ -9,7 +9,7 @@ import torch
 from datasets.cubes import flow_recon_cache, resident
 from datasets.cubes.dataset import CubeSet, LastFlows
 from datasets.cubes.files import write_cubes
-from datasets.cubes.flow_recon_cache import FlowReconCache, ResidentFlowRecon, keep_flow_recon
+from datasets.cubes.flow_recon_cache import FlowReconCache, ResidentFlowRecon, open_flow_recon_cache
 from datasets.cubes.loader import CubeLoader
 from datasets.cubes.resident import ResidentLoader, training_loader
 
@@ -78,6 +78,6 @@ def test_resident_reconstructions_are_those_of_the_disk(tmp_path):
 
 
 def test_reconstructions_go_to_disk_where_no_gpu_has_room(tmp_path, monkeypatch):
-    assert isinstance(keep_flow_recon(tmp_path, 6, "k", torch.clone, CPU), FlowReconCache)
+    assert isinstance(open_flow_recon_cache(tmp_path, 6, "k", torch.clone, CPU), FlowReconCache)
     monkeypatch.setattr(flow_recon_cache, "fits", lambda device, size: size == 6 * 16384)
-    assert isinstance(keep_flow_recon(tmp_path, 6, "k", torch.clone, CPU), ResidentFlowRecon)
+    assert isinstance(open_flow_recon_cache(tmp_path, 6, "k", torch.clone, CPU), ResidentFlowRecon)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from engine.batches import AHEAD, Ahead, ahead_of, pinned
+from engine.batches import PREFETCHED, Prefetching, pinned, prefetched
 
 
 class Batch(NamedTuple):
@@ -36,7 +36,7 @@ class Numbers:
 
 @pytest.mark.parametrize("first", [0, 7, 10])
 def test_order_and_length_are_those_of_the_loader(first):
-    loader = Ahead(Numbers(), lambda batch: batch._replace(weight=0.5))
+    loader = Prefetching(Numbers(), lambda batch: batch._replace(weight=0.5))
     batches = list(loader.epoch(3, first))
     assert [int(batch.number) for batch in batches] == list(range(300 + first, 310))
     assert all(batch.weight == 0.5 for batch in batches) and len(loader) == 10
@@ -44,17 +44,17 @@ def test_order_and_length_are_those_of_the_loader(first):
 
 def test_a_few_batches_wait_made_by_another_thread():
     numbers = Numbers()
-    epoch = Ahead(numbers, pinned).epoch(0)
+    epoch = Prefetching(numbers, pinned).epoch(0)
     for used in range(1, 5):
         next(epoch)
-        assert used <= len(numbers.made) <= used + AHEAD
+        assert used <= len(numbers.made) <= used + PREFETCHED
     epoch.close()
-    assert len(numbers.made) <= 4 + AHEAD  # who stops early reads no more
+    assert len(numbers.made) <= 4 + PREFETCHED  # who stops early reads no more
     assert threading.get_ident() not in numbers.threads
 
 
 def test_a_fault_comes_with_its_batch():
-    epoch = Ahead(Numbers(bad=4), pinned).epoch(0)
+    epoch = Prefetching(Numbers(bad=4), pinned).epoch(0)
     assert [int(next(epoch).number) for _ in range(4)] == [0, 1, 2, 3]
     with pytest.raises(ValueError, match="damaged file"):
         next(epoch)
@@ -62,5 +62,5 @@ def test_a_fault_comes_with_its_batch():
 
 def test_on_a_cpu_the_loader_stays_as_it_is():
     numbers = Numbers()
-    assert ahead_of(numbers, torch.device("cpu")) is numbers
-    assert isinstance(ahead_of(numbers, torch.device("cuda")), Ahead)
+    assert prefetched(numbers, torch.device("cpu")) is numbers
+    assert isinstance(prefetched(numbers, torch.device("cuda")), Prefetching)

@@ -11,7 +11,7 @@ import torch
 import torch._inductor.config
 
 from engine import compiled
-from engine.compiled import StepLoss, Trial, proven
+from engine.compiled import StepLoss, Trial, accept_compiled
 from engine.stage import StageTask
 from finetune import JointTraining
 from models.hf2vad.hf2vad import build_hf2vad
@@ -89,7 +89,7 @@ def trial(monkeypatch, change=lambda terms: terms, seconds=(2.0, 1.0)):
     def fast(batch):
         return change(plain(batch))
 
-    chosen = proven(Trial(network, CPU, batch, gradients), plain, fast, "fp32")
+    chosen = accept_compiled(Trial(network, CPU, batch, gradients), plain, fast, "fp32")
     assert torch.equal(torch.get_rng_state(), random)
     for key, value in network.state_dict().items():
         assert torch.equal(value, before[key]), key
@@ -129,7 +129,7 @@ def test_on_without_a_compiler_says_what_is_missing(monkeypatch):
 
 def test_auto_tries_once_and_only_where_it_may_pay(monkeypatch):
     tried = []
-    monkeypatch.setattr(compiled, "proven", lambda *given: tried.append(given))
+    monkeypatch.setattr(compiled, "accept_compiled", lambda *given: tried.append(given))
     monkeypatch.setattr(compiled, "compile_network", lambda network, device: network)
     monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: None)
     network, keeping = make_model(), Autoencoding()

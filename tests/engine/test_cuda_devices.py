@@ -35,7 +35,7 @@ from models.hf2vad.ml_memae_sc import MLMemAESC
 from tests.helpers.fabricated import MEMAE, VUNET
 from tests.helpers.fake_cuda import CUDA, META, valueless
 from utils.config.hf2vad import CVAEStageConfig, FinetuneStageConfig, MemAEStageConfig
-from utils.runtime import autocast, laid_out
+from utils.runtime import autocast, in_device_layout
 
 PRECISIONS = ("fp32", "bf16")
 SETTINGS: dict[type, Any] = {
@@ -119,7 +119,7 @@ def test_the_bank_of_frd(monkeypatch):
     monkeypatch.setattr(frd, "read_later", lambda _: lambda: chosen)
     nonzero = chosen.nonzero()
     monkeypatch.setattr(torch.Tensor, "nonzero", lambda _: nonzero)
-    monkeypatch.setattr(frd, "dealt_order", lambda _: torch.arange(3))
+    monkeypatch.setattr(frd, "interleaved_order", lambda _: torch.arange(3))
     with valueless(CUDA, monkeypatch):
         bank, model = AnomalyBank(4), FRD(256, 2).to(CUDA)
         step, items = FRDStep(bank, "wlab", 0.5, {}, 0.5), torch.rand(6, 3, 2, 256, device=CUDA)
@@ -153,7 +153,7 @@ def test_the_average_is_on_the_models_device(monkeypatch, device):
 def test_weights_are_laid_out_as_a_gpu_computes_with_them():
     new, layout = (lambda: build_hf2vad(MEMAE, VUNET)), torch.channels_last
     for device, expected in ((CUDA, True), (torch.device("cpu"), False)):
-        model = laid_out(new(), device)
+        model = in_device_layout(new(), device)
         assert model.memae.down1.down.weight.is_contiguous(memory_format=layout) == expected
         assert model.vunet.both_encoder.stage2.down.direction.is_contiguous()  # folded later
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from engine import trainer
 from engine.gradients import make_accelerator
 from engine.optimizer import adam
-from engine.resumed import lay_out
+from engine.resumed import match_layouts
 from engine.stage import Stage, StageTask
 from engine.state import WeightAverage
 from engine.trainer import fit
@@ -245,7 +245,7 @@ def test_weights_laid_out_otherwise_go_on_with_their_own_averages():
         optimizer = adam(model.parameters(), StageConfig(num_epochs=1, lr=0.1), torch.device("cpu"))
         if state is not None:
             optimizer.load_state_dict(state["optimizer"])
-            lay_out(optimizer)
+            match_layouts(optimizer)
             model.load_state_dict(state["model"])
         return model, optimizer
 

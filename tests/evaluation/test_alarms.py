@@ -81,7 +81,6 @@ def plain_alarms(scores, threshold, merge, shortest):
     return [(start, stop) for start, stop in joined if stop - start >= shortest]
 
 
-@settings(deadline=None)
 @given(SCORES, st.integers(-6, 6), st.integers(0, 6), st.integers(0, 6), st.integers(0, 99))
 def test_short_gaps_are_merged_and_short_alarms_dropped(scores, threshold, merge, shortest, first):
     fps = 10.0
@@ -121,7 +120,7 @@ def test_an_alarm_as_json_counts_frames_and_seconds():
     assert hours.describe().startswith("3 alarms in 1 h 30 min, 2 an hour; 70 of 90000 frames")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.floats(0.05, 900),
     st.sampled_from(["alarms_per_hour", "frames_per_thousand"]),

@@ -1,4 +1,4 @@
-"""What stands beside the numbers: scores turned round, and metrics that are undefined and why."""
+"""What stands beside the numbers: inverted scores, and metrics that are undefined and why."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ def both_classes():
     return [(np.arange(LENGTH) // 5 == place).astype(np.uint8) for place in (1, 2)]
 
 
-def test_a_score_that_is_turned_round_is_marked_in_table_and_report():
+def test_an_inverted_score_is_marked_in_table_and_report():
     labels = both_classes()
     found = evaluated(labels, [label + np.linspace(0, 0.1, LENGTH) for label in labels])
     table = results_table(found).splitlines()
     assert found.branches["energy"].metrics["auc_micro"] == 1
-    assert [line.startswith("other (turned round?)  ") for line in table[2:4]] == [False, True]
+    assert [line.startswith("other (inverted?)  ") for line in table[2:4]] == [False, True]
     assert table[4].startswith("other: micro AUC 0.00 is below 40") and "negate it" in table[4]
     page = html(found)
-    assert page.count("(turned round?)") == 1 and "other: micro AUC 0.00 is below 40" in page
+    assert page.count("(inverted?)") == 1 and "other: micro AUC 0.00 is below 40" in page
     assert len(remarks(found)) == 1
 
 
@@ -72,7 +72,7 @@ def test_test_sets_of_one_class_say_what_is_undefined(value, words):
     assert second == "n/a (undefined): RBDC, TBDC: no region is labelled"
     table = results_table(found).splitlines()
     assert table[2].split() == ["energy", *["n/a"] * 8] and table[4:6] == [first, second]
-    assert "turned round" not in "".join(table) and "nan" not in rates_table(found)
+    assert "inverted" not in "".join(table) and "nan" not in rates_table(found)
     assert "videos with an anomaly only: AUC n/a (undefined)" in rates_table(found)
     page = html(found)
     assert first in page and "nan" not in page

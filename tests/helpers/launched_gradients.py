@@ -90,7 +90,7 @@ def main() -> None:
     for (function, count), alone in zip(cases, expected, strict=True):
         compare(alone, function(count))
     rows = torch.arange(16.0).view(8, 2)
-    assert torch.equal(distributed.gather_dealt_rows(own(rows).rows), rows)
+    assert torch.equal(distributed.gather_interleaved_rows(own(rows).rows), rows)
     assert distributed.all_gather_object(distributed.index()) == [0, 1, 2]
     assert distributed.any_of(distributed.index() == 2) and not distributed.any_of(False)
     print(f"process {distributed.index()} agrees")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
 import eval as eval_script
 import infer
 from tests.helpers.tiny_checkpoint import MOTION_BOXES, write_checkpoint
+from utils.config import named_files
+from utils.config.hf2vad import BoxConfig, FlowConfig
 from utils.config.load import scoring_config
 from utils.errors import UserError
 
@@ -49,6 +53,14 @@ def test_weights_that_a_checkpoint_names(capsys, tmp_path, block):
     path = write_checkpoint(tmp_path / "last.pth", pre_process={**MOTION_BOXES, **block})
     said = fails(capsys, infer.main, "--model", path, "--source", tmp_path)
     assert "opened only when you name it" in said and "weights=" in said
+
+
+def test_every_backend_says_which_of_its_keys_name_files():
+    for block, files in (
+        (BoxConfig, named_files._BOX_FILES),
+        (FlowConfig, named_files._FLOW_FILES),
+    ):
+        assert set(files) == set(get_args(block.model_fields["backend"].annotation))
 
 
 def test_named_by_the_user_it_is_opened_and_unused_it_is_not_asked_for(tmp_path):

@@ -21,7 +21,7 @@ from visualization.gallery import MOST_PEAKS
 NONE = np.zeros((0, 4), np.float32)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 60), st.sampled_from([1, 3, 9, 17]), st.integers(0, 6), st.integers(0, 2**31))
 def test_a_streamed_median_is_the_median_of_the_whole(length, size, trim, seed):
     scores = np.random.default_rng(seed).normal(size=length)
@@ -33,7 +33,7 @@ def test_a_streamed_median_is_the_median_of_the_whole(length, size, trim, seed):
     assert np.array_equal(streamed[trim:], smoothing(scores))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(30, 400), st.sampled_from([1, 9, 17]), st.integers(0, 2**31))
 def test_pictures_of_all_peaks_are_kept(length, size, seed):
     """The report of the whole video asks for nothing that was let go."""

@@ -11,10 +11,8 @@ import numpy as np
 import pytest
 
 import infer
-from datasets.rates import frame_times
-from inference.sources import find_entries
 from tests.helpers.tiny_checkpoint import write_checkpoint
-from tests.helpers.tiny_videos import HEIGHT, WIDTH, moving_squares, write_video
+from tests.helpers.tiny_videos import HEIGHT, WIDTH, moving_squares
 
 # Ten frames a second, with pauses of half a second and of three.
 TIMES = np.cumsum([0.0] + [0.1] * 5 + [0.5] + [0.1] * 8 + [3.0] + [0.1] * 8)
@@ -65,11 +63,3 @@ def test_a_rate_that_is_stated_counts_frames_alone(uneven, tmp_path):
     (alarm,) = watch(uneven, tmp_path, "--fps", "10", "--no_video")
     assert alarm["start_seconds"] == pytest.approx(0.4)
     assert alarm["end_seconds"] == pytest.approx(len(TIMES) / 10)
-
-
-def test_times_without_decoding(uneven, tmp_path):
-    (entry,) = find_entries(str(uneven))
-    assert frame_times(entry) == pytest.approx(TIMES, abs=1e-3)
-    (entry,) = find_entries(str(write_video(tmp_path / "a.avi", 5, 10.0)))
-    times = frame_times(entry)
-    assert times is None or times == pytest.approx(np.arange(5) / 10)

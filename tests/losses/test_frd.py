@@ -29,7 +29,7 @@ def test_error_is_that_of_the_worst_crop():
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_running_mean(values):
     means = running_mean(torch.tensor([values], dtype=torch.float64))[0]
     for index in range(len(values)):
@@ -89,7 +89,7 @@ def test_candidates_of_both_kinds_and_delta():
 
 
 @given(st.lists(st.integers(0, 5), max_size=8), st.integers(0, 6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_bank_never_holds_more_than_its_capacity(sizes, capacity):
     bank = AnomalyBank(capacity)
     for number, size in enumerate(sizes):

@@ -39,7 +39,7 @@ def make_output(seed: int = 0, batch: int = 3) -> dict:
     }
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**31), norm=st.sampled_from([1, 2]), alpha=st.floats(1.0, 2.0))
 def test_terms_are_non_negative_and_add_up(seed: int, norm: int, alpha: float) -> None:
     output = make_output(seed)
@@ -114,7 +114,7 @@ def loop_gradient_difference(predicted: Tensor, target: Tensor, alpha: float) ->
     return total / (batch * height * width)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 2**31), alpha=st.sampled_from([1.0, 1.5, 2.0]))
 def test_gradient_difference_is_its_definition(seed: int, alpha: float) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -18,7 +18,7 @@ from models.layers.memory import Memory
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     batch=st.integers(1, 3),
     channels=st.integers(1, 4),
@@ -41,7 +41,7 @@ def test_depth_to_space_order_is_dy_dx_channel() -> None:
     assert depth_to_space(x)[0, 1].tolist() == [[1, 3], [5, 7]]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**31), slots=st.integers(1, 12), threshold=st.sampled_from([0.0, 0.05]))
 def test_memory_reads_convex_combinations(seed: int, slots: int, threshold: float) -> None:
     torch.manual_seed(seed)

@@ -110,7 +110,7 @@ def plain_correlation(first: np.ndarray, second: np.ndarray, reach: int, step: i
     return np.stack(maps)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.integers(1, 3), st.integers(1, 5), st.integers(1, 4), st.integers(1, 3), st.integers(0, 9)
 )
@@ -152,7 +152,7 @@ def test_correlation_memory_is_bounded_at_1024x768():
     assert used_mib < 150
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 6), st.integers(1, 6), st.floats(0, 20), st.integers(0, 9))
 def test_warp_clamps_each_neighbour(height, width, spread, seed):
     random = np.random.default_rng(seed)

@@ -103,7 +103,7 @@ def test_a_replaced_video_is_noticed(dataset: DataSet, capsys) -> None:
     extract(dataset)
     first = dataset.videos("testing")[0].source / "000.png"
     first.write_bytes(first.read_bytes() + b"\0")
-    assert "testing/01: was extracted with other settings: the video itself" in failure(
+    assert "testing/01: made with other settings: the video itself" in failure(
         capsys, extract, dataset
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,9 +14,10 @@ import torchvision
 from pre_process.flow.base import flow_file, resize_to_frame
 from pre_process.flow.build import build_flow
 from pre_process.flow.dis import DISFlow
-from pre_process.flow.extraction import FlowJob, find_without_flow, flow_of_video
+from pre_process.flow.extraction import FlowJob, flow_of_video
 from pre_process.flow.file import common_flow_settings
 from pre_process.flow.raft import RAFTFlow
+from pre_process.work_arguments import find_unfinished
 from tests.helpers.tiny_videos import make_dataset
 from utils.config.hf2vad import PreProcessConfig
 from utils.errors import UserError
@@ -143,11 +145,12 @@ def test_stored_flow_equals_the_estimator(tmp_path: Path) -> None:
     reader.start(entry)
     given = reader([None] * 3, [None] * 3) + reader([None], [None])
     np.testing.assert_array_equal(np.stack(given), stored[1:5].astype(np.float32))
-    assert find_without_flow(dataset, {"flow.preset": "ultrafast"}) == [
-        each for each in dataset.entries if each != entry
-    ]
+    others = [each for each in dataset.entries if each != entry]
+    assert find_unfinished(job, dataset.entries) == others
+    job = replace(job, settings={"flow.preset": "fast"})
     with pytest.raises(UserError, match=r"flow.preset: 'ultrafast' -> 'fast'"):
-        find_without_flow(dataset, {"flow.preset": "fast"})
+        find_unfinished(job, dataset.entries)
+    assert find_unfinished(job, dataset.entries, overwrite=True) == list(dataset.entries)
 
 
 def test_stored_flow_that_is_missing_or_damaged_is_an_error(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import yaml
 
 from datasets.cubes.dataset import CubeSet
 from datasets.labels.regions import Region, write_regions
-from datasets.manifest import inside, load_dataset, save_dataset, with_max_side
+from datasets.manifest import limited_size, load_dataset, save_dataset, with_max_side
 from datasets.training_video import describe_training_video
 from datasets.videos import read_frames
 from inference.evaluation_data import _as_read
@@ -79,10 +79,13 @@ def test_regions_are_scaled_with_the_frames(tmp_path):
 
 
 def test_sizes(scene):
-    assert inside(3840, 2160, 1280) == (1280, 720) and inside(640, 480, 1280) == (640, 480)
-    assert inside(3840, 2160, 0) == (3840, 2160) and min(inside(10_000, 1, 8)) == 2
+    assert limited_size(3840, 2160, 1280) == (1280, 720) and limited_size(640, 480, 1280) == (
+        640,
+        480,
+    )
+    assert limited_size(3840, 2160, 0) == (3840, 2160) and min(limited_size(10_000, 1, 8)) == 2
     dataset, _ = scene
     small = with_max_side(dataset, 48)
     assert with_max_side(small, 0).entries == dataset.entries
     assert with_max_side(small, 20).entries[0].native_size == (WIDTH, HEIGHT)
-    assert np.prod(inside(WIDTH, HEIGHT, 48)) == 48 * 32
+    assert np.prod(limited_size(WIDTH, HEIGHT, 48)) == 48 * 32

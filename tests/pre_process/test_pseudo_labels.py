@@ -83,7 +83,7 @@ def test_coarse_stage_takes_the_bag_of_larger_variance_and_balances():
     share=st.sampled_from([0.09, 0.15, 0.2, 0.5]),
     rule=st.sampled_from(RULES),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_the_window_is_the_best_of_all_by_direct_search(log_p, share, rule):
     # n_t whose density falls as asked, in a second video; the first sets the Gaussian.
     normal = np.array([-1.0, 1.0])

@@ -8,7 +8,7 @@ import pytest
 from datasets.cubes.settings import require_configured
 from pre_process.cubes.settings import cube_settings
 from pre_process.detectors.motion import MotionDetector
-from pre_process.detectors.silhouettes import TypicalHeight, take_apart
+from pre_process.detectors.silhouettes import TypicalHeight, split_silhouette
 from tests.helpers.tiny_videos import make_dataset
 from utils.config.hf2vad import PreProcessConfig
 from utils.errors import UserError
@@ -29,18 +29,20 @@ def test_parts_of_a_person_are_joined_and_people_are_not():
     for top, bottom in ((0, 8), (10, 30), (34, 40), (42, 64)):  # head and body, twice
         mask[top:bottom] = 1
     mask[78:80, :4] = 1  # a speck
-    found = take_apart(mask, 40, 9)
+    found = split_silhouette(mask, 40, 9)
     np.testing.assert_array_equal(found[found[:, 1].argsort()], [[0, 0, 12, 30], [0, 34, 12, 64]])
 
 
 def test_a_part_that_is_too_tall_by_itself_stays_whole():
-    np.testing.assert_array_equal(take_apart(np.ones((80, 40), np.uint8), 40, 9), [[0, 0, 40, 80]])
+    np.testing.assert_array_equal(
+        split_silhouette(np.ones((80, 40), np.uint8), 40, 9), [[0, 0, 40, 80]]
+    )
 
 
 def test_parts_far_apart_or_beside_each_other_are_not_joined():
     mask = np.zeros((40, 30), np.uint8)
     mask[:10, :10] = mask[:10, 20:] = mask[25:, :10] = 1
-    assert len(take_apart(mask, 100, 9)) == 3
+    assert len(split_silhouette(mask, 100, 9)) == 3
 
 
 def walkers(count: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets.cubes.dataset import CubeSet
@@ -40,7 +40,6 @@ def test_a_box_stands_at_its_foot_point():
     assert Zones().keep(boxes, 96, 64) is boxes
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(SHARES, SHARES), max_size=8), SHARES, SHARES, SHARES, SHARES)
 def test_shares_pixels_and_plain_comparison_agree(feet, x1, y1, x2, y2):
     left, right, top, bottom = min(x1, x2), max(x1, x2) + 0.01, min(y1, y2), max(y1, y2) + 0.01

@@ -50,7 +50,7 @@ def test_all_chunks_in_order(chunks, samples):
     assert chunks.num_frames == LENGTHS
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, sum(SIZES) - 1), max_size=12))
 def test_gather_gives_the_rows_asked_for(chunks, samples, indices):
     appearance, motion = chunks.gather(np.array(indices, np.int64))

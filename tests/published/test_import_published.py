@@ -144,11 +144,14 @@ def test_exported_checkpoint_is_the_published_one(files):
     assert again.published.data_folder == first.published.data_folder
 
 
-def test_a_score_that_the_published_code_lacks_is_not_exported(files, capsys):
+@pytest.mark.parametrize(
+    ("key", "value"), [("w_energy", "0.5"), ("w_velocity", "1"), ("normalisation", "surprise")]
+)
+def test_a_score_that_the_published_code_lacks_is_not_exported(files, capsys, key, value):
     arguments = ["--model_save_path", "model.pth", "--cfg_file", "cfg.yaml"]
-    assert run(*arguments, "--output", "ours.pth", "--set", "eval.w_energy=0.5") == 0
+    assert run(*arguments, "--output", "ours.pth", "--set", f"eval.{key}={value}") == 0
     assert run("--export", "ours.pth", "--output", "back.pth") == 2
-    assert "eval.w_energy" in capsys.readouterr().err
+    assert f"eval.{key}=" in capsys.readouterr().err
     assert not Path("back.pth").exists()
 
 

@@ -120,7 +120,7 @@ def test_checksums_tell_which_cubes_changed(tmp_path, capsys):
     argv = ["--cfg_file", str(tmp_path / "tiny.yaml"), "--workers", "1"]
     extract_samples.main(argv)
     extract_samples.main([*argv, "--verify"])
-    assert "3 finished videos are as their checksums tell" in capsys.readouterr().out
+    assert "3 finished videos match their checksums" in capsys.readouterr().out
     path = dataset.root / "cubes" / "training" / "02" / "appearance.npy"
     content = bytearray(path.read_bytes())
     good = bytes(content)

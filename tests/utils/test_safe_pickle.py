@@ -49,7 +49,7 @@ def ragged(*lengths: int) -> np.ndarray:
     return array
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     array=st.sampled_from(DTYPES).flatmap(
         lambda code: hnp.arrays(np.dtype(code), hnp.array_shapes(min_dims=0, min_side=0))
@@ -168,7 +168,7 @@ def test_every_truncation_is_an_error(tmp_path, compress, memory_map):
             load_joblib(path, memory_map)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.binary(max_size=80), st.integers(0, 200))
 def test_rubbish_is_an_error_or_plain_data(noise, position):
     data = pickle.dumps({"gt": np.arange(4), "b": [1, "x"]}, 4)

@@ -115,7 +115,7 @@ class AuxiliaryConfig(Block):
     kind: Literal["none", "scores", "c2fpl"] = "none"
     file: str = ""  # scores: .npz or .npy; c2fpl: a checkpoint, empty: this run's
     # From which a score confirms. None: of C2FPL's scorer, whose loss is balanced, 0.5; of scores
-    # in a file a deviation above their mean, as for the errors. 0.5 as published.
+    # in a file one standard deviation above their mean, as for the errors. 0.5 as published.
     threshold: Fraction | None = None
 
     @model_validator(mode="after")
@@ -160,7 +160,7 @@ class FRDStageConfig(TrainingConfig):
 class FRDEvalConfig(Block):
     """Scores and what is made of them."""
 
-    # Of an alarm. None: a deviation above the mean score of the unlabelled training snippets.
+    # Of an alarm. None: a standard deviation above the unlabelled training snippets' mean score.
     threshold: Fraction | None = None
     live_stride: Positive | None = None  # frames from score to score of a camera; None: a snippet's
     batch_size: Positive = 512  # snippets

@@ -136,7 +136,7 @@ class PreProcessConfig(Block):
 
 
 class MemAEConfig(Block):
-    """ML-MemAE-SC (spec §2)."""
+    """ML-MemAE-SC (HF2-VAD §3.1)."""
 
     feature_root: Width = 32
     num_slots: Annotated[int, Field(ge=1, le=10_000_000)] = 2000
@@ -152,7 +152,7 @@ class MemAEConfig(Block):
 
 
 class VUnetConfig(Block):
-    """CVAE frame predictor (spec §3)."""
+    """CVAE frame predictor (HF2-VAD §3.2)."""
 
     nf_max: Annotated[int, Field(ge=2)] = 128
     nf_start: Width = 64

@@ -12,14 +12,20 @@ from typing import Any
 
 from utils.errors import UserError
 
-# Backend -> keys of its block that name a file.
-_BOX_FILES = {
+# Every backend -> the keys of its block that name a file.
+_BOX_FILES: dict[str, tuple[str, ...]] = {
+    "motion": (),
     "yolox": ("weights",),
     "torchvision": ("weights",),
     "mmdet": ("model", "weights"),
     "file": ("training_file", "testing_file"),
 }
-_FLOW_FILES = {"raft": ("weights",), "flownet2": ("weights",)}
+_FLOW_FILES: dict[str, tuple[str, ...]] = {
+    "dis": (),
+    "raft": ("weights",),
+    "flownet2": ("weights",),
+    "file": (),
+}
 _DATA_FILES = (
     "root", "training_features", "training_ranges", "training_list", "testing_features",
     "testing_ranges", "testing_list", "testing_labels",
@@ -77,5 +83,5 @@ def _pre_process_files(pre_process: Any) -> Iterator[tuple[str, str]]:
         return
     for block, files in (("boxes", _BOX_FILES), ("flow", _FLOW_FILES)):
         settings = getattr(pre_process, block)
-        for key in files.get(settings.backend, ()):
+        for key in files[settings.backend]:
             yield f"pre_process.{block}.{key}", getattr(settings, key)

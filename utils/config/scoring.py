@@ -37,7 +37,7 @@ class DensityConfig(Block):
 
 
 class EvalConfig(Block):
-    """Scores (spec §5)."""
+    """How errors become scores (HF2-VAD §3.3)."""
 
     w_flow: NonNegative = 1.0  # published name: w_r
     w_frame: NonNegative = 0.1  # published name: w_p

@@ -94,7 +94,7 @@ MUTANTS = (
            'self._temporary = path.with_name(f".{path.stem}.part{path.suffix}")',
            "self._temporary = path", _kills("inference")),
     Mutant("results of an earlier run stay beside the new ones", "utils/run_folder.py",
-           "        for path in () if goes_on else old:\n            path.unlink()", "        pass",
+           "        for path in () if resuming else old:\n            path.unlink()", "        pass",
            _kills("inference")),
     Mutant("other addresses than cameras' are opened", "inference/sources.py",
            "if scheme.lower() not in STREAMS:", "if False:",
