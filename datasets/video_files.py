@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +86,18 @@ def count_packets(path: Path) -> int:
     with open_video(path) as container:
         packets = _packets(container)
         return sum(1 for packet in packets if packet.size and not packet.is_discard)
+
+
+def packet_times(path: Path) -> np.ndarray:
+    """When the packets' frames are shown, in seconds since the first, in order; NaN: not known."""
+    with open_video(path) as container:
+        packets = [each for each in _packets(container) if each.size and not each.is_discard]
+        times = [
+            float(each.pts * each.time_base) if each.pts is not None else math.nan
+            for each in packets
+        ]
+    ordered = np.sort(np.array(times))
+    return ordered - ordered[:1]
 
 
 def decode(container: Any, path: Path, fill: bool = False) -> Iterator[TimedFrame]:
