@@ -187,6 +187,10 @@ DIAGNOSIS = {
 @pytest.mark.parametrize(
     "changes",
     [
+        {"statistics": {"score": [1.0]}},
+        {"statistics": {"score": {"mean": 1.0}}},
+        {"statistics": {"num_cubes": 1.5}},
+        {"statistics": {"quantile_levels": 3}},
         {"feature_scale": None},
         {"feature_scale": 0.0},
         {"feature_scale": float("nan")},
