@@ -133,6 +133,8 @@ def require_whole(checkpoint: dict[str, Any], path: Path) -> None:
 
 
 def _require_statistics(statistics: dict[str, Any] | None, source: str) -> None:
+    if statistics and "num_cubes" not in statistics:
+        raise UserError(f"{source}: its statistics lack num_cubes")
     for name, entry in (statistics or {}).items():
         where = f"{source}: statistics of {str(name)[:100]}"
         if name == "num_cubes":
