@@ -91,10 +91,10 @@ def alarm_threshold(config: FRDConfig, checkpoint: Mapping[str, Any]) -> Thresho
     """``eval.threshold``, or a standard deviation above the training snippets' mean score."""
     if config.eval.threshold is not None:
         return Threshold(config.eval.threshold, "eval.threshold of the configuration")
-    known = checkpoint.get("statistics")
+    known = (checkpoint.get("statistics") or {}).get("score")
     if not known:
         return Threshold(_UNKNOWN, "the middle, as the checkpoint says nothing of its training")
-    value = known["score"]["mean"] + _DEVIATIONS * known["score"]["std"]
+    value = known["mean"] + _DEVIATIONS * known["std"]
     return Threshold(
         value, "one standard deviation above the unlabelled training video's mean score"
     )

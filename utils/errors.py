@@ -112,6 +112,7 @@ def describe_os_error(error: OSError) -> str:
         errno.EACCES: "check the permissions or choose another folder",
         errno.EROFS: "the folder is read-only; choose another one",
         errno.ENOENT: "check the path",
+        errno.ENAMETOOLONG: "give the video or folder a shorter name",
     }
     where = f"{without_secrets(str(error.filename))}: " if error.filename else ""
     remedy = remedies.get(error.errno or 0, "mend that and run the same command again")

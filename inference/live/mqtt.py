@@ -11,7 +11,8 @@ from typing import Any
 
 from inference.live.notify import Outbox, Record, Refused
 from utils.errors import UserError
-from utils.untrusted.addresses import without_secrets
+from utils.untrusted.addresses import is_possible, without_secrets
+from utils.untrusted.text import shortened
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 _TIMEOUT = 10.0  # seconds: for the connection, for the broker's answer and for its receipt
@@ -57,15 +58,16 @@ def mqtt(address: str) -> Outbox:
 def _take_apart(address: str) -> Broker:
     try:
         parts = urllib.parse.urlsplit(address)
-        port = parts.port
+        port, could_be = parts.port, is_possible(address)
     except ValueError:  # of a port that is no number
-        parts, port = urllib.parse.urlsplit(""), None
+        parts, port, could_be = urllib.parse.urlsplit(""), None, False
     topic = urllib.parse.unquote(parts.path.removeprefix("/"))
     is_topic = bool(topic) and not set(topic) & set("+#\0")
-    is_usable = parts.scheme in _PORTS and bool(parts.hostname) and port != 0 and is_topic
+    is_usable = parts.scheme in _PORTS and could_be and is_topic
     if not is_usable or parts.query or "#" in address:
+        shown = shortened(without_secrets(address), 200)
         raise UserError(
-            f"--mqtt {without_secrets(address)}: must be an address mqtt://HOST/TOPIC, or mqtts:// "
+            f"--mqtt {shown}: must be an address mqtt://HOST/TOPIC, or mqtts:// "
             "for TLS, with a topic without + # ? in it"
         )
     return Broker(

@@ -22,7 +22,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from utils.errors import UserError
-from utils.untrusted.addresses import without_secrets
+from utils.untrusted.addresses import is_possible, without_secrets
+from utils.untrusted.text import shortened
 
 logger = logging.getLogger(__name__)
 
@@ -131,10 +132,11 @@ def webhook(address: str) -> Outbox:
     shown = without_secrets(address)
     try:
         parts = urllib.parse.urlsplit(address)
-        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        is_usable = parts.scheme in ("http", "https") and is_possible(address)
     except ValueError:  # of a port that is no number
         is_usable = False
     if not is_usable:
+        shown = shortened(shown, 200)
         raise UserError(f"--webhook {shown}: must be an address http://... or https://...")
     headers = {"Content-Type": "application/json", "User-Agent": "video-anomaly-detection"}
     if parts.username:

@@ -67,7 +67,9 @@ class Autoencoding(StageTask):
         return {"error": error, "total": error}
 
     def describe_normal(self, model):
-        return {"statistics": {"norm": float(model[0].weight.norm())}}
+        norm = float(model[0].weight.norm())
+        table = {"mean": norm, "std": 0.0, "quantiles": [norm]}
+        return {"statistics": {"num_cubes": 1, "norm": table}}
 
 
 def run_stage(
@@ -180,7 +182,7 @@ def test_kept_epochs_have_statistics(tmp_path):
     run_stage(tmp_path, epochs=2, keep_every=1)
     for epoch in (1, 2):
         kept = load_checkpoint(tmp_path / f"epoch_{epoch:03d}.pth")
-        assert kept["epoch"] == epoch and kept["statistics"]["norm"] > 0
+        assert kept["epoch"] == epoch and kept["statistics"]["norm"]["mean"] > 0
 
 
 def test_average_is_the_papers_exponential_average():

@@ -116,12 +116,19 @@ def test_a_password_is_sent_and_not_shown(receiver, caplog):
 
 
 @pytest.mark.parametrize(
-    "address", ["ftp://me:secret@x/", "file:///etc/passwd", "x", "http://", "http://h:y/"]
-)
+    "address", ["ftp://me:secret@x/", "file:///etc/passwd", "x", "http://", "http://h:y/",
+                "http://me:secret@a b/", "http://h/\r\nX: y", "http://\0/", "http://..", "http://[::1",
+                "http://me:secret@" + "a" * 70, "http://h/" + "a" * 100_000, "http://h:0/"],
+)  # fmt: skip
 def test_other_addresses_are_refused(address):
     with pytest.raises(UserError, match="must be an address http") as refused:
         webhook(address)
-    assert "secret" not in str(refused.value)
+    assert "secret" not in str(refused.value) and len(str(refused.value)) < 300
+
+
+def test_addresses_that_look_odd_are_none_the_less_some():
+    for address in ("http://me:a pass@☃.net:80/x", "https://[::1]:9/", "http://10.0.0.7/ü?a=b"):
+        webhook(address).close()
 
 
 def test_a_command_gets_the_record_and_runs_nothing_of_it(tmp_path):

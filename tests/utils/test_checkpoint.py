@@ -187,6 +187,11 @@ DIAGNOSIS = {
 @pytest.mark.parametrize(
     "changes",
     [
+        {"statistics": {"num_cubes": 5, "score": [1.0]}},
+        {"statistics": {"num_cubes": 5, "score": {"mean": 1.0}}},
+        {"statistics": {"score": {"mean": 1.0, "std": 1.0, "quantiles": [1.0]}}},
+        {"statistics": {"num_cubes": 1.5}},
+        {"statistics": {"quantile_levels": 3}},
         {"feature_scale": None},
         {"feature_scale": 0.0},
         {"feature_scale": float("nan")},

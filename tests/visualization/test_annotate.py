@@ -92,8 +92,10 @@ def test_a_video_is_whole_or_not_there(tmp_path):
     picture = np.zeros((64, 96, 3), np.uint8)
     path = tmp_path / "deep" / "a.mp4"
     with VideoWriter(path, 10.0) as out:
-        out.write(picture)
-        assert not path.exists() and out.fits(picture) and not out.fits(picture[:32])
+        for _ in range(200):  # the encoder keeps the first ones back
+            out.write(picture)
+        assert not path.exists() and any(path.parent.iterdir())
+        assert out.fits(picture) and not out.fits(picture[:32])
     assert cv2.VideoCapture(str(path)).read()[0]
     with pytest.raises(KeyError), VideoWriter(tmp_path / "b.mp4", 10.0) as out:
         out.write(picture)

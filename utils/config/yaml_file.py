@@ -12,7 +12,8 @@ from utils.errors import UserError
 from utils.files import require_file
 from utils.untrusted.text import shortened
 
-_LONGEST = 1_000_000  # characters of a text, values that it stands for
+_LONGEST = 300_000  # characters of a text: some seconds of reading
+_MOST_VALUES = 1_000_000  # that it stands for
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -55,14 +56,15 @@ def parse_yaml(text: str) -> Any:
     if len(text) > _LONGEST:
         raise yaml.YAMLError(f"{len(text)} characters are no configuration")
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        loader = yaml.SafeLoader(text)
+        root = loader.get_single_node()
         if root is None:
             return None
         _require_small(root)
         doubled = list(_doubled_keys(root, "", set()))
         if doubled:
             raise _GivenTwice("; ".join(doubled) + "; keep one of them")
-        return yaml.safe_load(text)
+        return loader.construct_document(root)
     except RecursionError:
         raise yaml.YAMLError("it is nested too deeply") from None
     except (ValueError, OverflowError) as error:  # of dates and numbers that there are not
@@ -85,7 +87,7 @@ def _require_small(root: yaml.Node) -> None:
             open_nodes.discard(id(node))
         return sizes[id(node)]
 
-    if size(root) > _LONGEST:
+    if size(root) > _MOST_VALUES:
         raise yaml.YAMLError("its aliases stand for more than a configuration can hold")
 
 

@@ -1,10 +1,12 @@
-"""Addresses of cameras and servers as they may be shown: without passwords."""
+"""Addresses of cameras and servers: whether they can be any, and how they may be shown."""
 
 from __future__ import annotations
 
 import re
+import urllib.parse
 
 HIDDEN = "***"
+_LONGEST = 2000  # characters
 _USER = re.compile(r"(?<=://)[^\s'\"]*@")  # to the last @: passwords hold what they should not
 # In paths, too: some cameras take rtsp://HOST/user=admin&password=...
 _SECRET = re.compile(
@@ -20,3 +22,19 @@ def without_secrets(text: str) -> str:
     ``password=``, ``token=`` and the like.
     """
     return _SECRET.sub(rf"\1={HIDDEN}", _USER.sub(f"{HIDDEN}@", text))
+
+
+def is_possible(address: str) -> bool:
+    """Whether a server could have it: a host, no blank or line break behind it, not endless.
+
+    Raises:
+        ValueError: its port is no number, or a bracket is missing.
+    """
+    parts, behind = urllib.parse.urlsplit(address), address.rpartition("@")[2]
+    if not parts.hostname or parts.port == 0 or len(address) > _LONGEST:
+        return False
+    try:
+        parts.hostname.encode("idna")
+    except UnicodeError:
+        return False
+    return behind.isprintable() and not any(map(str.isspace, behind))

@@ -133,9 +133,17 @@ def require_whole(checkpoint: dict[str, Any], path: Path) -> None:
 
 
 def _require_statistics(statistics: dict[str, Any] | None, source: str) -> None:
+    if statistics and "num_cubes" not in statistics:
+        raise UserError(f"{source}: its statistics lack num_cubes")
     for name, entry in (statistics or {}).items():
-        if isinstance(entry, dict):
-            table = _HeldOut if name == "held_out" else _ErrorStatistics
-            validate(entry, table, f"{source}: statistics of {str(name)[:100]}")
-        elif name == "num_cubes" and (type(entry) is not int or entry < 0):
-            raise UserError(f"{source}: statistics: num_cubes is {entry!r}, not a count")
+        where = f"{source}: statistics of {str(name)[:100]}"
+        if name == "num_cubes":
+            if type(entry) is not int or entry < 0:
+                raise UserError(f"{where}: no count")
+        elif name == "quantile_levels":
+            if not isinstance(entry, list):
+                raise UserError(f"{where}: no list")
+        elif isinstance(entry, dict):
+            validate(entry, _HeldOut if name == "held_out" else _ErrorStatistics, where)
+        else:
+            raise UserError(f"{where}: no table")

@@ -29,6 +29,7 @@ class Kill:
         after_seconds: SIGKILL from outside, this long after the start.
         at_operation: SIGKILL at the n-th change of a file (opened for writing, renamed, removed).
         at_byte: the system ends the process in the middle of the write that makes a file longer.
+        name: kind of file that alone is meant by ``at_byte``; empty: any.
         full_at_byte: no kill: writes that make a file longer fail, as those on a full disk do.
         delay: seconds from the operation to the kill.
         from_operation: change of a file from which on a length counts; 0: from the start.
@@ -38,6 +39,7 @@ class Kill:
     at_operation: int | None = None
     at_byte: int | None = None
     full_at_byte: int | None = None
+    name: str = ""
     delay: float = 0.0
     from_operation: int = 0
 
@@ -102,7 +104,7 @@ class Recorder:
     def _limit(self) -> None:
         kill = self._kill
         length = kill and (kill.at_byte if kill.at_byte is not None else kill.full_at_byte)
-        if kill is None or length is None:
+        if kill is None or length is None or kill.name:
             return
         if kill.at_byte is not None:
             # Python ignores this signal and would raise an error; left alone it ends the process

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tests.robustness.harness.changes import Kill, Recorder
+from tests.robustness.harness.torn import tear
 
 TIMEOUT = 600.0  # seconds; a run that takes longer hangs, on cores that others use, too
 
@@ -106,6 +107,8 @@ def _run_child(
     os.dup2(output, 1)
     os.dup2(output, 2)
     recorder = Recorder(kill)
+    if kill is not None and kill.name:
+        tear(kill.name, kill.at_byte or 0)
     code = 0
     try:
         main([str(each) for each in argv])

@@ -37,7 +37,7 @@ class FullDisk(Trial):
         self.scene.clear()
         self.log.unlink(missing_ok=True)
         place = self.in_a_write(chance)
-        limit = replace(place, at_byte=None, full_at_byte=place.at_byte)
+        limit = replace(place, at_byte=None, full_at_byte=place.at_byte, name="")
         outcome = run(self.scene.main, self.scene.argv, self.log, limit)
         said = tail(self.log)
         last = said.splitlines()[-1] if said else ""

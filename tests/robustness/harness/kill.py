@@ -33,6 +33,7 @@ from tests.robustness.harness.scenes import Scene, build
 
 _MOST_IN_A_ROW = 4  # kills before a run is left alone
 _TRIAL = 0.25  # of a success: so much more often is tried what was never hit
+_ALONE = 0.5  # of the kills in a write
 _SHORTEST = 64  # bytes; the system's semaphores are files of 32, and no file of a program's
 
 
@@ -88,7 +89,7 @@ class Trial:
                 break
             done.append(f"{when}: {kill}")
             self.kinds[when] += 1
-            length = kill.at_byte if code == -25 else None
+            length = kill.at_byte if code == -25 or kill.name else None
             self.cut.update(half_written(self.scene.output, self.whole_sizes, length, before))
         self.attempt(None)
         self.compare(done)
@@ -109,14 +110,17 @@ class Trial:
     def in_a_write(self, chance: random.Random) -> Kill:
         """A random byte of a kind of file that was left half-written, or tried, the least often.
 
-        Another file that grows longer at that time takes its place.
+        Either this file alone, where Python writes it, or whichever grows so long at that time.
         """
         names = chance.sample(sorted(self.writes), len(self.writes))
         name = min(names, key=lambda each: self.cut[each] + _TRIAL * self._tried[each])
         self._tried[name] += 1
         file = chance.choice(self.writes[name])
+        length = chance.randrange(_SHORTEST, file.size)
+        if chance.random() < _ALONE:
+            return Kill(at_byte=length, name=name)
         since = chance.choice((min(file.after_another, file.before_it), file.before_it))
-        return Kill(at_byte=chance.randrange(_SHORTEST, file.size), from_operation=since)
+        return Kill(at_byte=length, from_operation=since)
 
     def compare(self, done: Sequence[str]) -> None:
         """Everything has to be as in the run that was not killed."""

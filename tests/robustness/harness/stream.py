@@ -28,6 +28,7 @@ _START = 300.0  # seconds until the first row has to be there
 _SETTLED = 20.0  # seconds behind it after which memory is taken as that of the start
 _HEAD = 40  # bytes of a table without rows, at most
 _ALIVE = 40.0  # seconds in which a row has to come: a time-out, a pause, a connection
+_ENDING = 300.0  # seconds for all files to be finished, on cores that others use, too
 _WAITING = 2 * 25  # frames that may wait: two seconds of them
 
 
@@ -106,6 +107,14 @@ def check(folder: Path) -> dict[str, int]:
             "clips": len(clips), "parts": len(videos)}  # fmt: skip
 
 
+def _told(memory: Sequence[float]) -> str:
+    eighths = [memory[(len(memory) - 1) * part // 8] for part in range(9)]
+    return (
+        f"memory (MiB) from {_SETTLED:.0f} s on, in eighths: "
+        f"{' '.join(f'{each:.0f}' for each in eighths)}; {max(memory):.0f} at most"
+    )
+
+
 def _rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as handle:
         assert handle.read().endswith("\n"), f"{path} ends within a line"
@@ -135,8 +144,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         process = start(folder, server.address, part_minutes=2)
         try:
             memory = watch(process, folder, options.seconds)
+            print(_told(memory), flush=True)
             process.send_signal(signal.SIGTERM)
-            code = process.wait(timeout=60)
+            ending = time.monotonic()
+            code = process.wait(timeout=_ENDING)
+            print(f"{time.monotonic() - ending:.0f} s from the signal to the end", flush=True)
         finally:
             process.kill()
         log = _log(folder)
@@ -145,9 +157,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         server.shutdown()
     print("sent: " + ", ".join(f"{count} {what}" for what, count in sorted(camera.sent.items())))
     print("infer.py: " + ", ".join(f"{count} {what}" for what, count in found.items()))
-    eighths = [memory[(len(memory) - 1) * part // 8] for part in range(9)]
-    print(f"memory (MiB) from {_SETTLED:.0f} s on, in eighths: "
-          f"{' '.join(f'{each:.0f}' for each in eighths)}; {max(memory):.0f} at most")  # fmt: skip
     print(f"{options.seconds:.0f} s, seed {options.seed}: nothing half-written")
 
 
