@@ -128,15 +128,19 @@ STATISTICS: tuple[Statistic, ...] = (
 )  # fmt: skip
 
 
+def labels_by(statistic: Statistic, features: FeatureSet) -> np.ndarray:
+    """C2FPL's labels (N,) of 0 and 1 from another statistic of each snippet."""
+    rows = features.rows(0, len(features)).astype(np.float64)
+    values = statistic(rows, np.repeat(np.arange(len(features.names)), features.lengths))
+    abnormal = coarse_labels(video_statistics(values, features.starts))
+    return fine_labels(values, features.starts, abnormal)
+
+
 def precisions(features: FeatureSet, truth: np.ndarray) -> dict[str, float]:
     """The precision of each statistic's labels less the share of anomalies, in %."""
-    rows = features.rows(0, len(features)).astype(np.float64)
-    videos = np.repeat(np.arange(len(features.names)), features.lengths)
     found = {}
     for statistic in STATISTICS:
-        values = statistic(rows, videos)
-        abnormal = coarse_labels(video_statistics(values, features.starts))
-        labels = fine_labels(values, features.starts, abnormal)
+        labels = labels_by(statistic, features)
         precision = truth[labels == 1].mean() if labels.any() else truth.mean()
         found[statistic.__name__] = 100 * float(precision - truth.mean())
     return found

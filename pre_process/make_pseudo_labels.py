@@ -22,7 +22,6 @@ from datasets.features.statistics import feature_statistics
 from pre_process.features.pseudo_labels import (
     coarse_labels,
     fine_labels,
-    main_directions,
     snippet_norms,
     video_statistics,
 )
@@ -51,11 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     echo(f"{len(features.names)} videos, {len(features)} snippets of {features.path}")
 
     mean = feature_statistics(features).mean if settings.centred else None
-    directions = None
-    if mean is not None and settings.subspace is not None:
-        directions = main_directions(features, mean, settings.subspace)
-        echo(f"{len(directions)} directions hold {settings.subspace:.0%} of the variance")
-    norms = snippet_norms(features, mean, directions)
+    norms = snippet_norms(features, mean)
     statistics = video_statistics(norms, features.starts)
     abnormal = coarse_labels(statistics, settings.bag_ratio, settings.moved_share, settings.tail)
     labels = fine_labels(norms, features.starts, abnormal, settings.window_share, settings.rule)

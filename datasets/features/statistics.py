@@ -29,7 +29,7 @@ def feature_statistics(features: FeatureSet) -> FeatureStatistics:
     """
     total = np.zeros(features.feature_size)
     squares, count = 0.0, 0
-    for rows in samples(features):
+    for rows in _samples(features):
         total += rows.sum(axis=(0, 1), dtype=np.float64)
         squares += float(np.square(rows, dtype=np.float64).sum())
         count += rows.shape[0] * rows.shape[1]
@@ -37,8 +37,7 @@ def feature_statistics(features: FeatureSet) -> FeatureStatistics:
     return FeatureStatistics(mean, float(np.sqrt(squares / (count * features.feature_size))))
 
 
-def samples(features: FeatureSet) -> Iterator[np.ndarray]:
-    """Snippets (n, crops, D) in parts: all, or ``ENOUGH`` of more, spread evenly."""
+def _samples(features: FeatureSet) -> Iterator[np.ndarray]:
     if len(features) <= ENOUGH:
         yield from (rows for _, rows in features.chunks())
         return

@@ -3,9 +3,7 @@
 Both stages see only n_t, one number a snippet. As published it is the squared norm of the feature
 and both tails of its distribution are abnormal, so that videos of an empty scene are. Here it is by
 default the squared distance to the mean feature and only its upper tail is abnormal: this assumes
-that anomalies are rare and unlike the average, and not that they make features longer. Or it is the
-squared distance to a subspace that holds most of the variance: that anomalies are unlike all that
-normal features vary along.
+that anomalies are rare and unlike the average, and not that they make features longer.
 """
 
 from __future__ import annotations
@@ -17,43 +15,24 @@ from scipy.special import log_ndtr, logsumexp
 from sklearn.mixture import GaussianMixture
 
 from datasets.features.dataset import FeatureSet
-from datasets.features.statistics import samples
 from utils.errors import UserError
 
 logger = logging.getLogger(__name__)
 RULES = ("lowest_log_survival", "log_p_differences", "p_differences", "lowest_log_p")
 
 
-def snippet_norms(
-    features: FeatureSet, mean: np.ndarray | None = None, directions: np.ndarray | None = None
-) -> np.ndarray:
+def snippet_norms(features: FeatureSet, mean: np.ndarray | None = None) -> np.ndarray:
     """n_t of every snippet: (N,) float64, the mean over crops of the squared feature norm.
 
     Args:
         features: the snippets.
         mean: (D,) what the features are centred by; ``None``: by nothing, as published.
-        directions: (k, D) orthonormal: what lies along them is left out; ``None``: nothing is.
     """
     norms = np.empty(len(features))
     for start, rows in features.chunks():
         centred = rows if mean is None else rows - mean
-        squares = np.square(centred, dtype=np.float64).sum(2)
-        if directions is not None:
-            squares -= np.square(centred @ directions.T, dtype=np.float64).sum(2)
-        norms[start : start + len(rows)] = squares.mean(1)
+        norms[start : start + len(rows)] = np.square(centred, dtype=np.float64).sum(2).mean(1)
     return norms
-
-
-def main_directions(features: FeatureSet, mean: np.ndarray, share: float) -> np.ndarray:
-    """(k, D) float32: the fewest principal directions that hold ``share`` of the variance."""
-    scatter = np.zeros((len(mean), len(mean)))
-    for rows in samples(features):
-        centred = (rows - mean).reshape(-1, len(mean)).astype(np.float64)
-        scatter += centred.T @ centred
-    variances, directions = np.linalg.eigh(scatter)  # ascending
-    held = np.cumsum(variances[::-1]) / max(variances.sum(), np.finfo(float).tiny)
-    count = int(np.searchsorted(held, share)) + 1
-    return directions.T[::-1][:count].astype(np.float32)
 
 
 def video_statistics(norms: np.ndarray, starts: np.ndarray) -> np.ndarray:

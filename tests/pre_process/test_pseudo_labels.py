@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
-from benchmarks.frd_label_rules import outside_subspace
 from datasets.features.dataset import FeatureSet
 from datasets.features.snippet_scores import load_snippet_values, save_snippet_values
 from datasets.features.statistics import feature_statistics
@@ -19,12 +17,10 @@ from pre_process.features.pseudo_labels import (
     RULES,
     coarse_labels,
     fine_labels,
-    main_directions,
     snippet_norms,
     video_statistics,
 )
 from pre_process.make_pseudo_labels import main
-from utils.config.frd import PseudoLabelConfig
 from utils.errors import UserError
 
 
@@ -160,30 +156,6 @@ def test_centred_statistics_do_not_know_the_sign_of_a_change_of_norm(tmp_path):
     assert found(None) == 0
 
 
-def test_distance_to_a_subspace_finds_short_features_outside_it(tmp_path):
-    settings = ToySettings(num_videos=12, mean=1.0, length_of_anomalies=0.7, strength=1.5)
-    truth = write_toy_features(tmp_path, seed=1, settings=settings)["training"]
-    features = open_training(tmp_path)
-    known = np.concatenate([truth[name] for name in features.names])
-    mean = feature_statistics(features).mean
-    directions = main_directions(features, mean, 0.9)
-    assert 12 <= len(directions) < 20  # those of normal features, and what they have in common
-    np.testing.assert_allclose(directions @ directions.T, np.eye(len(directions)), atol=1e-5)
-
-    def precision(norms: np.ndarray) -> float:
-        labels = fine_labels(
-            norms, features.starts, coarse_labels(video_statistics(norms, features.starts))
-        )
-        return float(known[labels == 1].mean())
-
-    outside = snippet_norms(features, mean, directions)
-    assert precision(outside) > 0.6 > 0.2 > precision(snippet_norms(features, mean))
-    rows = features.rows(0, len(features)).astype(np.float64)
-    np.testing.assert_allclose(outside, outside_subspace(rows, np.zeros(0)), rtol=1e-3)
-    with pytest.raises(ValidationError, match="around the mean feature; set centred: true"):
-        PseudoLabelConfig(subspace=0.9, centred=False)
-
-
 def test_errors_name_what_is_wrong():
     with pytest.raises(UserError, match="2 or more"):
         coarse_labels(np.ones((1, 2)))
@@ -205,9 +177,6 @@ def test_script_writes_labels_and_judges_them(toy, tmp_path, capsys):
     assert "videos in the abnormal bag" in printed and "snippets: precision 0." in printed
     labels = load_snippet_values(output, features)
     assert set(labels) == {0.0, 1.0} and f"{int(labels.sum())} snippets labelled" in printed
-    subspace = ["--set", "pre_process.pseudo_labels.subspace=0.9"]
-    main(["--cfg_file", str(config), "--output", str(output), *subspace])
-    assert "directions hold 90% of the variance" in capsys.readouterr().out
 
 
 def test_snippet_values_in_both_forms(tmp_path):

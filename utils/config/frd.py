@@ -76,18 +76,10 @@ class PseudoLabelConfig(Block):
     moved_share: Annotated[float, Field(gt=0, lt=1)] = 0.03  # of the normal bag, a round
     window_share: Annotated[float, Field(gt=0, lt=1)] = 0.2  # of a video's snippets
     centred: bool = True  # distances to the mean feature; false: norms, as published
-    # Distances to the subspace that holds this share of the variance; None: to the mean feature
-    subspace: Annotated[float, Field(gt=0, lt=1)] | None = None
     tail: Literal["upper", "both"] = "upper"  # of the videos; both: as published
     rule: Literal[
         "lowest_log_survival", "log_p_differences", "p_differences", "lowest_log_p"
     ] = "lowest_log_survival"  # fmt: skip
-
-    @model_validator(mode="after")
-    def _subspace_around_the_mean(self) -> PseudoLabelConfig:
-        if self.subspace is not None and not self.centred:
-            raise ValueError("subspace is one around the mean feature; set centred: true")
-        return self
 
 
 class FRDPreProcessConfig(Block):
