@@ -16,6 +16,7 @@ import torch
 import frd_eval
 import frd_train
 from benchmarks.frd_baselines import snippet_truth
+from benchmarks.frd_label_rules import labels_by, outside_subspace
 from benchmarks.seeds import read_metrics
 from datasets.features.dataset import FeatureSet
 from datasets.features.labels import open_split
@@ -40,7 +41,8 @@ PUBLISHED = (
 )
 VARIANTS = ("alone", "one_crop", "c2fpl_scorer", "c2fpl")
 SCORES_OF = {"testing": "eval/metrics.json", "training": "eval_training/snippet_scores.npz"}
-EXPERIMENTS = ("gain", "c2fpl_truth")  # what else was compared, not offered by the configuration
+# What else was compared, not offered by the configuration.
+EXPERIMENTS = ("gain", "c2fpl_truth", "c2fpl_outside")
 
 
 class Runs:
@@ -69,8 +71,9 @@ class Runs:
             scorer = self.folder / f"{seed}" / "c2fpl_scorer" / "c2fpl" / "last.pth"
             kind = ["frd.auxiliary.kind=c2fpl", f"frd.auxiliary.file={scorer}"]
             return self._train(seed, variant, *kind)
-        if variant == "c2fpl_truth":
-            where = f"pre_process.pseudo_labels.file={self._true_labels(seed, variant)}"
+        if variant in ("c2fpl_truth", "c2fpl_outside"):
+            labels = self._labels(seed, variant)
+            where = f"pre_process.pseudo_labels.file={labels}"
             return self._train(seed, variant, where, stage="c2fpl")
         if variant == "gain":
             unscaled = "model.feature_scale=none"
@@ -103,13 +106,16 @@ class Runs:
         }
         write_json(output, {"branches": metrics})
 
-    def _true_labels(self, seed: int, variant: str) -> Path:
-        """The labels of the training snippets, from frame labels where those are given."""
+    def _labels(self, seed: int, variant: str) -> Path:
+        """True labels of the training snippets, or those by distances to the features' subspace."""
         config = load_config(self.cfg_file, self.overrides, system="frd")
-        if self.truth is None:
-            raise UserError("--variants c2fpl_truth: name the training labels by --truth FILE")
         features, _ = open_split(config.data, "training")
         path = self.folder / f"{seed}" / f"{variant}.npz"
+        if variant == "c2fpl_outside":
+            save_snippet_values(path, features, labels_by(outside_subspace, features))
+            return path
+        if self.truth is None:
+            raise UserError("--variants c2fpl_truth: name the training labels by --truth FILE")
         save_snippet_values(path, features, snippet_truth(self.truth, features, config.data))
         return path
 

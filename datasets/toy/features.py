@@ -5,6 +5,10 @@ vary in length; an anomalous stretch adds a component outside the subspace that 
 There are a few kinds of anomaly, each with its own direction, the same in both splits: the scorer
 can only know kinds that occur among the unlabelled training videos. Crops are noisy copies. The
 truth of the training videos is returned, so that pseudo labels can be evaluated.
+
+By default anomalies make features longer. ``length_of_anomalies`` makes the anomalous ones as long
+as normal ones, or shorter, ``within`` puts them into the subspace, further out than normal ones,
+and ``mean`` gives all features a vector in common, as real ones have.
 """
 
 from __future__ import annotations
@@ -22,7 +26,8 @@ from utils.files import atomic_path
 class ToySettings:
     """How the features are made; ``strength`` is in norms of a normal feature."""
 
-    num_videos: int = 24  # a split; every second one holds an anomaly
+    num_videos: int = 24  # a split
+    normal_every: int = 2  # each so manieth video has no anomaly; 0: none
     snippets: tuple[int, int] = (40, 80)  # shortest and longest video
     crops: int = 2
     feature_size: int = 256
@@ -32,6 +37,9 @@ class ToySettings:
     kinds: int = 3  # of anomalies
     noise: float = 0.25
     gain: float = 0.2  # deviation of the logarithm of a snippet's length
+    mean: float = 0.0  # length of what all features have in common, in norms
+    length_of_anomalies: float | None = None  # in lengths of what was there; None: as it comes
+    within: bool = False  # anomalies lie in the subspace of normal features
 
 
 def write_toy_features(
@@ -54,14 +62,21 @@ def write_toy_features(
         truth[split] = {}
         for number in range(settings.num_videos):
             name = f"{split[:5]}_{number:03d}"
-            kind = number // 2 % settings.kinds if number % 2 == 0 else None
-            features, truth[split][name] = world.make_video(kind)
+            features, truth[split][name] = world.make_video(_kind(number, settings))
             with atomic_path(folder / "features" / split / f"{name}.npy") as temporary:
                 np.save(temporary, features)
     with atomic_path(folder / "labels.npz") as temporary:
         labels: dict[str, Any] = {name: y.repeat(16) for name, y in truth["testing"].items()}
         np.savez(temporary, **labels)
     return truth
+
+
+def _kind(number: int, settings: ToySettings) -> int | None:
+    """The kind of anomaly in a video."""
+    every = settings.normal_every
+    if every and number % every == every - 1:
+        return None
+    return number // max(1, every) % settings.kinds
 
 
 class _World:
@@ -74,12 +89,16 @@ class _World:
         size = np.sqrt(settings.feature_size)  # the length of a normal feature: values are near 1
         self.basis = axes[: settings.rank] * size / np.sqrt(settings.rank)
         self.directions = axes[settings.rank :] * size
+        if settings.within:
+            mixture = np.linalg.qr(random.normal(size=(settings.rank, settings.kinds)))[0].T
+            self.directions = mixture @ axes[: settings.rank] * size
+        self.mean = np.full(settings.feature_size, settings.mean)
 
     def make_video(self, kind: int | None) -> tuple[np.ndarray, np.ndarray]:
         """Features (T, crops, D) float32 and truth (T,) uint8; ``None``: without an anomaly."""
         random, settings = self.random, self.settings
         length = int(random.integers(settings.snippets[0], settings.snippets[1] + 1))
-        features = self._drift(length) @ self.basis
+        features = self._drift(length) @ self.basis + self.mean
         labels = np.zeros(length, np.uint8)
         if kind is not None:
             count = max(4, round(length * random.uniform(*settings.anomaly_share)))
@@ -87,11 +106,19 @@ class _World:
             labels[start : start + count] = 1
             swell = np.sin(np.pi * (np.arange(count) + 1) / (count + 1))
             added = settings.strength * swell[:, None] * self.directions[kind]
-            features[start : start + count] += added
+            features[start : start + count] = self._changed(features[start : start + count], added)
         features *= np.exp(settings.gain * random.normal(size=(length, 1)))
         shape = (length, settings.crops, settings.feature_size)
         noisy = features[:, None] + settings.noise * random.normal(size=shape)
         return noisy.astype(np.float32), labels
+
+    def _changed(self, normal: np.ndarray, added: np.ndarray) -> np.ndarray:
+        """Normal features (T, D) with an anomaly added, of the length that is asked for."""
+        factor, anomalous = self.settings.length_of_anomalies, normal + added
+        if factor is None:
+            return anomalous
+        lengths = np.linalg.norm(normal, axis=1, keepdims=True)
+        return anomalous * factor * lengths / np.linalg.norm(anomalous, axis=1, keepdims=True)
 
     def _drift(self, length: int) -> np.ndarray:
         """A slow random walk of unit variance, (length, rank)."""

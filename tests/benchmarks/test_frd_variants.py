@@ -31,7 +31,7 @@ def test_every_variant_is_trained_evaluated_and_told(tmp_path, capsys):
     more = ["--truth", str(tmp_path / "truth.npz"), "--variants", *every]
     frd_variants.main([*command, "--seeds", "4", *more])
     lines = capsys.readouterr().out.splitlines()
-    table = [line.split() for line in lines[-17:]]
+    table = [line.split() for line in lines[-19:]]
     scorers = [line[0] for line in table if line[1:2] == ["scorer"]]
     assert scorers == every
     labels = np.load(tmp_path / "runs" / "4" / "c2fpl_truth.npz")
