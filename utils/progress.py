@@ -41,9 +41,9 @@ def run_steps(steps: Sequence[Step], first: int = 1) -> None:
     with contextlib.ExitStack() as stack:
         whole = _Whole(steps, first)
         if whole.is_shown:
+            stack.enter_context(logging_redirect_tqdm())  # knows log records by their stream
             stack.enter_context(contextlib.redirect_stdout(DummyTqdmFile(sys.stdout)))
             stack.enter_context(contextlib.redirect_stderr(DummyTqdmFile(sys.stderr)))
-            stack.enter_context(logging_redirect_tqdm())
         stack.callback(whole.close)
         _whole = whole
         try:

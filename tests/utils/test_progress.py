@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import sys
 
 import pytest
@@ -52,15 +53,18 @@ def test_on_a_terminal_the_bar_stays_below_what_is_printed(monkeypatch):
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setattr(logging.root, "handlers", [logging.StreamHandler(screen)])
 
     def run():
         bar_of(2, [])()
         print("a line of the step")
         print("a fault of the step", file=sys.stderr)
+        logging.getLogger("x").warning("a warning of the step")
 
     run_steps([Step("first", 1.0, run), Step("second", 1.0, lambda: None)], first=2)
     lines = screen.getvalue().replace("\r", "\n").split("\n")
     assert "a line of the step" in lines and "a fault of the step" in lines
+    assert lines.count("a warning of the step") == 1
     assert "3 of 3: second, about 1.0 s" in lines
     bars = [line for line in lines if "|" in line]
     assert bars and all(line.startswith(("2 of 3", "3 of 3")) for line in bars)
