@@ -42,8 +42,10 @@ def run_steps(steps: Sequence[Step], first: int = 1) -> None:
         whole = _Whole(steps, first)
         if whole.is_shown:
             stack.enter_context(logging_redirect_tqdm())  # knows log records by their stream
-            stack.enter_context(contextlib.redirect_stdout(DummyTqdmFile(sys.stdout)))
-            stack.enter_context(contextlib.redirect_stderr(DummyTqdmFile(sys.stderr)))
+            above = DummyTqdmFile(sys.stderr)  # tqdm makes room for what goes where the bar is
+            if sys.stdout.isatty():
+                stack.enter_context(contextlib.redirect_stdout(above))
+            stack.enter_context(contextlib.redirect_stderr(above))
         stack.callback(whole.close)
         _whole = whole
         try:
