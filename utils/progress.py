@@ -16,7 +16,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from utils.console import duration, echo
 
-_TELLING = 0.02  # of a step; its own pace counts once so much of it is done
+_TELLING = 0.05  # of a step; its own pace counts once so much of it is done
 
 
 @dataclass(frozen=True)
