@@ -16,7 +16,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from utils.console import duration, echo
 
-_TELLING = 0.02  # of a step; its own pace counts once so much of it is done
+_TELLING = 0.05  # of a step; its own pace counts once so much of it is done
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,11 @@ def run_steps(steps: Sequence[Step], first: int = 1) -> None:
     with contextlib.ExitStack() as stack:
         whole = _Whole(steps, first)
         if whole.is_shown:
-            stack.enter_context(contextlib.redirect_stdout(DummyTqdmFile(sys.stdout)))
-            stack.enter_context(contextlib.redirect_stderr(DummyTqdmFile(sys.stderr)))
-            stack.enter_context(logging_redirect_tqdm())
+            stack.enter_context(logging_redirect_tqdm())  # knows log records by their stream
+            above = DummyTqdmFile(sys.stderr)  # tqdm makes room for what goes where the bar is
+            if sys.stdout.isatty():
+                stack.enter_context(contextlib.redirect_stdout(above))
+            stack.enter_context(contextlib.redirect_stderr(above))
         stack.callback(whole.close)
         _whole = whole
         try:

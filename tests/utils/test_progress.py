@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import sys
 
 import pytest
@@ -51,16 +52,19 @@ def test_a_step_may_have_several_bars_and_never_goes_back():
 def test_on_a_terminal_the_bar_stays_below_what_is_printed(monkeypatch):
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
-    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setattr(logging.root, "handlers", [logging.StreamHandler(screen)])
 
     def run():
         bar_of(2, [])()
         print("a line of the step")
         print("a fault of the step", file=sys.stderr)
+        logging.getLogger("x").warning("a warning of the step")
 
     run_steps([Step("first", 1.0, run), Step("second", 1.0, lambda: None)], first=2)
     lines = screen.getvalue().replace("\r", "\n").split("\n")
     assert "a line of the step" in lines and "a fault of the step" in lines
+    assert lines.count("a warning of the step") == 1
     assert "3 of 3: second, about 1.0 s" in lines
     bars = [line for line in lines if "|" in line]
     assert bars and all(line.startswith(("2 of 3", "3 of 3")) for line in bars)
@@ -85,3 +89,12 @@ def test_time_left_follows_the_pace_of_the_step_once_it_is_known():
     assert seconds_left(100.0, share=0.5, began=0.0, spent=10.0) == 10
     # Resumed at a half: what was done before took no time now.
     assert seconds_left(100.0, share=0.6, began=0.5, spent=10.0) == pytest.approx(40)
+
+
+def test_what_goes_to_a_file_stays_out_of_the_terminal(monkeypatch):
+    screen, file = Terminal(), io.StringIO()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(sys, "stdout", file)
+    run_steps([Step("first", 1.0, lambda: print("a line of the step"))])
+    assert "a line of the step" in file.getvalue().splitlines()
+    assert "a line of the step" not in screen.getvalue() and "1 of 1" in screen.getvalue()
