@@ -17,7 +17,7 @@ from datasets.toy.scene import write_toy
 from pre_process.preparation.archives import is_archive, unpack
 from pre_process.preparation.avenue19 import cut_avenue19
 from pre_process.preparation.layouts import find_layout
-from pre_process.preparation.prepare import collect_videos, import_labels, summarise, with_stored_size
+from pre_process.preparation.prepare import collect_videos, import_labels, summarise, with_kept_size
 from utils.console import echo, format_table, seed, setup_logging
 from utils.errors import UserError, exit_on_user_error
 from utils.run_folder import sole_writer
@@ -110,7 +110,7 @@ def prepare(options: argparse.Namespace, output: Path) -> tuple[DataSet, dict]:
     videos = collect_videos(layout, output, options.copy, options.allow_short)
     is_avenue19 = options.avenue19 or options.name == "avenue19"
     entries = cut_avenue19(videos.entries) if is_avenue19 else videos.entries
-    dataset = with_stored_size(DataSet(output, options.name, tuple(entries)))
+    dataset = with_kept_size(DataSet(output, options.name, tuple(entries)))
     labels = import_labels(layout, dataset, videos.declared)
     save_dataset(dataset)
     return dataset, labels

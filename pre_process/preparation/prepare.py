@@ -74,7 +74,7 @@ def collect_videos(
     return Collection(entries, declared)
 
 
-def with_stored_size(dataset: DataSet) -> DataSet:
+def with_kept_size(dataset: DataSet) -> DataSet:
     """The data set with the ``max_side`` of an earlier preparation, if there was one."""
     try:
         return with_max_side(dataset, load_dataset(dataset.root).max_side)
