@@ -32,7 +32,7 @@ class JointTraining(CubeTask):
         return finetune_loss(model(frames, flows), flows, self.settings)
 
     def pictures(self, model: nn.Module) -> dict[str, np.ndarray]:
-        """Flows, reconstructions, frames, predictions."""
+        """Flows, reconstructions, frames, predictions, each (H,W,3) uint8 BGR."""
         frames, flows = self.inputs(self.pictured())
         return prediction_pictures(flows, model(frames, flows))
 

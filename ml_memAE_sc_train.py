@@ -37,7 +37,7 @@ class FlowReconstruction(CubeTask):
         return memae_loss(model(flow), flow, self.settings)
 
     def pictures(self, model: nn.Module) -> dict[str, np.ndarray]:
-        """Flows and their reconstructions."""
+        """Flows and their reconstructions, (H,W,3) uint8 BGR."""
         (flow,) = self.inputs(self.pictured())
         return flow_pictures(flow, model(flow)["flow_recon"])
 

@@ -55,7 +55,7 @@ class FramePrediction(CubeTask):
         return cvae_loss(model(frames, flows, flow_recon), self.settings)
 
     def pictures(self, model: nn.Module) -> dict[str, np.ndarray]:
-        """Flows, reconstructions, frames, predictions."""
+        """Flows, reconstructions, frames, predictions, each (H,W,3) uint8 BGR."""
         frames, flows, flow_recon = self.inputs(self.pictured())
         return prediction_pictures(flows, model(frames, flows, flow_recon))
 

@@ -55,6 +55,6 @@ def match_labels(cubes: ScoredCubes, labels: Mapping[str, np.ndarray]) -> Videos
 
 
 def frame_numbers(num_frames: Sequence[int], video: np.ndarray, frame: np.ndarray) -> np.ndarray:
-    """Number frames over all videos: those before plus the frame in its own video."""
+    """Number (n,) frames over all videos: the frames before its video plus its own number."""
     starts = np.concatenate([[0], np.cumsum(num_frames)[:-1]]).astype(np.int64)
     return starts[video] + frame

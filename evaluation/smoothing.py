@@ -66,7 +66,7 @@ def causal_median(scores: np.ndarray, size: int) -> np.ndarray:
 
 
 def min_max_normalise(scores: np.ndarray) -> np.ndarray:
-    """Map the smallest to 0 and the largest to 1; constant scores become 0."""
+    """Map the smallest of (T,) to 0 and the largest to 1; constant scores become 0."""
     low, high = scores.min(), scores.max()
     return (scores - low) / (high - low) if high > low else np.zeros_like(scores)
 

@@ -40,7 +40,7 @@ def snippet_error(features: Tensor, reconstruction: Tensor) -> Tensor:
 
 
 def threshold(values: Tensor, deviations: float) -> Tensor:
-    """Mean plus ``deviations`` unbiased standard deviations over all values; keeps the gradient."""
+    """Mean plus ``deviations`` unbiased standard deviations of all values, () with gradient."""
     if values.numel() < 2:  # one value has no standard deviation
         return values.mean()
     return values.mean() + deviations * values.std()

@@ -22,7 +22,7 @@ from pre_process.preparation.prepare import (
     collect_videos,
     import_labels,
     summarise,
-    with_previous_size,
+    with_kept_size,
 )
 from utils.console import echo, format_table, seed, setup_logging
 from utils.errors import UserError, exit_on_user_error
@@ -109,7 +109,7 @@ def prepare(options: argparse.Namespace, output: Path) -> tuple[DataSet, dict]:
     videos = collect_videos(layout, output, options.copy, options.allow_short)
     is_avenue19 = options.avenue19 or options.name == "avenue19"
     entries = cut_avenue19(videos.entries) if is_avenue19 else videos.entries
-    dataset = with_previous_size(DataSet(output, options.name, tuple(entries)))
+    dataset = with_kept_size(DataSet(output, options.name, tuple(entries)))
     labels = import_labels(layout, dataset, videos.declared)
     save_dataset(dataset)
     return dataset, labels

@@ -70,22 +70,17 @@ def video_picture(
         marks: frames (numbered as in the video) to mark on the curve.
     """
     figure = Figure(figsize=(8.4, 1.9), dpi=110)
-    axes = figure.add_axes((0.08, 0.24, 0.915, 0.73))  # an automatic layout takes twice as long
+    axes = figure.add_axes((0.08, 0.24, 0.915, 0.73))
     frames = first_frame + np.arange(len(scores))
     if labels is not None:
         for start, stop in runs(labels == 1):
             axes.axvspan(frames[start] - 0.5, frames[stop - 1] + 0.5, color=_SHADE, linewidth=0)
     axes.plot(frames, raw, color="#b9c6d2", linewidth=0.7)
     axes.plot(frames, scores, color=COLOURS[0], linewidth=1.5)
-    if threshold is not None:
-        axes.axhline(threshold, color="#8a5a00", linewidth=0.9, linestyle="--")
     if len(marks):
         places = np.asarray(marks) - first_frame
         axes.plot(marks, scores[places], "v", color=_INK, markersize=5, clip_on=False)
-    axes.set(xlabel="frame", ylabel="score", ylim=_limits(scores, threshold))
-    axes.yaxis.set_label_coords(-0.055, 0.5)
-    axes.set_xlim(frames[0] - 0.5, max(frames[-1], frames[0] + 1) + 0.5)
-    _style(axes)
+    _finish(axes, frames, scores, threshold)
     return _png(figure)
 
 
@@ -103,18 +98,23 @@ def peak_picture(frames: np.ndarray, peaks: np.ndarray, threshold: float | None)
     known = np.pad(np.isfinite(peaks), 1)
     alone = known[1:-1] & ~known[:-2] & ~known[2:]  # a line needs two points
     axes.plot(frames[alone], peaks[alone], ".", color=COLOURS[0], markersize=3)
-    if threshold is not None:
-        axes.axhline(threshold, color="#8a5a00", linewidth=0.9, linestyle="--")
-    axes.set(xlabel="frame", ylabel="score", ylim=_limits(peaks, threshold))
-    axes.set_xlim(frames[0] - 0.5, max(frames[-1], frames[0] + 1) + 0.5)
-    axes.yaxis.set_label_coords(-0.055, 0.5)
-    _style(axes)
+    _finish(axes, frames, peaks, threshold)
     return _png(figure)
 
 
 def is_drawable(labels: np.ndarray | None) -> bool:
     """Whether ROC and precision-recall curves exist: there are labels of both classes."""
     return labels is not None and has_both_classes(labels)
+
+
+def _finish(axes: Axes, frames: np.ndarray, scores: np.ndarray, threshold: float | None) -> None:
+    """Threshold, limits and labels; by hand, for an automatic layout takes twice as long."""
+    if threshold is not None:
+        axes.axhline(threshold, color="#8a5a00", linewidth=0.9, linestyle="--")
+    axes.set(xlabel="frame", ylabel="score", ylim=_limits(scores, threshold))
+    axes.set_xlim(frames[0] - 0.5, max(frames[-1], frames[0] + 1) + 0.5)
+    axes.yaxis.set_label_coords(-0.055, 0.5)
+    _style(axes)
 
 
 def _limits(scores: np.ndarray, threshold: float | None) -> tuple[float, float]:

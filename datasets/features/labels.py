@@ -27,7 +27,8 @@ SEGMENTS = (32, 64, 100, 200)  # numbers to which circulating features cut every
 def open_split(
     data: FeatureDataConfig, split: str
 ) -> tuple[FeatureSet, dict[str, np.ndarray] | None]:
-    """The features of a split and, of the test videos, their frame labels where there are any.
+    """The features of a split and, of the test videos, their frame labels where there are any
+    (video -> (num_frames,) uint8 of 0 and 1).
 
     Raises:
         UserError: features, ranges or labels that are missing, damaged, or do not belong together.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,12 @@ import numpy as np
 
 from datasets.labels.formats import read_raw
 from datasets.labels.masks import mask_names, read_masks
+from datasets.labels.matching import match_names
 from datasets.labels.origin import write_source
 from datasets.labels.raw import Intervals, RawLabels
 from datasets.labels.regions import Region, mask_regions
 from datasets.manifest import natural_key
-from datasets.names import canonical_without_crop, is_order_open
+from datasets.names import is_order_open
 from utils.errors import UserError
 from utils.files import atomic_path
 
@@ -101,7 +101,11 @@ def fit_labels(
         order: the videos as a file has them that does not name them; ``None``: in natural order.
         slack: so many frames a video's labels may miss its length; intervals are cut there.
 
-    Returns, raises: as ``read_labels``.
+    Returns:
+        video -> (num_frames,) uint8 of 0 and 1, for every video in ``num_frames``.
+
+    Raises:
+        UserError: as ``read_labels``.
     """
     names = list(order or sorted(num_frames, key=natural_key))
     if order is None and _is_unnamed(raw) and len(names) > 1 and is_order_open(names):
@@ -145,32 +149,6 @@ def read_mask_regions(folder: str | Path, num_frames: dict[str, int]) -> list[Re
             )
         regions += mask_regions(video, masks)
     return regions
-
-
-def match_names(
-    keys: Sequence[str | int], names: Sequence[str], order: Sequence[str] | None = None
-) -> dict[str | int, str] | None:
-    """Find which key means which video; None when some key or video is left over.
-
-    Keys and videos are the same when their names are, or all the numbers in their names
-    (``1_label`` is ``01``, ``Test001_gt`` is ``Test001``); keys that are numbers stand for the
-    videos in ``order``, by default their natural one.
-    """
-    spellings = (str, canonical_without_crop, lambda name: Path(name).stem, _numbers)
-    for canonical in spellings:
-        by_name = {canonical(name): name for name in names}
-        canonical_keys = {key: canonical(str(key)) for key in keys}
-        matched = {key: by_name[own] for key, own in canonical_keys.items() if own in by_name}
-        if len(by_name) == len(names) and len(set(matched.values())) == len(keys):
-            return matched
-    if len(keys) == len(names) and all(re.fullmatch(r"\d+", str(key)) for key in keys):
-        ordered = sorted(keys, key=lambda key: natural_key(str(key)))
-        return dict(zip(ordered, order or sorted(names, key=natural_key), strict=True))
-    return None
-
-
-def _numbers(name: str) -> tuple[str, ...]:
-    return tuple(digits.lstrip("0") for digits in re.findall(r"\d+", name))
 
 
 def _match(raw: RawLabels, names: list[str], path: Path) -> dict[str, np.ndarray | Intervals]:

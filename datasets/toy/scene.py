@@ -143,7 +143,7 @@ def _draw(canvas: np.ndarray, actor: Actor, frame: int) -> tuple[int, int, int, 
 
 
 def render_street(rng: np.random.Generator) -> np.ndarray:
-    """A street: pavement grain at several scales, kerb lines, a wall at the top."""
+    """A street (H,W,3) float32 BGR: grain of the pavement at several scales, kerbs, a wall."""
     street = np.full((HEIGHT, WIDTH), 138.0, np.float32)
     for sigma, strength in ((0.8, 5.0), (3.0, 6.0), (14.0, 7.0)):
         noise = rng.normal(size=(HEIGHT, WIDTH)).astype(np.float32)

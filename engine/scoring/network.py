@@ -82,7 +82,7 @@ class TorchScorer:
 
 
 def random_cubes(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cubes of noise in the stored format, to compare backends on."""
+    """Noise as cubes are stored: (count,5,32,32,3) uint8 and (count,4,32,32,2) float16."""
     rng = np.random.default_rng(seed)
     appearance = rng.integers(0, 256, (count, NUM_FRAMES, CUBE_SIZE, CUBE_SIZE, 3), dtype=np.uint8)
     motion = 2 * rng.standard_normal((count, NUM_FLOWS, CUBE_SIZE, CUBE_SIZE, 2), np.float32)

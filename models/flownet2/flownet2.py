@@ -156,14 +156,14 @@ def normalise_pair(frames: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def stack_inputs(first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
-    """The 12 channels of FlowNetS: frames, warped frame, scaled flow, brightness error."""
+    """(B, 12, H, W) for FlowNetS: frames, warped frame, scaled flow, brightness error."""
     warped = warp(second, flow)
     error = channel_norm(first - warped)
     return torch.cat([first, second, warped, flow / FLOW_SCALE, error], dim=1)
 
 
 def stack_flows(first: Tensor, second: Tensor, small: Tensor, large: Tensor) -> Tensor:
-    """The 11 channels of the fusion: frame, both flows, their norms and brightness errors."""
+    """(B, 11, H, W) for the fusion: frame, both flows, their norms and brightness errors."""
     norms = [channel_norm(small), channel_norm(large)]
     errors = [channel_norm(first - warp(second, flow)) for flow in (small, large)]
     return torch.cat([first, small, large, *norms, *errors], dim=1)

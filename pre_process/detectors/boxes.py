@@ -52,7 +52,7 @@ def suppress_contained(boxes: np.ndarray, cover_threshold: float) -> np.ndarray:
 
 
 def blur(frame: np.ndarray, size: int) -> np.ndarray:
-    """Gaussian blur of a BGR frame, ``size`` x ``size`` pixels, sigma from the size."""
+    """Gaussian blur of a frame (H,W,3) uint8, ``size`` x ``size`` pixels, sigma from the size."""
     return cv2.GaussianBlur(frame, (size, size), 0)
 
 

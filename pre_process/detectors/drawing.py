@@ -23,7 +23,7 @@ def draw_boxes(frame: np.ndarray, boxes: np.ndarray, scale: int = _SCALE) -> np.
 
 
 def draw_zones(frame: np.ndarray, zones: Zones) -> np.ndarray:
-    """A copy of a BGR frame: zones to ignore darkened, zones to watch outlined in green."""
+    """A copy of a frame (H,W,3) uint8 BGR: zones to ignore darkened, those to watch outlined."""
     picture = frame.copy()
     ZoneOverlay(zones.outlines).draw(picture, frame.shape[1], frame.shape[0])
     return picture

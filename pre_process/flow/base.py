@@ -45,7 +45,7 @@ def working_size(frame: np.ndarray, width: int, height: int) -> tuple[int, int]:
 
 
 def resize_to_frame(flow: np.ndarray, frame: np.ndarray) -> np.ndarray:
-    """Bring a flow field to the frame's size, bilinear, without rescaling its vectors."""
+    """Bring a flow field (h,w,2) to the frame's size (H,W,2), bilinear, vectors as they are."""
     height, width = frame.shape[:2]
     if flow.shape[:2] == (height, width):
         return flow

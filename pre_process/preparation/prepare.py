@@ -92,7 +92,7 @@ def check_place(name: str, source: Path | None, output: Path) -> None:
         )
 
 
-def with_previous_size(dataset: DataSet) -> DataSet:
+def with_kept_size(dataset: DataSet) -> DataSet:
     """The data set with the ``max_side`` of an earlier preparation, if there was one."""
     try:
         return with_max_side(dataset, load_dataset(dataset.root).max_side)

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from datasets.labels.formats import read_raw
 from datasets.labels.frame_labels import (
     load_labels,
-    match_names,
     read_labels,
     read_mask_regions,
     save_labels,
 )
+from datasets.labels.matching import match_names
 from datasets.labels.regions import Region, mask_regions, read_regions, write_regions
 from utils.errors import UserError
 
