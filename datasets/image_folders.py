@@ -16,6 +16,7 @@ from datasets.video_files import MOST_PIXELS
 from utils.errors import UserError
 from utils.file_kind import describe_file
 from utils.files import require_file
+from utils.untrusted.expansion import is_cut_png
 
 logger = logging.getLogger(__name__)
 
@@ -87,8 +88,8 @@ def probe_images(folder: Path) -> tuple[int, int, int]:
     return len(images), shape[1], shape[0]
 
 
-def read_image(path: Path) -> np.ndarray:
-    """Read an image as (height, width, 3) uint8 BGR.
+def read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
+    """Read an image as (height, width, 3) uint8 BGR, or as OpenCV's ``flags`` say.
 
     Raises:
         UserError: missing, unreadable or cut short.
@@ -96,11 +97,10 @@ def read_image(path: Path) -> np.ndarray:
     require_file(path)
     data = path.read_bytes()
     _require_size(path, data)
-    # libjpeg fills the missing part of a cut file with grey and says so on stderr only.
-    is_cut_jpeg = data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-4096:]
-    image = None if is_cut_jpeg or not data else _decode(data)
+    is_cut = _is_cut_jpeg(data) or is_cut_png(data)
+    image = None if is_cut or not data else _decode(data, flags)
     if image is None:
-        kind = "" if is_cut_jpeg else describe_file(path)
+        kind = "" if is_cut else describe_file(path)
         raise UserError(
             f"{path}: not a whole image (video {path.parent.name})"
             f"{f': it is {kind}' if kind else '; replace the file'}"
@@ -169,8 +169,13 @@ def _require_size(path: Path, data: bytes) -> None:
         )
 
 
-def _decode(data: bytes) -> np.ndarray | None:
+def _is_cut_jpeg(data: bytes) -> bool:
+    """libjpeg fills the missing part with grey and says so on stderr only."""
+    return data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-4096:]
+
+
+def _decode(data: bytes, flags: int) -> np.ndarray | None:
     try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,18 @@ class StageLogger:
 
 
 def _lines_until(path: Path, epochs: int) -> Iterator[str]:
-    """The whole lines of the first ``epochs`` epochs in ``log.jsonl``."""
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        if line.endswith("\n") and json.loads(line)["epoch"] <= epochs:
+    """The whole lines of the first ``epochs`` epochs in ``log.jsonl``; damaged ones are left out.
+
+    A log is no reason not to train.
+    """
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+        if line.endswith("\n") and _epoch_of(line) <= epochs:
             yield line
+
+
+def _epoch_of(line: str) -> float:
+    try:
+        epoch = json.loads(line)["epoch"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return math.inf
+    return epoch if isinstance(epoch, int) else math.inf

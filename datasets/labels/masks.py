@@ -9,10 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from datasets.image_folders import list_images
+from datasets.image_folders import list_images, read_image
 from datasets.labels.mat_files import Variables, read_mat
 from datasets.manifest import natural_key
 from utils.errors import UserError
+from utils.files import DAMAGED_ARRAY
 
 
 def has_masks(folder: Path) -> bool:
@@ -62,15 +63,12 @@ def _mask_sources(folder: Path) -> list[Path]:
 def _is_stack(path: Path) -> bool:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False).ndim == 3
-    except (OSError, ValueError, EOFError):
+    except DAMAGED_ARRAY:
         return False
 
 
 def _read_grey(path: Path) -> np.ndarray:
-    mask = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
-    if mask is None:
-        raise UserError(f"{path}: not an image; fetch the masks again")
-    return mask
+    return read_image(path, cv2.IMREAD_GRAYSCALE)
 
 
 def _read_volume(path: Path) -> list[np.ndarray]:

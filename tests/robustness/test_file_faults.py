@@ -12,6 +12,7 @@ import yaml
 import eval as evaluation
 import ml_memAE_sc_train
 import train
+from engine.logger import StageLogger
 from pre_process import extract_samples
 from tests.helpers.fabricated import (
     MEMAE,
@@ -144,3 +145,13 @@ def test_a_signal_right_after_a_temporary_folder_is_made_leaves_none(tmp_path, m
     with pytest.raises(KeyboardInterrupt), part_folder(tmp_path, "01"):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_log_keeps_nobody_from_training(tmp_path):
+    good = '{"epoch": 1, "loss": 2.0}\n'
+    damage = b"\xff\xfe\n{}\n[1]\n" + b"[" * 100_000 + b'\n{"epoch": "x"}\n' + b"9" * 5000 + b"\n"
+    later = b'{"epoch": 2}\n{"epoch": 1'
+    (tmp_path / "log.jsonl").write_bytes(good.encode() + damage + later)
+    with StageLogger(tmp_path, 3, 1) as log:
+        log.epoch_line({"epoch": 2})
+    assert (tmp_path / "log.jsonl").read_text() == good + '{"epoch": 2}\n'

@@ -175,6 +175,7 @@ def test_a_training_video_that_is_not_whole_is_refused(tmp_path, video):
         load_checkpoint(path)
 
 
+SCORE = {"mean": 1.0, "std": 1.0, "quantiles": [1.0]}
 DIAGNOSIS = {
     "rms": 3.0,
     "gain": None,
@@ -189,7 +190,9 @@ DIAGNOSIS = {
     [
         {"statistics": {"num_cubes": 5, "score": [1.0]}},
         {"statistics": {"num_cubes": 5, "score": {"mean": 1.0}}},
-        {"statistics": {"score": {"mean": 1.0, "std": 1.0, "quantiles": [1.0]}}},
+        {"statistics": {"score": SCORE}},
+        {"statistics": {"num_cubes": 5, "score": SCORE | {"surprise": "x" * 2000}}},
+        {"statistics": {"num_cubes": 5, "score": SCORE | {"surprise": {"knots": [1.0]}}}},
         {"statistics": {"num_cubes": 1.5}},
         {"statistics": {"quantile_levels": 3}},
         {"feature_scale": None},

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import pickle
+import resource
 import zipfile
 
+import cv2
 import numpy as np
 import pytest
 import scipy.io
 import torch
 
+from datasets.image_folders import read_image
 from datasets.labels import mat_files
 from datasets.labels.formats import read_raw
+from datasets.labels.masks import has_masks, read_masks
 from datasets.labels.mat_files import read_mat
 from pre_process.detectors.box_files import _read_npz
 from tests.utils.test_checkpoint import content
@@ -21,7 +25,7 @@ from utils.config.load import load_config, scoring_config
 from utils.config.yaml_file import read_yaml
 from utils.errors import UserError
 from utils.files import read_json
-from utils.untrusted.expansion import require_tree
+from utils.untrusted.expansion import is_cut_png, require_tree
 
 
 def test_pickles_of_shared_lists(tmp_path):
@@ -177,3 +181,28 @@ def test_labels_whose_names_are_numbers_of_thousands_of_digits(tmp_path):
     (tmp_path / "b.pkl").write_bytes(pickle.dumps({10**5000: [0, 1]}))
     with pytest.raises(UserError, match=r"b\.pkl"):
         read_labels(tmp_path / "b.pkl", {"01": 2})
+
+
+@pytest.mark.parametrize("gray", [False, True])
+def test_a_picture_with_a_chunk_longer_than_its_file(tmp_path, gray):
+    path = tmp_path / "Test001_gt" / "001.png"
+    path.parent.mkdir()
+    data = bytearray(cv2.imencode(".png", np.zeros((32, 32, 3), np.uint8))[1].tobytes())
+    assert not is_cut_png(bytes(data)) and not is_cut_png(bytes(data) + b"more")
+    data[data.index(b"IDAT") - 4] = 0xAD
+    path.write_bytes(data)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError, match=r"001\.png: not a whole image"):
+        list(read_masks(tmp_path)) if gray else read_image(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20, "KiB: a gigabyte"
+    for end in (0, 5, 8, 20, len(data) - 5):
+        path.write_bytes(data[:end])
+        with pytest.raises(UserError, match=r"001\.png"):
+            read_image(path)
+
+
+@pytest.mark.parametrize("header", [b"{", b"{'descr': '<f4', 'shape': (9**99**9,)}", b"[" * 9000])
+def test_masks_with_a_damaged_head(tmp_path, header):
+    head = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    (tmp_path / "01.npy").write_bytes(head)
+    assert not has_masks(tmp_path)

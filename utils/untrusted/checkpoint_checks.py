@@ -30,10 +30,16 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
 
 
+class _Surprise(_Table):
+    knots: Annotated[list[float], Field(min_length=1, max_length=10_000)]
+    tail: Annotated[float, Field(gt=0)]
+
+
 class _ErrorStatistics(_Table):
     mean: float
     std: Annotated[float, Field(ge=0)]
     quantiles: Annotated[list[float], Field(min_length=1, max_length=1000)]
+    surprise: _Surprise | None = None
 
 
 class _HeldOut(_Table):

@@ -1,4 +1,4 @@
-"""Values that stand for far more than a file holds: shared lists, compressed arrays."""
+"""Files that stand for far more than they hold: shared lists, compressed arrays, cut pictures."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from utils.errors import UserError
 from utils.file_kind import zip_names
 
 _FREE = 20_000_000  # parts that any tree may stand for
+_PNG = b"\x89PNG\r\n\x1a\n"
 _FACTOR = 4  # beyond them: so often as many as are stored
 
 
@@ -79,3 +80,18 @@ def require_small_npz(path: str | Path, most: int = 2**28) -> None:
             f"{path}: unpacks to {unpacked / 2**20:.0f} MiB, where {most / 2**20:.0f} MiB are the "
             "most that can be right; write it again"
         )
+
+
+def is_cut_png(data: bytes) -> bool:
+    """Whether it is a PNG picture with a chunk longer than the file.
+
+    OpenCV makes room for what a chunk declares before it looks: 209 bytes took 2.8 GiB.
+    """
+    place = len(_PNG)
+    if data[:place] != _PNG:
+        return False
+    while (kind := data[place + 4 : place + 8]) != b"IEND":
+        place += 12 + int.from_bytes(data[place : place + 4], "big")
+        if not kind or place > len(data):
+            return True
+    return False

@@ -63,7 +63,7 @@ MUTANTS = (
     Mutant("resume: count of the average not restored", "engine/state.py",
            'self.average.count = training["n_averaged"]', "pass", _stops("ml_memae_sc")),
     Mutant("resume: lines of later epochs stay in the log", "engine/logger.py",
-           'json.loads(line)["epoch"] <= epochs', "True", _kills("ml_memae_sc")),
+           '_epoch_of(line) <= epochs', "True", _kills("ml_memae_sc")),
     Mutant("half-written files of killed runs stay", "utils/files.py",
            "shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)", "pass",
            _kills("ml_memae_sc")),
