@@ -11,7 +11,7 @@ import torch
 from accelerate.state import AcceleratorState
 
 # A busy machine is no fault of the code: no example has a time limit.
-hypothesis.settings.register_profile("untimed")
+hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 

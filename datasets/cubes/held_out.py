@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,6 +12,8 @@ from datasets.cubes.dataset import CubeSet
 from utils.errors import UserError
 from utils.files import digest
 
+logger = logging.getLogger(__name__)
+FEWEST_FRAMES = 100  # held out: a threshold of fewer would be the smoothing's doing
 GAP_SECONDS = 10.0  # between both parts of a video, so that nobody walks from one into the other
 
 
@@ -68,7 +71,8 @@ def hold_out(
         fps: frames per second.
 
     Returns:
-        Both parts; without a share all cubes and ``None``.
+        Both parts. All cubes and ``None`` without a share, and, with a warning, where fewer than
+        ``FEWEST_FRAMES`` frames would be held out.
 
     Raises:
         UserError: a part without a cube.
@@ -83,6 +87,15 @@ def hold_out(
         fitted = [each for each in whole if each not in held]
     else:
         fitted, held = _cut_each(lengths, share, fps)
+    frames = sum(each.stop - each.start for each in held)
+    if frames < FEWEST_FRAMES:
+        logger.warning(
+            "data.calibration_share=%g of %d frames of normal video would hold out %d frames, too "
+            "few for a threshold (%d are needed): nothing is held out, statistics and threshold "
+            "come from the training video itself, which flatters them; record more",
+            share, sum(lengths), frames, FEWEST_FRAMES,
+        )  # fmt: skip
+        return cubes, None
     parts = CubePart(cubes, fitted), CubePart(cubes, held)
     for part, what in zip(parts, ("to train on", "to hold out"), strict=True):
         if not len(part):

@@ -36,11 +36,11 @@ def places(part) -> list[tuple[int, int]]:
 
 
 def test_whole_videos_where_there_are_enough(tmp_path):
-    fitted, held = hold_out(make_cubes(tmp_path, [20] * 10, every=5), 0.2, fps=10)
+    fitted, held = hold_out(make_cubes(tmp_path, [60] * 10, every=15), 0.2, fps=10)
     assert held.videos == ["02", "07"]
     assert fitted.videos == [f"{n:02d}" for n in (0, 1, 3, 4, 5, 6, 8, 9)]
     assert len(held) == 8 and len(fitted) == 32
-    assert set(places(held)) == {(v, f) for v in (2, 7) for f in (0, 5, 10, 15)}
+    assert set(places(held)) == {(v, f) for v in (2, 7) for f in (0, 15, 30, 45)}
     assert not set(places(held)) & set(places(fitted))
 
 
@@ -56,9 +56,9 @@ def test_the_last_part_of_the_only_video_behind_a_gap(tmp_path):
 
 
 def test_a_short_part_has_a_short_gap(tmp_path):
-    fitted, held = hold_out(make_cubes(tmp_path, [100, 60]), 0.3, fps=25)
-    assert fitted.num_frames == {"00 frames 0-69": 70, "01 frames 0-41": 42}
-    assert list(held.num_frames.values()) == [20, 12]
+    fitted, held = hold_out(make_cubes(tmp_path, [500, 300]), 0.3, fps=25)
+    assert fitted.num_frames == {"00 frames 0-349": 350, "01 frames 0-209": 210}
+    assert list(held.num_frames.values()) == [100, 60]
 
 
 def test_nothing_is_held_out_without_a_share(tmp_path):
@@ -66,7 +66,13 @@ def test_nothing_is_held_out_without_a_share(tmp_path):
     assert hold_out(cubes, 0.0, fps=10) == (cubes, None)
 
 
+def test_too_few_frames_for_a_threshold_are_told_and_not_held_out(tmp_path, caplog):
+    cubes = make_cubes(tmp_path, [300])
+    assert hold_out(cubes, 0.3, fps=25) == (cubes, None)  # 90 frames less a gap of 30
+    assert "hold out 60 frames, too few for a threshold (100 are needed)" in caplog.text
+
+
 def test_a_share_that_leaves_nothing_is_refused(tmp_path):
-    cubes = make_cubes(tmp_path, [40], every=30)  # cubes at frames 0 and 30 alone
+    cubes = make_cubes(tmp_path, [2000], every=1850)  # cubes at 0 and 1850, in the gap
     with pytest.raises(UserError, match=r"calibration_share=0\.1: leaves no cube to hold out"):
         hold_out(cubes, 0.1, fps=10)

@@ -71,7 +71,7 @@ def test_without_a_threshold_it_is_told_by_the_training_scores(scene, tmp_path):
     alarms = json.loads((tmp_path / "out" / "alarms.json").read_text())
     known = load_tensors(path)["statistics"]["score"]
     assert alarms["threshold"] == pytest.approx(known["mean"] + known["std"])
-    assert "mean score of the unlabelled training video" in alarms["threshold_source"]
+    assert "unlabelled training video's mean score" in alarms["threshold_source"]
 
 
 @pytest.mark.parametrize("stride", [None, 1])

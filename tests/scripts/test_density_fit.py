@@ -66,7 +66,8 @@ def score(path: Path, output: Path, *more: str) -> dict:
     return json.loads((output / "metrics.json").read_text())
 
 
-def test_without_networks_it_scores_and_reports(configure, tmp_path):
+def test_without_networks_it_scores_and_reports(configure, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.cubes.held_out.FEWEST_FRAMES", 20)
     path = fit(configure(data={"calibration_share": 0.25}))
     checkpoint = load_finished(path)
     assert checkpoint["stage"] == "density" and checkpoint["model"] == {}
