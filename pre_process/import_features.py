@@ -18,7 +18,13 @@ if not __package__:
 from datasets.features.archive import FeatureArchive, read_archive, repeated_videos
 from utils.console import echo, setup_logging
 from utils.errors import UserError, exit_on_user_error
-from utils.files import atomic_folder, atomic_path, require_free_space
+from utils.files import (
+    atomic_folder,
+    atomic_path,
+    require_elsewhere,
+    require_free_space,
+    require_new,
+)
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -51,8 +57,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     targets = [folder / "features" / split for split in archives]
     tables = {"testing": folder / "labels.npz", "training": folder / "truth.npz"}
     labelled = [tables[split] for split, archive in archives.items() if archive.labels]
-    _require_free([*targets, *labelled], arguments.overwrite)
-    _require_elsewhere([path for path in paths.values() if path], targets)
+    require_new([*targets, *labelled], arguments.overwrite)
+    require_elsewhere([path for path in paths.values() if path], targets)
     for split, archive in archives.items():
         _write_features(folder / "features" / split, archive)
         echo(_summary(split, archive))
@@ -78,23 +84,6 @@ def _require_alike(archives: Mapping[str, FeatureArchive], paths: Mapping[str, P
             f"the splits differ in (crops, D) or frames a snippet ({found}); use features of one "
             "extraction"
         )
-
-
-def _require_free(targets: Sequence[Path], overwrite: bool) -> None:
-    for path in targets:
-        if not overwrite and (any(path.iterdir()) if path.is_dir() else path.exists()):
-            what = "holds files already" if path.is_dir() else "is there already"
-            raise UserError(
-                f"{path}: {what}; pass --overwrite to replace them, or another --output"
-            )
-
-
-def _require_elsewhere(sources: Sequence[Path], targets: Sequence[Path]) -> None:
-    """What is read must not lie in a folder that is replaced."""
-    for source in sources:
-        for target in targets:
-            if source.resolve().is_relative_to(target.resolve()):
-                raise UserError(f"{source}: lies in {target}, which is replaced; move it elsewhere")
 
 
 def _write_features(folder: Path, archive: FeatureArchive) -> None:
