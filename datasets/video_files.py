@@ -155,7 +155,10 @@ def open_video(path: Path) -> Iterator[Any]:
     if str(path) != str(path).encode("utf-8", "replace").decode():  # FFmpeg is given UTF-8
         raise UserError(f"{path}: its name or a folder's is not UTF-8; rename it")
     try:
-        container = av.open(f"file:{path.absolute()}", options=dict(_OPTIONS))
+        # Titles in the letters of another time than UTF-8's are no reason to refuse a video.
+        container = av.open(
+            f"file:{path.absolute()}", options=dict(_OPTIONS), metadata_errors="replace"
+        )
     except (av.error.FFmpegError, OSError) as error:
         raise UserError(
             f"{path}: not a video that can be opened ({error.strerror}); replace or re-encode it"

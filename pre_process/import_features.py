@@ -16,15 +16,15 @@ if not __package__:
     import _path  # noqa: F401
 
 from datasets.features.archive import FeatureArchive, read_archive, repeated_videos
-from pre_process.features.imported import (
-    require_alike,
-    require_elsewhere,
-    require_free,
-    summarise,
-)
 from utils.console import echo, setup_logging
 from utils.errors import UserError, exit_on_user_error
-from utils.files import atomic_folder, atomic_path, require_free_space
+from utils.files import (
+    atomic_folder,
+    atomic_path,
+    require_elsewhere,
+    require_free_space,
+    require_new,
+)
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -53,15 +53,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     archives = {split: read_archive(path) for split, path in paths.items() if path}
     if not archives:
         raise UserError("name --training, --testing or both: .npz files of features")
-    require_alike(archives, paths)
+    _require_alike(archives, paths)
     targets = [folder / "features" / split for split in archives]
     tables = {"testing": folder / "labels.npz", "training": folder / "truth.npz"}
     labelled = [tables[split] for split, archive in archives.items() if archive.labels]
-    require_free([*targets, *labelled], arguments.overwrite)
+    require_new([*targets, *labelled], arguments.overwrite)
     require_elsewhere([path for path in paths.values() if path], targets)
     for split, archive in archives.items():
         _write_features(folder / "features" / split, archive)
-        echo(summarise(split, archive))
+        echo(_summary(split, archive))
     if tables["testing"] in labelled:
         _write(tables["testing"], archives["testing"].labels)
     if tables["training"] in labelled:
@@ -69,6 +69,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     if len(archives) == 2 and (pairs := repeated_videos(archives["training"], archives["testing"])):
         echo(f"notice: test videos with the features of training videos: {', '.join(pairs)}")
     echo(f"data set: {folder}")
+
+
+def _require_alike(archives: Mapping[str, FeatureArchive], paths: Mapping[str, Path]) -> None:
+    kinds = {
+        split: (next(iter(each.features.values())).shape[1:], each.frames_per_snippet)
+        for split, each in archives.items()
+    }
+    shapes = {shape for shape, _ in kinds.values()}
+    frames = {each for _, each in kinds.values() if each}
+    if len(shapes) > 1 or len(frames) > 1:
+        found = "; ".join(f"{paths[split]}: {kinds[split]}" for split in kinds)
+        raise UserError(
+            f"the splits differ in (crops, D) or frames a snippet ({found}); use features of one "
+            "extraction"
+        )
 
 
 def _write_features(folder: Path, archive: FeatureArchive) -> None:
@@ -82,6 +97,22 @@ def _write_features(folder: Path, archive: FeatureArchive) -> None:
 def _write(path: Path, values: Mapping[str, Any] | None) -> None:
     with atomic_path(path) as temporary:
         np.savez_compressed(temporary, **(values or {}))
+
+
+def _summary(split: str, archive: FeatureArchive) -> str:
+    lengths = [len(rows) for rows in archive.features.values()]
+    crops, size = next(iter(archive.features.values())).shape[1:]
+    text = (
+        f"{split}: {len(lengths)} videos, {sum(lengths)} snippets, {crops} crops of {size} values"
+    )
+    if archive.labels is None:
+        return f"{text}, no labels"
+    abnormal = sum(bool(labels.any()) for labels in archive.labels.values())
+    frames = np.concatenate(list(archive.labels.values()))
+    return (
+        f"{text}, data.frames_per_snippet {archive.frames_per_snippet}; {abnormal} videos with an "
+        f"anomaly, {frames.mean():.1%} of the frames"
+    )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import shutil
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -157,3 +157,27 @@ def require_free_space(folder: Path, needed_bytes: int, what: str) -> None:
             f"{folder}: {what} needs about {needed_bytes / 2**20:.0f} MiB, "
             f"{free / 2**20:.0f} MiB are free; free some space or choose another folder"
         )
+
+
+def require_new(targets: Iterable[Path], overwrite: bool) -> None:
+    """Refuse to write where something is.
+
+    Raises:
+        UserError: a file is there, or a folder that is not empty, and ``overwrite`` is false.
+    """
+    for path in () if overwrite else targets:
+        if any(path.iterdir()) if path.is_dir() else path.exists():
+            what = "holds files already" if path.is_dir() else "is there already"
+            raise UserError(f"{path}: {what}; pass --overwrite to replace it, or another --output")
+
+
+def require_elsewhere(sources: Iterable[Path], targets: Sequence[Path]) -> None:
+    """Refuse sources that lie in folders which are replaced.
+
+    Raises:
+        UserError: naming the first.
+    """
+    for source in sources:
+        for target in targets:
+            if source.resolve().is_relative_to(target.resolve()):
+                raise UserError(f"{source}: lies in {target}, which is replaced; move it elsewhere")

@@ -57,7 +57,7 @@ def read_archive(path: Path) -> FeatureArchive:
     _check_features(features, path)
     if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or (lengths < 1).any():
         raise UserError(f"{path}: lengths are whole numbers of snippets, 1 or more, one a video")
-    if lengths.sum() != len(features):
+    if lengths.max(initial=0) > len(features) or lengths.sum() != len(features):
         raise UserError(
             f"{path}: lengths add up to {lengths.sum()} snippets, but features hold "
             f"{len(features)}; write the file again from one source"

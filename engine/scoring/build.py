@@ -15,6 +15,7 @@ from engine.scoring.network import CubeScorer, TorchScorer
 from engine.scoring.onnx_backend import OnnxScorer, onnx_path
 from engine.scoring.openvino_backend import CompiledNetwork, OpenVINOScorer
 from evaluation.densities.densities import Densities
+from evaluation.scores import DENSITIES
 from models.backbones.build import backbone_identity
 from models.hf2vad.from_checkpoint import model_from_checkpoint
 from models.hf2vad.fuse import fuse_for_inference
@@ -132,6 +133,11 @@ def checkpoint_scorer(
     """
     errors = _network_scorer(checkpoint, path, device, backend, precision, model)
     if not checkpoint.get("densities"):
+        if lacking := set(DENSITIES) & set(checkpoint.get("statistics") or {}):
+            raise UserError(
+                f"{path}: its densities of {', '.join(sorted(lacking))} are missing; fit them "
+                "again (density_fit.py)"
+            )
         return errors
     densities = Densities.of(checkpoint["densities"], str(path))
     settings = backbone or AppearanceConfig(**checkpoint["config"]["density"]["appearance"])

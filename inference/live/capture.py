@@ -110,6 +110,7 @@ def open_stream(source: str) -> Stream | CameraByNumber | None:
             re.sub("^[^:]+", lambda scheme: scheme[0].lower(), source),
             options={"protocol_whitelist": _PROTOCOLS, **LIMITS},
             timeout=(_TIMEOUT_SECONDS, _TIMEOUT_SECONDS),
+            metadata_errors="replace",
         )
     except (av.error.FFmpegError, OSError, ValueError):  # HTTP errors are the first alone
         return None

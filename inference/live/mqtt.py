@@ -58,11 +58,11 @@ def mqtt(address: str) -> Outbox:
 def _take_apart(address: str) -> Broker:
     try:
         parts = urllib.parse.urlsplit(address)
-        port, could_be = parts.port, is_possible(address)
+        port, could_be = parts.port, is_possible(f"{parts.scheme}://{parts.netloc}/")
     except ValueError:  # of a port that is no number
         parts, port, could_be = urllib.parse.urlsplit(""), None, False
     topic = urllib.parse.unquote(parts.path.removeprefix("/"))
-    is_topic = bool(topic) and not set(topic) & set("+#\0")
+    is_topic = bool(topic) and topic.isprintable() and not set(topic) & set("+#")
     is_usable = parts.scheme in _PORTS and could_be and is_topic
     if not is_usable or parts.query or "#" in address:
         shown = shortened(without_secrets(address), 200)

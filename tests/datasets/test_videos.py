@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -71,6 +72,23 @@ def test_a_cut_video_is_the_same_frames(tmp_path, kind):
     whole = list(read_frames(entry))
     piece = list(read_frames(replace(entry, start=3, stop=7)))
     np.testing.assert_array_equal(piece, whole[3:7])
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "avi", "mp4"])
+def test_titles_that_are_not_utf8(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "Hof Süd"
+        stream = container.add_stream("mpeg4", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(6):
+            picture = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="bgr24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    data = path.read_bytes()
+    assert data.count("Süd".encode()) == 1
+    path.write_bytes(data.replace("Süd".encode(), b"S\xfc\xffd"))
+    assert len(list(read_frames(describe_video(path, "testing")))) == 6
 
 
 def test_videos_are_found_in_natural_order(tmp_path):

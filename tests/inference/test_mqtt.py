@@ -155,7 +155,8 @@ def test_user_and_password_are_sent_and_not_shown(tmp_path, caplog):
 @pytest.mark.parametrize(
     "address",
     ["http://me:secret@h/t", "mqtt://h", "mqtt://h/", "mqtt:///t", "mqtt://me:secret@h/a/+/b",
-     "mqtt://h/a/#", "mqtt://h:y/t", "x"],
+     "mqtt://h/a/#", "mqtt://h:y/t", "x", "mqtt://me:secret@../t", "mqtt://h/a%0Ab", "mqtt://a b/t",
+     "mqtt://" + "a" * 100_000 + "/t"],
 )  # fmt: skip
 def test_other_addresses_are_refused(address):
     with pytest.raises(UserError, match="must be an address mqtt://HOST/TOPIC") as refused:

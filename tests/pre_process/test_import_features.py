@@ -77,6 +77,7 @@ def test_features_there_are_kept_unless_told(tmp_path, capsys):
         ({"lengths": None}, "lacks lengths"),
         ({"lengths": np.array([3, 3])}, "add up to 6 snippets, but features hold 5"),
         ({"lengths": np.array([5, 0])}, "1 or more"),
+        ({"lengths": np.array([2**62, 2**62, 2**62, 2**62, 5])}, "but features hold 5"),
         ({"names": np.array(["a"])}, "names are 2 texts"),
         ({"names": np.array(["a", "a"])}, "names a twice"),
         ({"names": np.array(["a", "../a"])}, "cannot name a video's file"),

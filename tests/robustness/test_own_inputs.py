@@ -83,3 +83,16 @@ def test_finished_videos_of_nobody_knows_whom(tmp_path, content):
     assert finished.is_this_run()
     shutil.rmtree(settings.parent)
     assert not finished.is_this_run()
+
+
+def test_labels_are_not_replaced_unasked(tmp_path, capsys):
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "labels.npz").write_bytes(b"mine")
+    path = tmp_path / "testing.npz"
+    rows, labels = np.zeros((4, 1, 256), np.float32), np.zeros(16, np.uint8)
+    names = np.array(["a"])
+    np.savez(path, features=rows, lengths=np.array([4]), names=names, frame_labels=labels)
+    command = ["--name", "x", "--testing", path, "--output", data]
+    assert "labels.npz: is there already" in fails(import_features.main, capsys, *command)
+    assert (data / "labels.npz").read_bytes() == b"mine" and not (data / "features").exists()

@@ -156,3 +156,12 @@ def test_weights_for_densities_that_are_not_there_say_what_to_do(scene, tmp_path
         score(tmp_path / "old.pth", tmp_path / "out", "eval.w_velocity=1")
     assert stopped.value.code == 2
     assert "density_fit.py --model_save_path" in capsys.readouterr().err
+
+
+def test_densities_that_were_taken_out_of_a_checkpoint(configure, tmp_path, capsys):
+    path = fit(configure(data={"calibration_share": 0.25}))
+    save_checkpoint(path, load_finished(path) | {"densities": None})
+    with pytest.raises(SystemExit) as ended:
+        score(path, tmp_path / "eval")
+    assert ended.value.code == 2
+    assert "its densities of appearance, velocity are missing" in capsys.readouterr().err

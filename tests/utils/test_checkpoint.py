@@ -218,6 +218,14 @@ def test_tables_of_features_and_densities(changes, tmp_path):
         require_whole(content(**changes), tmp_path / "last.pth")
 
 
+def test_a_configuration_with_gaps_is_filled(tmp_path):
+    whole = content(config={"data": {"name": "a"}, "run": {"device": "cpu"}, "cvae": {"lr": 1.0}})
+    require_whole(whole, tmp_path / "last.pth")
+    config = whole["config"]
+    assert config["run"]["seed"] == 0 and config["run"]["device"] == "cpu"
+    assert config["cvae"]["lr"] == 1.0 and "num_epochs" in config["cvae"] and config["model"]
+
+
 def test_a_mean_feature_of_another_length_is_refused():
     model = C2FPLScorer(256).state_dict()
     checkpoint = {"stage": "c2fpl", "model": model, "feature_mean": torch.ones(256)}

@@ -89,7 +89,8 @@ def test_texts_that_yaml_trips_over(tmp_path, text):
      "run.seed=4294967296", "run.seed=0x" + "f" * 9000, "cvae.num_epochs=.inf", "run.name=*a",
      "cvae.lr=.inf", "model.memae.num_slots=1" + "0" * 30, "run.num_threads=1000000",
      "run.device=cuda:" + "9" * 30, "a" * 5000, "a" * 5000 + "=1", f"{'a.' * 500}a=1",
-     "data.name." + "b" * 5000 + "=1", f"system={'9' * 5000}", "system=" + "x" * 5000],
+     "data.name." + "b" * 5000 + "=1", f"system={'9' * 5000}", "system=" + "x" * 5000,
+     'run.root="a\\0b"', 'data.root="\\0"'],
 )  # fmt: skip
 def test_overrides_that_are_no_values(tmp_path, override):
     (tmp_path / "c.yaml").write_text("data: {name: a}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -121,6 +122,8 @@ class _Checkpoint(_Table):
 def require_whole(checkpoint: dict[str, Any], path: Path) -> None:
     """Refuse a checkpoint whose parts are of another kind than this project writes.
 
+    Blocks that its configuration lacks are filled in, and keys of ``run`` and of its stage.
+
     Raises:
         UserError: all faults of its tables at once; a configuration that would not be accepted
             from a file; weights that are no plain tensors in memory.
@@ -131,11 +134,17 @@ def require_whole(checkpoint: dict[str, Any], path: Path) -> None:
     config = checkpoint["config"]
     if system not in SYSTEMS or stage not in SYSTEMS[system].model_fields:
         raise UserError(f"{path}: of system {system!r} and stage {stage!r}, which are not known")
-    build_config(config, f"{path}: its configuration", system)
+    built = build_config(config, f"{path}: its configuration", system).model_dump(mode="json")
+    checkpoint["config"] = _filled(config, built, ("run", stage))
     _require_statistics(checkpoint.get("statistics"), source)
     require_plain_tensors(checkpoint["model"], str(path))
     if checkpoint.get("feature_mean") is not None:
         require_plain_tensors({"feature_mean": checkpoint["feature_mean"]}, str(path))
+
+
+def _filled(config: dict[str, Any], built: dict[str, Any], whole: Sequence[str]) -> dict[str, Any]:
+    blocks = {name: {**built[name], **(config.get(name) or {})} for name in whole}
+    return {**built, **config, **blocks}
 
 
 def _require_statistics(statistics: dict[str, Any] | None, source: str) -> None:
