@@ -10,8 +10,9 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-# A busy machine is no fault of the code: no example has a time limit.
-hypothesis.settings.register_profile("untimed", deadline=None)
+# A busy machine is no fault of the code: neither examples nor their making have a time limit.
+too_slow = hypothesis.HealthCheck.too_slow
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[too_slow])
 hypothesis.settings.load_profile("untimed")
 
 

@@ -101,11 +101,7 @@ def fit_labels(
         order: the videos as a file has them that does not name them; ``None``: in natural order.
         slack: so many frames a video's labels may miss its length; intervals are cut there.
 
-    Returns:
-        video -> (num_frames,) uint8 of 0 and 1, for every video in ``num_frames``.
-
-    Raises:
-        UserError: as ``read_labels``.
+    Returns, raises: as ``read_labels`` (video -> (num_frames,) uint8).
     """
     names = list(order or sorted(num_frames, key=natural_key))
     if order is None and _is_unnamed(raw) and len(names) > 1 and is_order_open(names):
