@@ -221,8 +221,8 @@ def test_wrong_sources_and_folders_are_refused(tmp_path, capsys, scene, watched)
 @pytest.mark.parametrize(
     ("option", "value", "words"),
     [
-        ("--fps", "0", "must be a number above 0"),
-        ("--fps", "inf", "must be a finite number"),
+        ("--fps", "0", "must be a number from 0.001 to 10000"),
+        ("--fps", "inf", "must be a number from 0.001 to 10000"),
         ("--threshold", "nan", "must be a finite number"),
         ("--threshold", "high", "must be a finite number"),
         ("--false_alarms_per_hour", "nan", "must be a number above 0"),
