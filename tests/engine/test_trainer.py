@@ -22,6 +22,7 @@ from engine.state import WeightAverage
 from engine.trainer import fit
 from utils.checkpoint import load_checkpoint
 from utils.config.hf2vad import RunConfig, StageConfig
+from utils.config.load import build_config
 from utils.errors import UserError
 from utils.run_folder import sole_writer
 from utils.runtime import seed_everything, use_tf32
@@ -86,7 +87,8 @@ def run_stage(
     seed_everything(0)
     config = StageConfig(num_epochs=epochs, lr=0.01, lr_milestones=[1], **settings)
     run = RunConfig(seed=seed, log_every=2, precision=precision, compile=compiled)
-    tree = {"data": {"name": "toy"}, "run": run.model_dump(), "cvae": config.model_dump()}
+    given = {"data": {"name": "toy"}, "run": run.model_dump(), "cvae": config.model_dump()}
+    tree = build_config(given, "toy").model_dump(mode="json")
     task = task or Autoencoding()
     task.model, task.loader, task.fingerprint = make_model(), loader or Batches(), "data"
     task.optimizer = adam(task.model.parameters(), config, torch.device("cpu"))
