@@ -13,7 +13,7 @@ from utils.errors import UserError
 from utils.files import digest
 
 logger = logging.getLogger(__name__)
-FEWEST_FRAMES = 100  # held out: a threshold of fewer would be the smoothing's doing
+FEWEST_FRAMES = 50  # held out: a threshold of fewer would be the smoothing's doing
 GAP_SECONDS = 10.0  # between both parts of a video, so that nobody walks from one into the other
 
 

@@ -67,9 +67,9 @@ def test_nothing_is_held_out_without_a_share(tmp_path):
 
 
 def test_too_few_frames_for_a_threshold_are_told_and_not_held_out(tmp_path, caplog):
-    cubes = make_cubes(tmp_path, [300])
-    assert hold_out(cubes, 0.3, fps=25) == (cubes, None)  # 90 frames less a gap of 30
-    assert "hold out 60 frames, too few for a threshold (100 are needed)" in caplog.text
+    cubes = make_cubes(tmp_path, [200])
+    assert hold_out(cubes, 0.3, fps=25) == (cubes, None)  # 60 frames less a gap of 20
+    assert "hold out 40 frames, too few for a threshold (50 are needed)" in caplog.text
 
 
 def test_a_share_that_leaves_nothing_is_refused(tmp_path):
