@@ -30,6 +30,11 @@ DEMUXERS = (
 MOST_PIXELS = 2**26
 LIMITS = {"max_pixels": str(MOST_PIXELS)}  # for FFmpeg
 _OPTIONS = {"protocol_whitelist": "file", "format_whitelist": DEMUXERS, **LIMITS}
+# Titles in other letters than UTF-8's are no reason to refuse a video. From PyAV 19 on that goes
+# without saying, and there is no such argument.
+FOREIGN_TITLES: dict[str, Any] = (
+    {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+)
 _MOST_DAMAGED = 64  # faults of a container in a row, behind which nothing more is sought
 _SLACK = 0.01  # of its length that a video may end early
 
@@ -155,10 +160,7 @@ def open_video(path: Path) -> Iterator[Any]:
     if str(path) != str(path).encode("utf-8", "replace").decode():  # FFmpeg is given UTF-8
         raise UserError(f"{path}: its name or a folder's is not UTF-8; rename it")
     try:
-        # Titles in the letters of another time than UTF-8's are no reason to refuse a video.
-        container = av.open(
-            f"file:{path.absolute()}", options=dict(_OPTIONS), metadata_errors="replace"
-        )
+        container = av.open(f"file:{path.absolute()}", options=dict(_OPTIONS), **FOREIGN_TITLES)
     except (av.error.FFmpegError, OSError) as error:
         raise UserError(
             f"{path}: not a video that can be opened ({error.strerror}); replace or re-encode it"

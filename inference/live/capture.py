@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from datasets.rates import frame_rate, plausible_rate
-from datasets.video_files import LIMITS, TimedFrame, decode, is_cut_short
+from datasets.video_files import FOREIGN_TITLES, LIMITS, TimedFrame, decode, is_cut_short
 from inference.fitting import Fitting, Recording, read_recording
 from inference.live.arrival import FittedCamera, arrival_rate
 from inference.live.frame_buffer import Camera, FrameBuffer
@@ -110,7 +110,7 @@ def open_stream(source: str) -> Stream | CameraByNumber | None:
             re.sub("^[^:]+", lambda scheme: scheme[0].lower(), source),
             options={"protocol_whitelist": _PROTOCOLS, **LIMITS},
             timeout=(_TIMEOUT_SECONDS, _TIMEOUT_SECONDS),
-            metadata_errors="replace",
+            **FOREIGN_TITLES,
         )
     except (av.error.FFmpegError, OSError, ValueError):  # HTTP errors are the first alone
         return None
