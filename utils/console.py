@@ -8,9 +8,9 @@ import math
 import sys
 from collections.abc import Sequence
 
-from utils.config.kinds import FASTEST, SLOWEST
 from utils.untrusted.text import printable
 
+SLOWEST, FASTEST = 1e-3, 1e4  # frames per second that files of video can hold
 _silent = False
 
 

@@ -28,7 +28,7 @@ TINY += [f"{stage}.num_epochs=1" for stage in ("ml_memae_sc", "cvae", "finetune"
 def camera(tmp_path_factory):
     """The folder of everything, and the checkpoint that ``docs/infer.md``'s commands give."""
     folder = tmp_path_factory.mktemp("camera")
-    for split, length in (("training", 40), ("testing", 30)):
+    for split, length in (("training", 270), ("testing", 30)):
         (folder / "videos" / split).mkdir(parents=True)
         write_video(folder / "videos" / split / "monday.avi", length, fps=10.0)
     given = ["--cfg_file", str(ROOT / "cfgs" / "custom.yaml"), "--set", *TINY, "data.name=yard",

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from utils.console import FASTEST, SLOWEST
+
 MOST = 2**31 - 1
 
 Positive = Annotated[int, Field(ge=1, le=MOST)]
@@ -14,7 +16,6 @@ Width = Annotated[int, Field(ge=1, le=65_536)]  # of networks
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # NumPy's
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-SLOWEST, FASTEST = 1e-3, 1e4  # frames per second that files of video can hold
 Rate = Annotated[float, Field(ge=SLOWEST, le=FASTEST)]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$")]
 Skips = Annotated[list[Literal["none", "concat"]], Field(min_length=3, max_length=3)]
