@@ -70,7 +70,8 @@ def test_live_inference_and_training_do_not_grow(tmp_path):
     assert [each["run"] for each in runs[-2:]] == ["training, frd", "live inference"], done.stderr
     for each in runs:
         assert each["files"][1] <= each["files"][0] + 2, each["run"]
-        assert each["threads"][1] <= each["threads"][0] + 1, each["run"]
+        # OpenVINO starts two, for the statistics at a stage's end.
+        assert each["threads"][1] <= each["threads"][0] + 2, each["run"]
         bound = 20 if each["run"] == "live inference" else 60
         assert each["rss_end_mib"] - each["rss_half_mib"] < bound, each["run"]
     assert runs[-1]["amount"] == 1500
