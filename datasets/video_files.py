@@ -36,6 +36,7 @@ FOREIGN_TITLES: dict[str, Any] = (
     {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 )
 _MOST_DAMAGED = 64  # faults of a container in a row, behind which nothing more is sought
+_NO_DECODER = "{path}: its codec cannot be decoded here; re-encode it, as H.264"
 _SLACK = 0.01  # of its length that a video may end early
 
 
@@ -114,6 +115,9 @@ def decode(container: Any, path: Path, fill: bool = False) -> Iterator[TimedFram
         container: from ``open_video``.
         path: for messages.
         fill: give the frame before in the place of a damaged one, so that frame numbers hold.
+
+    Raises:
+        UserError: a codec that cannot be decoded.
     """
     stream, damaged, number = container.streams.video[0], 0, 0
     last: TimedFrame | None = None
@@ -135,6 +139,8 @@ def decode(container: Any, path: Path, fill: bool = False) -> Iterator[TimedFram
                     last = TimedFrame(last.seconds + 1 / rate, last.picture)
                     yield last
                 continue
+            except ValueError:  # PyAV 19 opens some, and finds no decoder later
+                raise UserError(_NO_DECODER.format(path=path)) from None
             for frame in frames:
                 known = is_timed and frame.time is not None
                 seconds = frame.time - start if known else number / rate
@@ -169,7 +175,7 @@ def open_video(path: Path) -> Iterator[Any]:
         if not container.streams.video:
             raise UserError(f"{path}: holds no video stream; replace the file")
         if container.streams.video[0].codec_context is None:
-            raise UserError(f"{path}: its codec cannot be decoded here; re-encode it, as H.264")
+            raise UserError(_NO_DECODER.format(path=path))
         yield container
 
 

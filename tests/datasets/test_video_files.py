@@ -82,6 +82,19 @@ def test_damaged_packets_cost_their_own_frames(tmp_path):
     assert pictures[-1] == pytest.approx(60 + 2 * 39, abs=3)
 
 
+def test_a_codec_that_turns_out_unknown_is_a_clear_error(tmp_path, monkeypatch):
+    """PyAV 19 opens damaged files whose packets it then refuses, as it refuses this one."""
+
+    class Packet:
+        def decode(self):
+            raise ValueError("cannot decode unknown codec")
+
+    path = write_video(tmp_path / "a.avi", 3)
+    monkeypatch.setattr("datasets.video_files._packets", lambda container: iter([Packet()]))
+    with open_video(path) as container, pytest.raises(UserError, match="codec cannot be decoded"):
+        list(decode(container, path))
+
+
 def test_a_damaged_picture_is_replaced_by_the_one_before(tmp_path, caplog):
     path = write_video(tmp_path / "a.avi", 12)
     content = path.read_bytes()

@@ -34,6 +34,7 @@ def launch(
 ) -> subprocess.Popen:
     """Start ``program`` in ``number`` processes; their output is in the pipe."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--local_addr=127.0.0.1"]  # the machine's own name may lead nowhere
     command += [f"--nproc_per_node={number}", f"--max_restarts={restarts}", str(program)]
     return subprocess.Popen(
         [*command, *arguments],
