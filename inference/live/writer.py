@@ -159,9 +159,7 @@ class LiveWriter:
         return (
             f"{self._meter.frames} frames scored, {pace.fps:.1f} a second, latency p50 "
             f"{pace.p50:.0f} ms p99 {pace.p99:.0f} ms; {frames.dropped} dropped, "
-            f"{frames.reconnected} reconnections, {self._alarms.count} alarms"
-            + f", {frames.lost} gaps in the stream"
-            * (frames.lost > 0)
+            f"{frames.reconnected} reconnections, {self._alarms.count} alarms{_gaps(frames.lost)}"
         )
 
     def _publish(self) -> None:
@@ -196,8 +194,7 @@ class LiveWriter:
             "length": duration(meter.seconds),
             "frames": f"{frames.captured} came, {meter.frames} scored, {frames.dropped} dropped, "
             f"{meter.frames - self._num_scored} without a score while a new history filled"
-            + f", {frames.lost} gaps in the stream"
-            * (frames.lost > 0),
+            f"{_gaps(frames.lost)}",
             "pace": f"{overall.fps:.1f} frames per second; from a frame's arrival to its score "
             f"{overall.p50:.0f} ms (p50), {overall.p99:.0f} ms (p99)",
             "reconnections": str(frames.reconnected),
@@ -219,3 +216,8 @@ def _cube_rows(name: str, scored: ScoredFrame, errors: Sequence[str]) -> list[tu
         scored.cube_scores.tolist(),
     )
     return [(name, scored.live.index, *values) for values in zip(*columns, strict=True)]
+
+
+def _gaps(count: int) -> str:
+    """Words for gaps inside the stream; none where there were none."""
+    return f", {count} gaps in the stream" if count else ""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 
@@ -32,6 +35,20 @@ def write_video(path: Path, num_frames: int = 12, fps: float = 5.0) -> Path:
     for frame in moving_squares(num_frames):
         writer.write(frame)
     writer.release()
+    return path
+
+
+def write_timed_video(path: Path, times: Sequence[float], rate: int) -> Path:
+    """Write a lossless video whose frames are shown at these seconds; ``rate`` is what it says."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=rate)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "bgr0"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for seconds, picture in zip(times, moving_squares(len(times)), strict=True):
+            frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
+            frame.pts, frame.time_base = round(1000 * seconds), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
     return path
 
 

@@ -7,7 +7,6 @@ import json
 import math
 import os
 import time
-from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -24,7 +23,7 @@ from inference.live.capture import open_live
 from inference.sources import find_entries
 from inference.thinning import Thinning
 from tests.helpers.tiny_checkpoint import write_checkpoint
-from tests.helpers.tiny_videos import HEIGHT, WIDTH, moving_squares
+from tests.helpers.tiny_videos import HEIGHT, WIDTH, moving_squares, write_timed_video
 from utils.errors import UserError
 
 TRAINED = {"width": WIDTH, "height": HEIGHT, "fps": 10.0}
@@ -213,16 +212,7 @@ def test_a_clock_that_begins_anew_is_followed():
 
 
 def test_a_file_of_varying_rate_is_thinned_by_time_and_counted_right(tmp_path):
-    path = tmp_path / "uneven.mkv"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("ffv1", rate=30)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "bgr0"
-        stream.codec_context.time_base = Fraction(1, 1000)
-        for seconds, picture in zip(UNEVEN, moving_squares(len(UNEVEN)), strict=True):
-            frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
-            frame.pts, frame.time_base = round(1000 * seconds), Fraction(1, 1000)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+    path = write_timed_video(tmp_path / "uneven.mkv", UNEVEN, rate=30)
     (recording,) = fit_recordings(find_entries(str(path)), None, 25.0, Fitting(**TRAINED))
     kept = [frame.seconds for frame in read_recording(recording)]
     assert recording.entry.num_frames == len(kept) == 30

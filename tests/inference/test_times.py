@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -12,7 +11,7 @@ import pytest
 
 import infer
 from tests.helpers.tiny_checkpoint import write_checkpoint
-from tests.helpers.tiny_videos import HEIGHT, WIDTH, moving_squares
+from tests.helpers.tiny_videos import write_timed_video
 
 # Ten frames a second, with pauses of half a second and of three.
 TIMES = np.cumsum([0.0] + [0.1] * 5 + [0.5] + [0.1] * 8 + [3.0] + [0.1] * 8)
@@ -20,17 +19,7 @@ TIMES = np.cumsum([0.0] + [0.1] * 5 + [0.5] + [0.1] * 8 + [3.0] + [0.1] * 8)
 
 @pytest.fixture(scope="module")
 def uneven(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("uneven") / "uneven.mkv"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("ffv1", rate=10)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "bgr0"
-        stream.codec_context.time_base = Fraction(1, 1000)
-        for seconds, picture in zip(TIMES, moving_squares(len(TIMES)), strict=True):
-            frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
-            frame.pts, frame.time_base = round(1000 * seconds), Fraction(1, 1000)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
+    return write_timed_video(tmp_path_factory.mktemp("uneven") / "uneven.mkv", TIMES, rate=10)
 
 
 def watch(source: Path, folder: Path, *more: str) -> list[dict]:
