@@ -27,7 +27,7 @@ class ToySettings:
     """How the features are made; ``strength`` is in norms of a normal feature."""
 
     num_videos: int = 24  # a split
-    normal_every: int = 2  # each so manieth video has no anomaly; 0: none
+    normal_every: int = 2  # one video in so many has no anomaly; 0: none
     snippets: tuple[int, int] = (40, 80)  # shortest and longest video
     crops: int = 2
     feature_size: int = 256

@@ -44,8 +44,8 @@ def arrival_rate(
     counted = np.array([each for each in arrivals if each[0] - began >= settling])
     if len(counted) < _FEWEST:
         return None
-    passed, told = counted[-1] - counted[0]
-    return (len(counted) - 1) / passed, bool(abs(told - passed) <= _ALIKE * passed)
+    passed, declared = counted[-1] - counted[0]
+    return (len(counted) - 1) / passed, bool(abs(declared - passed) <= _ALIKE * passed)
 
 
 class Intervals:
