@@ -12,10 +12,12 @@ import argparse
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import frd_train
 from inference.fitting import Recording
 from inference.frd.offline import score_snippet_videos
+from inference.frd.pace import SnippetPace
 from inference.frd.predictor import load_snippet_predictor
 from inference.frd.stored import stored_features
 from pre_process import extract_features, prepare_dataset
@@ -23,8 +25,9 @@ from pre_process.features.build import build_backbone
 from pre_process.preparation.unlabelled import describe_videos, enough_epochs, unlabelled_videos
 from utils.config.load import load_config
 from utils.config.named_files import options_that_name
-from utils.console import echo, finite, setup_logging
+from utils.console import duration, echo, finite, setup_logging
 from utils.errors import exit_on_user_error
+from utils.progress import Step, run_steps
 from utils.run_folder import claimed_folder
 
 
@@ -59,32 +62,42 @@ def main(argv: Sequence[str] | None = None) -> None:
     prepare_dataset.main(["--name", arguments.name, "--source", str(arguments.videos), *output])
     entries, rates = unlabelled_videos(config.data)
     snippets = describe_videos(entries, rates, frames)
-    found = [
-        f"frd.num_epochs={enough_epochs(config.frd, snippets)}",
-        f"model.feature_size={backbone.feature_size}",
-    ]
+    epochs = enough_epochs(config.frd, snippets)
+    found = [f"frd.num_epochs={epochs}", f"model.feature_size={backbone.feature_size}"]
     if any(entry.kind == "video" for entry in entries):  # folders of images tell no rate
         found.append(f"data.fps={sum(rates) / len(rates):.6g}")
     command = ["--cfg_file", arguments.cfg_file, "--set", *named, *found, *arguments.set]
-    echo(f"2 of 4: features of the snippets ({config.pre_process.features.backend})")
-    extract_features.main([*command, "--split", "training"])
-    echo("3 of 4: training of FRD-UVAD, with a diagnosis before and after it (docs/frd.md)")
-    frd_train.main(command)
-    echo("4 of 4: scores and alarms of these videos")
+    recordings = [Recording(*pair) for pair in zip(entries, rates, strict=True)]
+    pace, kind = SnippetPace(config, backbone, entries), config.pre_process.features.backend
+    steps = [
+        Step(f"features of the snippets ({kind})", pace.features(),
+             lambda: extract_features.main([*command, "--split", "training"])),
+        Step("training of FRD-UVAD (its diagnosis: docs/frd.md)",
+             pace.training(snippets, epochs), lambda: frd_train.main(command)),
+        Step("scores and alarms of these videos", pace.scoring(not arguments.no_video),
+             lambda: _score(arguments, config, recordings)),
+    ]  # fmt: skip
+    echo(f"all of it will take about {duration(sum(step.seconds for step in steps))}; what is done "
+         "when it is stopped is not done again")  # fmt: skip
+    run_steps(steps, first=2)
+    model, options = config.stage_folder("frd").parent, options_that_name(config)
+    echo(f"done; for new videos: python infer.py --model {model} --source NEW_VIDEO.mp4{options}")
+
+
+def _score(arguments: argparse.Namespace, config: Any, recordings: Sequence[Recording]) -> None:
+    """Scores, alarms and report of the videos that were trained on."""
     path = config.stage_folder("frd") / "last.pth"
+    output = path.parent / "videos"
     overrides = shlex.split(options_that_name(config))[1:]
     overrides += [each for each in arguments.set if each.startswith(("alarms.", "eval.", "run."))]
     predictor = load_snippet_predictor(path, overrides, "auto", None)
-    recordings = [Recording(*pair) for pair in zip(entries, rates, strict=True)]
-    sources = [entry.source for entry in entries]
-    with claimed_folder(path.parent / "videos", overwrite=True, sources=sources):
+    sources = [each.entry.source for each in recordings]
+    with claimed_folder(output, overwrite=True, sources=sources):
         score_snippet_videos(
-            predictor, recordings, arguments.threshold, path.parent / "videos", arguments.name,
+            predictor, recordings, arguments.threshold, output, arguments.name,
             not arguments.no_video, backbone_of=stored_features(config.data.folder),
         )  # fmt: skip
-    echo(f"look at the highest alarms before you trust them: {path.parent / 'videos/report.html'}")
-    model, options = config.stage_folder("frd").parent, options_that_name(config)
-    echo(f"done; for new videos: python infer.py --model {model} --source NEW_VIDEO.mp4{options}")
+    echo(f"look at the highest alarms before you trust them: {output / 'report.html'}")
 
 
 if __name__ == "__main__":

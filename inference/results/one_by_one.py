@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
-
-from tqdm import tqdm
 
 from inference.faults import take_readable
 from inference.fitting import Recording, UnreadableVideo
@@ -16,6 +13,7 @@ from inference.results.running_tables import RunningTables
 from inference.video_cubes import VideoResult
 from pre_process.cubes.settings import source_fingerprint
 from utils.console import echo
+from utils.progress import ProgressBar
 from utils.runtime import old_objects_set_aside
 
 # Scores a video, draws it, cuts clips of its alarms; its second argument gets numbers of frames.
@@ -44,7 +42,7 @@ def score_one_by_one(
     finished.begin()
     tables = RunningTables(job.output, job.evaluate, job.rule)
     total = sum(each.entry.num_frames for each in recordings)
-    with tqdm(total=total, desc="scoring", unit="frame", file=sys.stderr, mininterval=1.0) as bar:
+    with ProgressBar(total=total, desc="scoring", unit="frame", mininterval=1.0) as bar:
 
         def score(recording: Recording) -> tuple[Recording, VideoResult]:
             name, source = recording.entry.name, _identity(recording)

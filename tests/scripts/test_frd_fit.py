@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
+import time
 
 import pytest
 
 import frd_fit
 import infer
+from datasets.videos import describe_video
+from inference.frd import pace
+from pre_process.features.build import build_backbone
 from pre_process.preparation.unlabelled import enough_epochs
 from tests.helpers.tiny_videos import write_video
 from tests.repository.test_structure import ROOT
 from utils.checkpoint import find_checkpoint, load_finished
 from utils.config.frd import FRDStageConfig
+from utils.config.load import load_config
 
 
 @pytest.fixture
@@ -36,6 +42,8 @@ def test_from_videos_to_scores_and_again_is_going_on(command, tmp_path, capsys, 
     reported = capsys.readouterr().out
     assert "0.135 minutes, 40 snippets of 2 frames" in reported and "take 10 minutes" in reported
     assert f"python infer.py --model {tmp_path / 'runs' / 'yard'} --source" in reported
+    assert "all of it will take about" in reported
+    assert "3 of 4: training of FRD-UVAD (its diagnosis: docs/frd.md), about" in reported
     checkpoint = load_finished(find_checkpoint(tmp_path / "runs" / "yard"), system="frd")
     assert checkpoint["video"] == {"width": 0, "height": 0, "fps": 10}
     folder = tmp_path / "runs" / "yard" / "frd" / "videos"
@@ -77,6 +85,21 @@ def test_test_videos_apart_are_refused(command, tmp_path, capsys):
     with pytest.raises(SystemExit):
         frd_fit.main(["--videos", str(tmp_path / "split"), *command[2:]])
     assert "training and test videos lie apart" in capsys.readouterr().err
+
+
+def test_expected_seconds_are_those_of_a_sample_times_the_rest(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "long.avi", 64, fps=10.0)
+    entries = [describe_video(path, "training"), describe_video(path, "training")]
+    config = load_config(ROOT / "cfgs" / "frd_custom.yaml", system="frd")
+    ticks = itertools.count()
+    monkeypatch.setattr(time, "perf_counter", lambda: next(ticks))  # each thing takes a second
+    monkeypatch.setattr(pace, "pick_workers", lambda *_: 2)
+    expected = pace.SnippetPace(config, build_backbone(config.pre_process.features, 16), entries)
+    # 32 frames read in a second, 16 described in one; each process has a video of 64.
+    assert expected.features() == 64 * (1 / 32 + 1 / 16)
+    assert expected.training(33, 90) == 2 * 90
+    assert expected.scoring(with_video=False) == 128 / 32
+    assert expected.scoring(with_video=True) == 128 / 32
 
 
 def test_few_snippets_are_trained_on_for_more_epochs():
