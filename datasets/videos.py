@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from datasets.video_folders import refuse_mixed_folder, video_name
 from utils.errors import UserError
 
 logger = logging.getLogger(__name__)
+_LONGEST_NAME = 220  # bytes; file systems allow 255, and clips and half-written files append to it
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,15 @@ def describe_video(
         allow_short: take one that is cut short as far as it goes, with a warning.
 
     Raises:
-        ShortVideo: it is cut short; UserError: see ``probe``.
+        ShortVideo: it is cut short; UserError: see ``probe``, or too long a name.
     """
     path = Path(path).absolute()
+    name = name or video_name(path)
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        raise UserError(
+            f"{path}: a name of {len(os.fsencode(name))} bytes is too long for the files that are "
+            f"called after it; rename the video to {_LONGEST_NAME} bytes or fewer"
+        )
     try:
         info = probe(path)
     except ShortVideo as short:
@@ -112,7 +120,7 @@ def describe_video(
         count = info.num_frames
         logger.warning("%s: %d of %d frames can be read: used", path, count, short.declared)
     return VideoEntry(
-        name=name or video_name(path),
+        name=name,
         split=split,
         source=path,
         kind=info.kind,

@@ -41,6 +41,20 @@ def run(model: Path, source: Path, output: Path, *more: str) -> int:
     return 0
 
 
+def test_a_video_whose_name_is_too_long_costs_itself(scene, tmp_path, capsys):
+    source, model = scene
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "short.avi").write_bytes((source / "0.avi").read_bytes())
+    (tmp_path / "in" / f"{'x' * 251}.avi").write_bytes((source / "1.avi").read_bytes())
+    assert run(model, tmp_path / "in", tmp_path / "out") == 3
+    assert "a name of 251 bytes is too long" in capsys.readouterr().err
+    longest = tmp_path / "in" / f"{'x' * 251}.avi"
+    longest.rename(tmp_path / "in" / f"{'x' * 220}.avi")
+    assert run(model, tmp_path / "in", tmp_path / "out2") == 0
+    assert list((tmp_path / "out2" / "clips").glob("x*.mp4"))
+
+
+
 @pytest.fixture(scope="module")
 def undisturbed(scene, tmp_path_factory):
     output = tmp_path_factory.mktemp("undisturbed") / "out"
