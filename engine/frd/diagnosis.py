@@ -18,6 +18,7 @@ SHORTER_IS_WORSE = -0.2
 MOST_OF_A_VIDEO = 0.5  # of the labels, in one video
 MOST_LABELLED = 0.5  # of the snippets
 SHOWN_VIDEOS = 30
+SAME_SCORE = 0.01  # a crop whose scores all lie within it tells snippets from one another no more
 OTHER_SCALE = 1.5  # RMS of scored features to that of the training ones, or the reverse
 
 
@@ -28,6 +29,7 @@ def diagnose(
     norms: np.ndarray,
     labels: np.ndarray,
     videos: Sequence[str],
+    crops: np.ndarray,
 ) -> dict[str, Any]:
     """Describe a network on training snippets, for the checkpoint and the report.
 
@@ -38,12 +40,15 @@ def diagnose(
         norms: (n,) squared feature norms of the same snippets.
         labels: (n,) pseudo labels, 0 or 1.
         videos: (n,) name of each snippet's video.
+        crops: (n, crops) score of each crop by itself.
 
     Returns:
         ``rms``, ``gain``, ``correlation`` (of values with norms; ``None`` where either is
-        constant), ``labelled`` (share of snippets) and ``videos`` (name -> numbers of labelled
-        snippets and of all). Plain numbers and containers.
+        constant), ``labelled`` (share of snippets), ``videos`` (name -> numbers of labelled
+        snippets and of all), ``crops`` (their number) and ``constant`` (crop -> its score, of
+        those that have the same one for every snippet). Plain numbers and containers.
     """
+    constant = np.flatnonzero(np.ptp(crops, axis=0) < SAME_SCORE).tolist()
     moving = min(float(values.std()), float(norms.std())) > 0
     counts = {str(name): [0, 0] for name in videos}
     for name, label in zip(videos, labels.tolist(), strict=True):
@@ -55,6 +60,8 @@ def diagnose(
         "correlation": float(np.corrcoef(values, norms)[0, 1]) if moving else None,
         "labelled": float(labels.mean()),
         "videos": counts,
+        "crops": crops.shape[1],
+        "constant": {str(crop): float(crops[:, crop].mean()) for crop in constant},
     }
 
 
@@ -104,6 +111,8 @@ def remedies(
             f"{steps} steps are few (published: {PUBLISHED_STEPS[stage]}); raise "
             f"{stage}.num_epochs or lower {stage}.batch_size"
         )
+    if trained:
+        found += _constant(diagnosis, lr, stage)
     if trained or gain is None:  # an untrained network's errors say nothing of its labels
         found += _labelled(diagnosis)
     return found
@@ -122,6 +131,18 @@ def _correlated(correlation: float) -> list[str]:
             f"{correlation:+.2f}): raise frd.num_epochs"
         ]
     return []
+
+
+def _constant(diagnosis: Mapping[str, Any], lr: float, stage: str) -> list[str]:
+    constant = diagnosis.get("constant")  # older checkpoints do not know
+    if not constant:
+        return []
+    scores = ", ".join(f"{crop} ({score:.2f})" for crop, score in constant.items())
+    return [
+        f"the scorer says the same of every snippet in {len(constant)} of {diagnosis['crops']} "
+        f"crops: {scores}, counted from 0; too large steps took it where its sigmoid is flat, so "
+        f"it learns no more there: lower {stage}.lr to {lr / 3:.1g} and train again"
+    ]
 
 
 def _labelled(diagnosis: Mapping[str, Any]) -> list[str]:

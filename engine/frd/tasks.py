@@ -31,6 +31,7 @@ from utils.transfer import send
 
 logger = logging.getLogger(__name__)
 DIAGNOSED_BATCHES = 32  # of a larger set, spread evenly
+_CROP = "crop "
 
 
 class FeatureTask(StageTask):
@@ -95,6 +96,7 @@ class FeatureTask(StageTask):
             values["feature_norm"],
             self.pseudo_labels(values, rows),
             [self.features.names[video] for video in videos],
+            np.stack([values[name] for name in values if name.startswith(_CROP)], axis=1),
         )
         self._report(diagnosis, trained)
         return diagnosis
@@ -108,8 +110,12 @@ class FeatureTask(StageTask):
         reconstructor = model if isinstance(model, FRD) else None
 
         def values_of(batch: FeatureBatch) -> dict[str, Tensor]:
-            values = score_batch(scorer, reconstructor, self.on_device(batch))
-            return values | {"row": batch.rows[:, 0]}
+            features = self.on_device(batch)
+            crops = features.split(1, dim=1)
+            with torch.inference_mode():
+                each = {f"{_CROP}{n}": scorer(crop)[:, 0] for n, crop in enumerate(crops)}
+            values = score_batch(scorer, reconstructor, features)
+            return values | each | {"row": batch.rows[:, 0]}
 
         return values_of
 

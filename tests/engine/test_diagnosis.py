@@ -12,9 +12,12 @@ VIDEOS = ["a"] * 4 + ["b"] * 4 + ["c"] * 2
 NORMS = np.arange(10.0)
 
 
-def diagnosis(gain=0.4, rms=0.4, values=None, labels=(0, 1, 0, 0, 0, 1, 0, 0, 1, 0)):
+CROPS = np.stack([NORMS / 10, 1 - NORMS / 10], axis=1)
+
+
+def diagnosis(gain=0.4, rms=0.4, values=None, labels=(0, 1, 0, 0, 0, 1, 0, 0, 1, 0), crops=CROPS):
     values = np.sin(NORMS) + 0.1 * NORMS if values is None else values
-    return diagnose(rms, gain, values, NORMS, np.array(labels), VIDEOS)
+    return diagnose(rms, gain, values, NORMS, np.array(labels), VIDEOS, crops)
 
 
 def test_numbers_and_words():
@@ -43,6 +46,14 @@ def test_nothing_is_said_where_all_is_well():
         ({"values": -NORMS}, 400, True, "on the shortest: set model.feature_scale=rms"),
         ({"values": NORMS}, 400, True, "little more than the feature norm"),
         ({}, 5, False, "5 steps are few (published: 12000); raise frd.num_epochs"),
+        (
+            {"crops": CROPS * [1, 0] + [0, 0.999]},
+            400,
+            True,
+            "of every snippet in 1 of 2 crops: 1 "
+            "(1.00), counted from 0; too large steps took it where its sigmoid is flat, so it learns "
+            "no more there: lower frd.lr to 0.0003",
+        ),
         ({"labels": [0] * 10}, 400, True, "no training snippet has a pseudo label"),
         ({"labels": [1, 1, 1, 0, 1, 0, 0, 0, 0, 0]}, 400, True, "75% of the pseudo labels are in"),
         ({"labels": [1, 1, 0, 1, 1, 1, 0, 1, 0, 0]}, 400, True, "60% of the snippets have"),

@@ -54,7 +54,6 @@ def test_a_video_whose_name_is_too_long_costs_itself(scene, tmp_path, capsys):
     assert list((tmp_path / "out2" / "clips").glob("x*.mp4"))
 
 
-
 @pytest.fixture(scope="module")
 def undisturbed(scene, tmp_path_factory):
     output = tmp_path_factory.mktemp("undisturbed") / "out"
