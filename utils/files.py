@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import tokenize
@@ -23,6 +24,8 @@ DAMAGED_ARRAY = (
     ValueError, EOFError, OSError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
     MemoryError, OverflowError, NotImplementedError, RecursionError,
 )  # fmt: skip
+# Names of what is being written, and in it the name that it will have: .last.123.part.pth.
+HALF_WRITTEN = re.compile(r"^\.(.+?)(?:\.\d+|\.[0-9a-f]{16})?\.part(\.\w+)?$")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -89,9 +92,13 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove what killed runs left half-written in ``folder``; the caller is its only writer."""
+    """Remove what killed runs left half-written in ``folder``; the caller is its only writer.
+
+    Only the names that this project gives: other programs' partial files stay.
+    """
     for path in Path(folder).glob(".*.part*"):
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        if HALF_WRITTEN.match(path.name):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -50,9 +50,8 @@ def test_nothing_is_said_where_all_is_well():
             {"crops": CROPS * [1, 0] + [0, 0.999]},
             400,
             True,
-            "of every snippet in 1 of 2 crops: 1 "
-            "(1.00), counted from 0; too large steps took it where its sigmoid is flat, so it learns "
-            "no more there: lower frd.lr to 0.0003",
+            "of every snippet in 1 of 2 crops: 1 (1.00), counted from 0; too large steps took it "
+            "where its sigmoid is flat, so it learns no more there: lower frd.lr to 0.0003",
         ),
         ({"labels": [0] * 10}, 400, True, "no training snippet has a pseudo label"),
         ({"labels": [1, 1, 1, 0, 1, 0, 0, 0, 0, 0]}, 400, True, "75% of the pseudo labels are in"),

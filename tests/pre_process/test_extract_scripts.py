@@ -141,11 +141,13 @@ def test_a_full_disk_loses_nothing_finished(dataset: DataSet, capsys, monkeypatc
 
 
 def test_what_a_killed_process_left_is_cleared(dataset: DataSet) -> None:
-    left = dataset.root / "cubes" / "training" / ".01.abcdefgh.part"
+    folder = dataset.root / "cubes" / "training"
+    left, not_ours = folder / ".01.0123456789abcdef.part", folder / ".photo.partly-edited.jpg"
     left.mkdir(parents=True)
     (left / "appearance.npy").write_bytes(b"half")
+    not_ours.write_bytes(b"kept")
     extract(dataset)
-    assert not list(dataset.root.glob("cubes/*/.*part*"))
+    assert not left.exists() and not_ours.read_bytes() == b"kept"
 
 
 def test_a_disk_that_is_too_small_is_noticed_before_work(

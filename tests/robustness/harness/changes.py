@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from utils.files import HALF_WRITTEN
+
 _CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link")
 _RESULTS = "results"  # name of the folder from which results are moved
 _EVENTS = re.compile(r"^(events\.out\.tfevents).*")  # TensorBoard's, with the time and the machine
-_PART = re.compile(r"^\.(.+?)(?:\.\d+|\.[0-9a-f]{16})?\.part(\.\w+)?$")  # names of utils.files
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ def written(changes: Sequence[Change], ends: dict[str, int], folder: Path) -> li
 
 def final_name(name: str | Path) -> str:
     """The name that a file gets once it is whole: ``last.pth`` of ``.last.123.part.pth``."""
-    parts = [_PART.sub(r"\1\2", part) for part in Path(name).parts]
+    parts = [HALF_WRITTEN.sub(r"\1\2", part) for part in Path(name).parts]
     return "/".join(_EVENTS.sub(r"\1", part) for part in parts if part != _RESULTS)
 
 
