@@ -178,6 +178,7 @@ class LiveWriter:
             scored=self._meter.frames,
             dropped=frames.dropped,
             reconnections=frames.reconnected,
+            gaps=frames.lost,
             alarms=self._alarms.count,
             fps=pace.fps,
             camera_fps=frames.fps,

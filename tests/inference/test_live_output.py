@@ -152,9 +152,10 @@ def test_memory_does_not_grow_with_the_length_of_a_run(tmp_path):
 
 
 def test_lost_frames_are_gaps_and_densities_have_columns(tmp_path):
-    state = LiveState("yard")
+    state, frames = LiveState("yard"), FrameBuffer(NoCamera, "none")
+    frames.lost = 2
     out = LiveWriter(
-        tmp_path, "yard", FrameBuffer(NoCamera, "none"), None, Annotator(ScoreScale(0, 2), 2.0),
+        tmp_path, "yard", frames, None, Annotator(ScoreScale(0, 2), 2.0),
         ERRORS, 3, explain, why, LiveSettings(alarms=EACH, state=state),
     )  # fmt: skip
     for index in (*range(20), *range(50, 70)):
@@ -167,8 +168,10 @@ def test_lost_frames_are_gaps_and_densities_have_columns(tmp_path):
     assert {(row["frame_error"], row["velocity"]) for row in rows} == {("", "2.0"), ("", "2.5")}
     values = [value for _, value in state.as_json()["curve"]]
     assert values.count(None) == 1 and values[20] is None
-    frames, peaks = out._curve.points()
-    assert np.isnan(peaks).sum() == 30 and len(frames) == 70
+    assert state.status().gaps == 2
+    assert "2 gaps in the stream" in (tmp_path / "report.html").read_text()
+    numbers, peaks = out._curve.points()
+    assert np.isnan(peaks).sum() == 30 and len(numbers) == 70
     # In the annotated video the line of 40 scores is broken for as long as frames were lost.
     strip = last_picture(tmp_path / "annotated.mp4")[-80:]
     drawn = (strip[40:, :].max(axis=2) > 120).any(axis=0)

@@ -22,8 +22,8 @@ ALARMS = [{"id": 1, "event": "ended", "clip": "clips/alarm-000001.mp4"}]
 def state():
     state = LiveState(NAME)
     state.publish(
-        Status(NAME, threshold=2.5, captured=120, scored=100, dropped=20, alarms=1, fps=24.5,
-               latency_p50_ms=30.0, latency_p99_ms=90.0, in_alarm=True),
+        Status(NAME, threshold=2.5, captured=120, scored=100, dropped=20, gaps=3, alarms=1,
+               fps=24.5, latency_p50_ms=30.0, latency_p99_ms=90.0, in_alarm=True),
         ALARMS,
     )  # fmt: skip
     for frame in range(5):
@@ -110,6 +110,7 @@ def test_metrics_are_those_of_prometheus(client):
     for name, value in {
         "vad_frames_captured_total": 120, "vad_frames_scored_total": 100, "vad_alarms_total": 1,
         "vad_frames_dropped_total": 20, "vad_reconnections_total": 0, "vad_alarm_running": 1,
+        "vad_gaps_total": 3,
         "vad_frames_per_second": 24.5, "vad_threshold": 2.5, "vad_score": 0.4,
         "vad_latest_frame_timestamp_seconds": 1002.0,
     }.items():  # fmt: skip

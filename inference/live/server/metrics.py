@@ -15,8 +15,10 @@ _COUNTERS = {
     "scored": "Frames that were scored",
     "dropped": "Frames that came too fast to be scored",
     "reconnections": "Times that the camera was lost and found again",
+    "gaps": "Times that frames were missing inside the stream itself",
     "alarms": "Alarms that started",
 }
+_OF_FRAMES = ("captured", "scored", "dropped")
 
 
 class _Run(Collector):
@@ -28,7 +30,7 @@ class _Run(Collector):
         frame = self._state.latest_frame()
         names, labels = ["camera"], [status.name]
         for key, text in _COUNTERS.items():
-            name = key if key in ("alarms", "reconnections") else f"frames_{key}"
+            name = f"frames_{key}" if key in _OF_FRAMES else key
             counter = CounterMetricFamily(f"vad_{name}", text, labels=names)
             counter.add_metric(labels, getattr(status, key))
             yield counter

@@ -22,7 +22,8 @@ class Status:
     Attributes:
         name: of the camera; started: seconds since the epoch.
         threshold, threshold_source, expected: of alarms; ``None`` and empty without one.
-        captured, scored, dropped, reconnections, alarms: counts since the start.
+        captured, scored, dropped, reconnections, gaps, alarms: counts since the start; gaps are
+            those inside the stream itself.
         fps: frames scored a second, lately; camera_fps: as the camera tells.
         latency_p50_ms, latency_p99_ms: from a frame's arrival to its score, lately.
         in_alarm: whether an alarm is running.
@@ -37,6 +38,7 @@ class Status:
     scored: int = 0
     dropped: int = 0
     reconnections: int = 0
+    gaps: int = 0
     alarms: int = 0
     fps: float = 0.0
     camera_fps: float = 0.0
