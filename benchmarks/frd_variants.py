@@ -49,10 +49,15 @@ class Runs:
     """Trains and evaluates variants in folders of their own; what is finished is kept."""
 
     def __init__(
-        self, cfg_file: str, folder: Path, overrides: Sequence[str], truth: Path | None = None
+        self,
+        cfg_file: str,
+        folder: Path,
+        overrides: Sequence[str],
+        truth: Path | None = None,
+        crop: int = 0,
     ) -> None:
         self.cfg_file, self.folder, self.overrides = cfg_file, folder, list(overrides)
-        self.truth = truth
+        self.truth, self.crop = truth, f"data.crops=[{crop}]"
 
     def __call__(self, variant: str, seed: int) -> Path:
         """Train one variant; the folder of its stage, evaluated."""
@@ -62,8 +67,8 @@ class Runs:
             make_pseudo_labels([*self._arguments(seed, variant), where])
             return self._train(seed, variant, where, stage="c2fpl")
         if variant == "one_crop":
-            first = self._train(seed, "first_crop", "data.crops=[0]")
-            self._evaluate(first, ["data.crops=[0]"], "training")
+            first = self._train(seed, "first_crop", self.crop)
+            self._evaluate(first, [self.crop], "training")
             scores = first / SCORES_OF["training"]
             kind = ["frd.auxiliary.kind=scores", f"frd.auxiliary.file={scores}"]
             return self._train(seed, variant, *kind)
@@ -158,12 +163,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--variants", nargs="+", choices=VARIANTS + EXPERIMENTS,
                         default=VARIANTS)  # fmt: skip
     parser.add_argument("--truth", type=Path, help="training labels, for variant c2fpl_truth")
+    parser.add_argument("--crop", type=int, default=0, help="that variant one_crop trains first")
     parser.add_argument("--published", action="store_true", help="with the paper's behaviour")
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args(argv)
     overrides = [*(PUBLISHED if arguments.published else ()), *arguments.set]
     load_config(arguments.cfg_file, overrides, system="frd")  # its faults before any run
-    runs = Runs(arguments.cfg_file, arguments.folder, overrides, arguments.truth)
+    named = arguments.truth, arguments.crop
+    runs = Runs(arguments.cfg_file, arguments.folder, overrides, *named)
     rows = []
     for variant in arguments.variants:
         rows += rows_of(variant, [runs(variant, seed) for seed in arguments.seeds])
