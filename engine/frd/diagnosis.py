@@ -16,8 +16,9 @@ FEWEST_STEPS = PUBLISHED_STEPS["frd"] // 100
 AS_THE_NORM = 0.985
 SHORTER_IS_WORSE = -0.2
 MOST_OF_A_VIDEO = 0.5  # of the labels, in one video
-MOST_LABELLED = 0.5  # of the snippets
+FEWEST_LABELLED, MOST_LABELLED = 0.03, 0.5  # of the snippets
 SHOWN_VIDEOS = 30
+ABNORMAL = 0.5  # scores from here on
 SAME_SCORE = 0.01  # a crop whose scores all lie within it tells snippets from one another no more
 OTHER_SCALE = 1.5  # RMS of scored features to that of the training ones, or the reverse
 
@@ -134,15 +135,22 @@ def _correlated(correlation: float) -> list[str]:
 
 
 def _constant(diagnosis: Mapping[str, Any], lr: float, stage: str) -> list[str]:
-    constant = diagnosis.get("constant")  # older checkpoints do not know
-    if not constant:
-        return []
-    scores = ", ".join(f"{crop} ({score:.2f})" for crop, score in constant.items())
-    return [
-        f"the scorer says the same of every snippet in {len(constant)} of {diagnosis['crops']} "
-        f"crops: {scores}, counted from 0; too large steps took it where its sigmoid is flat, so "
-        f"it learns no more there: lower {stage}.lr to {lr / 3:.1g} and train again"
-    ]
+    constant = diagnosis.get("constant", {})  # older checkpoints do not know
+    # A crop that is normal in every snippet may be a place where nothing happens.
+    abnormal = [crop for crop, score in constant.items() if score >= ABNORMAL]
+    smaller_steps = f"lower {stage}.lr to {lr / 3:.1g} and train again"
+    if abnormal:
+        return [
+            f"the scorer calls every snippet abnormal in {len(abnormal)} of {diagnosis['crops']} "
+            f"crops ({', '.join(abnormal)}, counted from 0): too large steps took it where its "
+            f"sigmoid is flat and it learns no more; {smaller_steps}"
+        ]
+    if len(constant) == diagnosis.get("crops"):
+        return [
+            "the scorer gives every snippet the same score: look at the number of pseudo labels, "
+            f"and if there are enough, {smaller_steps}"
+        ]
+    return []
 
 
 def _labelled(diagnosis: Mapping[str, Any]) -> list[str]:
@@ -155,6 +163,12 @@ def _labelled(diagnosis: Mapping[str, Any]) -> list[str]:
             "frd.auxiliary.threshold"
         ]
     found = []
+    if diagnosis["labelled"] < FEWEST_LABELLED:
+        found.append(
+            f"{diagnosis['labelled']:.1%} of the snippets have a pseudo label, few to learn from: "
+            "train without the auxiliary scorer (frd.auxiliary.kind=none), or with a lower "
+            "frd.auxiliary.threshold"
+        )
     name = max(counts, key=lambda video: counts[video])
     if len(counts) > 2 and counts[name] > MOST_OF_A_VIDEO * total:
         found.append(

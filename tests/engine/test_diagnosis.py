@@ -50,9 +50,10 @@ def test_nothing_is_said_where_all_is_well():
             {"crops": CROPS * [1, 0] + [0, 0.999]},
             400,
             True,
-            "of every snippet in 1 of 2 crops: 1 (1.00), counted from 0; too large steps took it "
-            "where its sigmoid is flat, so it learns no more there: lower frd.lr to 0.0003",
+            "calls every snippet abnormal in 1 of 2 crops (1, counted from 0): too large steps "
+            "took it where its sigmoid is flat and it learns no more; lower frd.lr to 0.0003",
         ),
+        ({"crops": CROPS * 0}, 400, True, "every snippet the same score: look at the number of"),
         ({"labels": [0] * 10}, 400, True, "no training snippet has a pseudo label"),
         ({"labels": [1, 1, 1, 0, 1, 0, 0, 0, 0, 0]}, 400, True, "75% of the pseudo labels are in"),
         ({"labels": [1, 1, 0, 1, 1, 1, 0, 1, 0, 0]}, 400, True, "60% of the snippets have"),
@@ -61,6 +62,20 @@ def test_nothing_is_said_where_all_is_well():
 def test_what_is_off_comes_with_its_remedy(changes, steps, trained, words):
     (found,) = remedies(diagnosis(**changes), steps, 1e-3, trained, "frd")
     assert words in found
+
+
+def test_a_crop_in_which_nothing_happens_is_well():
+    assert remedies(diagnosis(crops=CROPS * [1, 0]), 400, 1e-3, True, "frd") == []
+
+
+def test_hardly_any_pseudo_label_is_told():
+    labels = np.zeros(200)
+    labels[[0, 50, 100, 150, 199]] = 1
+    norms, videos = np.arange(200.0), [str(row // 20) for row in range(200)]
+    crops = np.stack([norms, norms], axis=1)
+    found = diagnose(0.4, 0.4, np.sin(norms), norms, labels, videos, crops)
+    (said,) = remedies(found, 400, 1e-3, True, "frd")
+    assert said.startswith("2.5% of the snippets have a pseudo label, few to learn from")
 
 
 def test_enough_steps_close_the_gap_of_the_scale():
