@@ -63,6 +63,7 @@ def test_a_compiled_run_has_the_losses_of_a_plain_one(tmp_path, monkeypatch):
         torch.testing.assert_close(fast["model"][key], plain["model"][key], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.skipif(torch.__version__ < (2, 10), reason="PyTorch 2.9 breaks the graph at contexts")
 def test_stage_3_is_one_graph_with_its_loss():
     """A break would end a GPU's recorded graph; stages 1 and 2 are parts of this one."""
     task = task_of(JointTraining, build_hf2vad(MEMAE, VUNET), CPU)

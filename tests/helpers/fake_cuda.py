@@ -52,6 +52,8 @@ def valueless(
     An operation on tensors of two devices raises, and so does what needs a value on the host:
     ``.item()``, boolean indexing and, unless ``may_read``, copies to the CPU.
     """
+    if torch.__version__ < (2, 10):
+        pytest.skip("PyTorch 2.9 makes no CUDA tensor without a driver, nor weight norm's gradient")
     if device == META:
         monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # it is not for meta
         yield
