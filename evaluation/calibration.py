@@ -74,7 +74,8 @@ class Expected:
         if self.is_held_out:
             kind = "normal video that nothing was fitted on"
         video = f"{duration(3600 * self.hours)} of {kind}{self._doubt()}"
-        rates = f"{_rounded(self.frames_per_thousand)} frames in a thousand ({how} {video})"
+        count = _rounded(self.frames_per_thousand)
+        rates = f"{count} frame{'' if count == '1' else 's'} in a thousand ({how} {video})"
         if self._tells_a_rate:
             return f"{_rounded(self.alarms_per_hour)} false alarms per hour, {rates}"
         return rates
