@@ -20,6 +20,8 @@ from utils.config.hf2vad import FinetuneStageConfig
 
 OUTPUT_TOLERANCE = 1e-4  # of the tensor's largest value
 GRADIENT_TOLERANCE = 1e-2
+STEP = 8e-5  # learning rate
+ROUNDING = 1e-3  # of the largest gradient
 
 
 class Reference:
@@ -111,13 +113,22 @@ def test_finetune_step(reference: Reference) -> None:
     losses = finetune_loss(output, reference.flows, FinetuneStageConfig())
     for name, value in losses.items():
         reference.check(f"train_loss/{name}", value)
-    optimizer = torch.optim.Adam(model.parameters(), lr=8e-5, eps=1e-7)
+    optimizer = torch.optim.Adam(model.parameters(), lr=STEP, eps=1e-7)
     losses["total"].backward()
     check_gradient_norms(reference, model)
     optimizer.step()
     after = to_published(model.state_dict())
+    gradients = to_published({name: p.grad for name, p in model.named_parameters()})
     for key in [key for key in reference.arrays if key.startswith("after_step/")]:
-        reference.check(key, after[key.removeprefix("after_step/")])
+        name = key.removeprefix("after_step/")
+        value, gradient = after[name], gradients.get(name)
+        if gradient is not None:
+            # Where a gradient is rounding alone, Adam's first step has its size and any sign.
+            alone = gradient.abs() < ROUNDING * gradient.abs().max()
+            assert alone.float().mean() < 0.1, key  # memory slots that nothing reads
+            assert ((value - reference[key]).abs()[alone] <= 2.01 * STEP).all(), key
+            value = torch.where(alone, reference[key], value)
+        reference.check(key, value)
 
 
 def check_gradient_norms(reference: Reference, model: HF2VAD) -> None:
