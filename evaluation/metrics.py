@@ -3,6 +3,8 @@
 Scores are higher for more abnormal frames; labels are 0 (normal) or 1 (abnormal). A metric that
 the labels leave undefined (one class only) is NaN. A frame raises an alarm when its score is at or
 above the threshold.
+
+scikit-learn is imported where it is called: it takes a second, and only what has labels needs it.
 """
 
 from __future__ import annotations
@@ -13,12 +15,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.metrics import (
-    average_precision_score,
-    precision_recall_curve,
-    roc_auc_score,
-    roc_curve,
-)
 
 Videos = Sequence[np.ndarray]  # one (T,) array a video
 _SHORTEST_FOR_A_RATE = 600.0  # seconds
@@ -31,6 +27,8 @@ def has_both_classes(labels: np.ndarray) -> bool:
 
 def auc(scores: np.ndarray, labels: np.ndarray) -> float:
     """Area under the ROC curve: the chance that an abnormal frame outscores a normal one."""
+    from sklearn.metrics import roc_auc_score
+
     return float(roc_auc_score(labels, scores)) if has_both_classes(labels) else math.nan
 
 
@@ -61,11 +59,15 @@ def macro_auc(scores: Videos, labels: Videos) -> MacroAUC:
 
 def average_precision(scores: np.ndarray, labels: np.ndarray) -> float:
     """Average precision: the sum over thresholds of (recall step) x precision."""
+    from sklearn.metrics import average_precision_score
+
     return float(average_precision_score(labels, scores)) if has_both_classes(labels) else math.nan
 
 
 def equal_error_rate(scores: np.ndarray, labels: np.ndarray) -> float:
     """Rate at which false alarms and misses are equally frequent, linear between ROC points."""
+    from sklearn.metrics import roc_curve
+
     if not has_both_classes(labels):
         return math.nan
     false_rate, true_rate, _ = roc_curve(labels, scores, drop_intermediate=False)
@@ -82,6 +84,8 @@ class BestF1(NamedTuple):
 
 def best_f1(scores: np.ndarray, labels: np.ndarray) -> BestF1:
     """Largest F1 over all thresholds; among equals the lowest threshold. It looks at the labels."""
+    from sklearn.metrics import precision_recall_curve
+
     if not has_both_classes(labels):
         return BestF1(math.nan, math.nan)
     precision, recall, thresholds = precision_recall_curve(labels, scores)

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.metrics import auc
 
 from utils.errors import UserError
 
@@ -145,6 +144,8 @@ def _track_scores(region_scores: np.ndarray, tracks: np.ndarray) -> np.ndarray:
 
 def _area(detected_up_to: np.ndarray, false_scores: np.ndarray, num_frames: int) -> float:
     """Area from 0 to 1 false positives a frame under the share of detected ones."""
+    from sklearn.metrics import auc  # see evaluation.metrics
+
     thresholds = np.unique(np.concatenate([detected_up_to, false_scores]))[::-1]
     thresholds = thresholds[np.isfinite(thresholds)]
     rate = _count_from(false_scores, thresholds) / num_frames

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.models import detection, get_model, list_models
 
 from utils.checkpoint import load_tensors, load_weights
 from utils.errors import UserError
@@ -69,6 +68,8 @@ def torchvision_model(name: str, weights: str, key: str) -> torch.nn.Module:
     Raises:
         UserError: weights that are unknown, cannot be fetched, or belong to another model.
     """
+    from torchvision.models import detection, get_model, list_models
+
     if Path(weights).is_file():
         blank = {"weights_backbone": None} if name in list_models(module=detection) else {}
         model = get_model(name, weights=None, **blank)

@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
-from sklearn.metrics import precision_recall_curve, roc_curve
 
 from evaluation.metrics import auc, average_precision, has_both_classes, runs
 
@@ -28,6 +27,8 @@ def roc_picture(branches: Mapping[str, np.ndarray], labels: np.ndarray) -> bytes
         branches: name -> (n,) frame scores over all videos.
         labels: (n,) of 0 and 1, both there.
     """
+    from sklearn.metrics import roc_curve  # see evaluation.metrics
+
     figure, axes = _square_figure("false alarm rate", "share of abnormal frames detected")
     axes.plot([0, 1], [0, 1], color="#c8ced4", linewidth=0.8, linestyle=":")
     for colour, (name, scores) in zip(COLOURS, branches.items(), strict=False):
@@ -40,6 +41,8 @@ def roc_picture(branches: Mapping[str, np.ndarray], labels: np.ndarray) -> bytes
 
 def precision_recall_picture(branches: Mapping[str, np.ndarray], labels: np.ndarray) -> bytes:
     """Precision over recall, one curve a branch, with average precisions; arguments as above."""
+    from sklearn.metrics import precision_recall_curve
+
     figure, axes = _square_figure("recall", "precision")
     share = float(np.mean(labels == 1))
     axes.axhline(share, color="#c8ced4", linewidth=0.8, linestyle=":")

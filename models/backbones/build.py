@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torchvision
 from torch import nn
 
 from models.backbones.backbone import IMAGENET, Backbone
@@ -98,6 +97,8 @@ def _lite0_file() -> str:
 
 
 def _torchvision(name: str, weights: str, layer: str) -> Backbone:
+    import torchvision  # takes a second or two, in commands that need none of it
+
     known = torchvision.models.list_models(torchvision.models)
     if name not in known:
         raise UserError(
@@ -116,8 +117,10 @@ def _torchvision(name: str, weights: str, layer: str) -> Backbone:
 
 
 def _default_weights(name: str) -> nn.Module:
+    from torchvision.models import get_model
+
     try:
-        return torchvision.models.get_model(name, weights="DEFAULT")
+        return get_model(name, weights="DEFAULT")
     except OSError as error:
         raise UserError(
             f"density.appearance.backbone: the weights of {name} cannot be downloaded ({error}); "

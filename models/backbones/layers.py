@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
-from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from utils.errors import UserError
 
@@ -66,6 +65,11 @@ def up_to_layer(network: nn.Module, layer: str) -> nn.Module:
     Raises:
         UserError: no such layer.
     """
+    from torchvision.models.feature_extraction import (
+        create_feature_extractor,
+        get_graph_node_names,
+    )
+
     try:
         return _OneLayer(create_feature_extractor(network.eval(), [layer]))
     except ValueError:

@@ -46,6 +46,12 @@ def test_scripts_start_as_files(script):
     assert f"python {script} --" in result.stdout
 
 
+def test_commands_start_without_what_few_of_them_need():
+    code = "import sys, train, infer; print({'sklearn', 'torchvision'} & sys.modules.keys())"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert result.stdout == "set()\n", result.stderr
+
+
 def write_tree(root: Path, files: dict[str, str]) -> Path:
     """A sound project of one room and one script, and these files."""
     sound = {
