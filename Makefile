@@ -29,11 +29,11 @@ seed_%:
 
 # One thread a program: two with two threads each on two cores would wait for each other.
 test: $(VENV)/.test-ready
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist worksteal
 
 # The same tests on the oldest libraries allowed, in an environment of its own (7 GB).
 test-oldest: $(OLDEST)/.test-ready
-	$(OLDEST)/bin/python -m pytest -n 2
+	$(OLDEST)/bin/python -m pytest -n 2 --dist worksteal
 
 # Kills every program a hundred times (about five minutes): docs/robustness.md.
 kill: $(VENV)/.test-ready

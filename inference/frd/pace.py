@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from utils.runtime import autocast, pick_device
 from visualization.annotate import Annotator, ScoreScale
 from visualization.video_writer import VideoWriter
 
-_DRAWN = 32  # frames whose drawing is measured
+_READ, _DRAWN = 8, 32  # frames whose reading and whose drawing are measured
 
 
 class SnippetPace:
@@ -40,9 +40,9 @@ class SnippetPace:
         self._size = backbone.feature_size
         longest = max(entries, key=lambda entry: entry.num_frames)
         frames, began = config.data.frames_per_snippet, time.perf_counter()
-        sample = list(islice(read_frames(longest), max(frames, _DRAWN)))
+        sample = list(islice(read_frames(longest), _READ))
         self._decoding = (time.perf_counter() - began) / len(sample)
-        self._pictures = sample
+        self._drawing = _seconds_of_drawing(islice(cycle(sample), _DRAWN)) / _DRAWN
         for _ in range(2):
             began = time.perf_counter()
             backbone([[backbone.prepare(frame) for frame in islice(cycle(sample), frames)]])
@@ -76,16 +76,15 @@ class SnippetPace:
 
     def scoring(self, with_video: bool) -> float:
         """Of scores and alarms from the features, with the annotated videos."""
-        drawing = _seconds_of_drawing(self._pictures[:_DRAWN]) if with_video else 0.0
         # Side by side in threads, of which the slower one counts.
-        return max(self._decoding, drawing) * sum(self._lengths)
+        return max(self._decoding, self._drawing * with_video) * sum(self._lengths)
 
 
-def _seconds_of_drawing(pictures: Sequence[np.ndarray]) -> float:
-    """Of one frame of an annotated video."""
+def _seconds_of_drawing(pictures: Iterable[np.ndarray]) -> float:
+    """Of an annotated video."""
     annotator, no_boxes = Annotator(ScoreScale(0.0, 1.0), 0.5), np.zeros((0, 4), np.float32)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, VideoWriter(Path(folder, "x.mp4"), 10) as out:
         for picture in pictures:
             out.write(annotator.draw(picture, no_boxes, (), 0.0, ""))
-    return (time.perf_counter() - began) / len(pictures)
+    return time.perf_counter() - began

@@ -74,10 +74,13 @@ def test_outputs_equal_the_reference_in_a_batch(reference):
 
 def test_bfloat16_stays_near(reference):
     arrays, model = reference
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        flow = model(torch.from_numpy(arrays["input"]))
+    pair = torch.from_numpy(arrays["input"])[..., :64, :64]  # processors without it are slow
+    with torch.inference_mode():
+        exact = model(pair)
+        with torch.autocast("cpu", torch.bfloat16):
+            flow = model(pair)
     assert flow.dtype == torch.float32
-    assert 1e-6 < relative_error(flow, arrays["flow"]) < 0.03
+    assert 1e-6 < relative_error(flow, exact.numpy()) < 0.03
 
 
 def test_gpu_equals_cpu(reference):

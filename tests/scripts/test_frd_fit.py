@@ -94,12 +94,13 @@ def test_expected_seconds_are_those_of_a_sample_times_the_rest(tmp_path, monkeyp
     ticks = itertools.count()
     monkeypatch.setattr(time, "perf_counter", lambda: next(ticks))  # each thing takes a second
     monkeypatch.setattr(pace, "pick_workers", lambda *_: 2)
+    monkeypatch.setattr(pace, "_DRAWN", 2)
     expected = pace.SnippetPace(config, build_backbone(config.pre_process.features, 16), entries)
-    # 32 frames read in a second, 16 described in one; each process has a video of 64.
-    assert expected.features() == 64 * (1 / 32 + 1 / 16)
+    # 8 frames read in a second, 16 described in one, 2 drawn; each process has a video of 64.
+    assert expected.features() == 64 * (1 / 8 + 1 / 16)
     assert expected.training(33, 90) == 2 * 90
-    assert expected.scoring(with_video=False) == 128 / 32
-    assert expected.scoring(with_video=True) == 128 / 32
+    assert expected.scoring(with_video=False) == 128 / 8
+    assert expected.scoring(with_video=True) == 128 / 2
 
 
 def test_few_snippets_are_trained_on_for_more_epochs():
