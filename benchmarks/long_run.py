@@ -20,7 +20,6 @@ from utils.errors import exit_on_user_error
 from utils.files import write_json
 from utils.runtime import provenance
 
-STAGES = (*long_tasks.STAGES, "frd")
 HEADER = ["run", "amount", "seconds", "MiB at half", "at end", "growth", "files", "threads", ""]
 
 
@@ -55,7 +54,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--frames", type=int, default=100_000, help="of live inference")
     parser.add_argument("--epochs", type=int, default=20, help="of training, each stage")
-    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
     parser.add_argument("--output", type=Path, default=Path("long_run.json"))
     options = parser.parse_args(argv)
     runs: list[dict[str, Any]] = []
@@ -68,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         apart(long_tasks.prepare, folder, options.epochs)
-        for stage in options.stages:
+        for stage in (*long_tasks.STAGES, "frd"):
             run(long_tasks.training, folder, stage)
         run(long_tasks.live, folder, options.frames)
     echo(format_table(HEADER, [as_row(run) for run in runs]))
