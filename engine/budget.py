@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from losses.hf2vad import cvae_loss, finetune_loss, memae_loss
 from models.hf2vad.hf2vad import build_hf2vad
 from models.hf2vad.ml_memae_sc import FLOW_CHANNELS
 from utils.files import read_json, write_json
-from utils.runtime import autocast
+from utils.runtime import autocast, second_run_seconds
 
 TRAINED = STAGES[:3]
 
@@ -30,13 +29,12 @@ def seconds_per_step(config: Any, device: torch.device) -> dict[str, float]:
         settings = getattr(config, stage)
         appearance, motion = map(torch.from_numpy, random_cubes(settings.batch_size, seed=0))
         frames, flows = to_network_inputs(appearance, motion, device)
-        for _ in range(2):
-            began = time.perf_counter()
+
+        def step(inputs: Any = (stage, model, frames, flows, settings)) -> None:
             with autocast(device, config.run.precision):
-                _loss(stage, model, frames, flows, settings).backward()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            found[stage] = time.perf_counter() - began
+                _loss(*inputs).backward()
+
+        found[stage] = second_run_seconds(step, device)
     return found
 
 
@@ -46,10 +44,7 @@ def density_seconds(config: Any, device: torch.device, cubes: int) -> float:
     compiled = resolve_backend(config.eval.backend, device) == "openvino"
     features = CubeFeatures(kinds, config.density.appearance, device, compiled)
     sample = random_cubes(config.eval.batch_size, seed=0)
-    for _ in range(2):
-        began = time.perf_counter()
-        features(*sample)
-        seconds = time.perf_counter() - began
+    seconds = second_run_seconds(lambda: features(*sample), device)
     kept = min(config.density.bank_size, cubes)
     return seconds / config.eval.batch_size * (kept + config.data.calibration_share * cubes)
 

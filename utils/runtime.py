@@ -8,7 +8,8 @@ import logging
 import platform
 import random
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -163,3 +164,15 @@ def provenance() -> dict[str, str]:
         "opencv": cv2.__version__,
         "machine": platform.machine(),
     }
+
+
+def second_run_seconds(step: Callable[[], object], device: torch.device) -> float:
+    """Seconds that a step takes the second time: the first loads and chooses kernels."""
+    seconds = 0.0
+    for _ in range(2):
+        began = time.perf_counter()
+        step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds = time.perf_counter() - began
+    return seconds

@@ -19,7 +19,7 @@ from losses.frd_step import FRDStep
 from models.frd.frd import FRD
 from pre_process.features.build import Backbone
 from pre_process.work_arguments import pick_workers
-from utils.runtime import autocast, pick_device
+from utils.runtime import autocast, pick_device, second_run_seconds
 from visualization.annotate import Annotator, ScoreScale
 from visualization.video_writer import VideoWriter
 
@@ -43,10 +43,12 @@ class SnippetPace:
         sample = list(islice(read_frames(longest), _READ))
         self._decoding = (time.perf_counter() - began) / len(sample)
         self._drawing = _seconds_of_drawing(islice(cycle(sample), _DRAWN)) / _DRAWN
-        for _ in range(2):
-            began = time.perf_counter()
+
+        def describe() -> None:
             backbone([[backbone.prepare(frame) for frame in islice(cycle(sample), frames)]])
-            self._describing = (time.perf_counter() - began) / frames
+
+        device = pick_device(config.run.device)
+        self._describing = second_run_seconds(describe, device) / frames
 
     def features(self) -> float:
         """Of ``extract_features.py``; a video is one process's."""
@@ -65,14 +67,12 @@ class SnippetPace:
         shape = (settings.batch_size, crops, settings.cross_clip, self._size)
         items = torch.from_numpy(np.random.default_rng(0).random(shape, np.float32)).to(device)
         rows = torch.zeros(shape[0], shape[2], dtype=torch.int64)
-        for _ in range(2):
-            began = time.perf_counter()
+
+        def train() -> None:
             with autocast(device, self._config.run.precision):
                 step(model, rows, items)["total"].backward()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            seconds = time.perf_counter() - began
-        return seconds * epochs * -(-snippets // settings.batch_size)
+
+        return second_run_seconds(train, device) * epochs * -(-snippets // settings.batch_size)
 
     def scoring(self, with_video: bool) -> float:
         """Of scores and alarms from the features, with the annotated videos."""
